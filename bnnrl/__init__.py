@@ -1,0 +1,55 @@
+"""Bayesian neural networks that work, and model-based control that learns in a handful of trials.
+
+Submodules are imported on first use, so that `import bnnrl` and `bnnrl --help` stay quick and quiet:
+TensorFlow is loaded only when something needs it.
+"""
+
+import importlib as _importlib
+import os as _os
+from typing import TYPE_CHECKING
+
+# TensorFlow's C++ side logs to stderr from its own import on; a user's own setting wins.
+_os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+_os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "BayesianModel": "bnnrl.model",
+    "Problem": "bnnrl.problem",
+    "load": "bnnrl.saving",
+    "PILCO": "bnnrl.rl.pilco",
+    "Dynamics": "bnnrl.rl.dynamics",
+    "Task": "bnnrl.rl.tasks",
+}
+_SUBMODULES = {
+    "inference": "bnnrl.inference",
+    "likelihoods": "bnnrl.likelihoods",
+    "policies": "bnnrl.rl.policies",
+    "posterior": "bnnrl.posterior",
+    "priors": "bnnrl.priors",
+    "tasks": "bnnrl.rl.tasks",
+}
+__all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
+
+if TYPE_CHECKING:
+    from bnnrl import inference, likelihoods, posterior, priors
+    from bnnrl.model import BayesianModel
+    from bnnrl.problem import Problem
+    from bnnrl.rl import policies, tasks
+    from bnnrl.rl.dynamics import Dynamics
+    from bnnrl.rl.pilco import PILCO
+    from bnnrl.rl.tasks import Task
+    from bnnrl.saving import load
+
+
+def __getattr__(name: str):
+    if name in _EXPORTS:
+        return getattr(_importlib.import_module(_EXPORTS[name]), name)
+    if name in _SUBMODULES:
+        return _importlib.import_module(_SUBMODULES[name])
+    raise AttributeError(f"module 'bnnrl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,80 @@
+"""Adam (Kingma & Ba 2015): a maximum a posteriori estimate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bnnrl.inference.base import Info, value_and_grad
+from bnnrl.inference.schedules import Schedule, check_rate, rate
+from bnnrl.posterior import Point
+from bnnrl.problem import Batch, Problem
+
+
+class AdamState(NamedTuple):
+    step: tf.Tensor  # [] int32, steps taken
+    theta: tf.Tensor  # [..., D]
+    m: tf.Tensor  # [..., D] first moment of the gradient
+    v: tf.Tensor  # [..., D] second moment
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Minimise −log p(θ, data) / N by Adam with bias correction.
+
+        m = β₁ m + (1 − β₁) g        v = β₂ v + (1 − β₂) g²        g = −∇ log p(θ, data) / N
+        θ −= α m̂ / (√v̂ + ε)          m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
+
+    Source: Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
+
+    Args:
+        learning_rate: α, a number or a Schedule.
+        beta_1: β₁ in [0, 1).
+        beta_2: β₂ in [0, 1).
+        epsilon: ε > 0.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self):
+        check_rate("learning_rate", self.learning_rate)
+        for name in ("beta_1", "beta_2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"Invalid `{name}`: expected a number in [0, 1). Received: {getattr(self, name)!r}")
+        if not self.epsilon > 0:
+            raise ValueError(f"Invalid `epsilon`: expected a number > 0. Received: {self.epsilon!r}")
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
+        theta = problem.init(seed, 1)[0] if theta is None else tf.convert_to_tensor(theta)
+        return self.start(theta)
+
+    def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        g = -grad / tf.cast(problem.num_data, tf.float32)
+        return self.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+
+    def posterior(self, problem: Problem, state: AdamState) -> Point:
+        return Point(state.theta)
+
+    def start(self, theta: tf.Tensor) -> AdamState:
+        """Return the state before the first step from θ [..., D]."""
+        return AdamState(tf.constant(0), theta, tf.zeros_like(theta), tf.zeros_like(theta))
+
+    def update(self, state: AdamState, g: tf.Tensor, learning_rate: tf.Tensor | None = None) -> AdamState:
+        """Return the state after one step along the gradient g [..., D] of any loss, at its own rate if given."""
+        t = tf.cast(state.step + 1, tf.float32)
+        m = self.beta_1 * state.m + (1 - self.beta_1) * g
+        v = self.beta_2 * state.v + (1 - self.beta_2) * tf.square(g)
+        m_hat = m / (1 - self.beta_1**t)
+        v_hat = v / (1 - self.beta_2**t)
+        alpha = rate(self.learning_rate, state.step) if learning_rate is None else learning_rate
+        theta = state.theta - alpha * m_hat / (tf.sqrt(v_hat) + self.epsilon)
+        return AdamState(state.step + 1, theta, m, v)

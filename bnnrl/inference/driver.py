@@ -1,0 +1,95 @@
+"""The compiled driver: many steps of a method in one call."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from bnnrl.inference.base import Info, Method, State
+from bnnrl.problem import Batch, Problem
+from bnnrl.seeds import as_seed, fold_in, split
+
+
+class Driver:
+    """Runs `method` on `problem` over data held on the device, minibatches gathered inside the compiled loop.
+
+    Rows are visited without replacement: each epoch is a fresh permutation, one for each member. Batches and
+    noise depend on (seed, step number) alone, so that a run cut in two gives what the whole would.
+
+    Args:
+        problem: the problem; its `num_data` is not used, each call says how many rows count.
+        method: the inference method.
+        batch_size: rows in a minibatch, or None for all rows at every step.
+        jit_compile: whether XLA compiles the loop. Networks XLA cannot compile need False.
+
+    Raises:
+        ValueError: if `batch_size` is below 1.
+    """
+
+    def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool = True):
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(
+                f"Invalid `batch_size`: expected an integer of at least 1, or None. Received: {batch_size}"
+            )
+        self._problem, self._method, self._batch_size = problem, method, batch_size
+        self.num_traces = 0
+        self._compiled = tf.function(self._loop, jit_compile=jit_compile)
+
+    def run(self, state: State, data: Batch, num_steps: int, seed, start: int = 0, num_data: int | None = None):
+        """Take `num_steps` steps.
+
+        Args:
+            state: the method's state.
+            data: (x, y) with rows first. Rows from `num_data` on are padding, so that data can grow in place.
+            num_steps: how many steps.
+            seed: the run's seed, the same in every call of one run.
+            start: the number of the first step, counted from 0 over the whole run.
+            num_data: N; all rows if None.
+
+        Returns:
+            The new state, and the Info averaged over these steps.
+        """
+        count = int(data[0].shape[0]) if num_data is None else num_data
+        if not 1 <= count <= int(data[0].shape[0]):
+            raise ValueError(f"Invalid `num_data`: expected 1 to {data[0].shape[0]}. Received: {count}")
+        as_int = lambda value: tf.constant(value, tf.int32)
+        return self._compiled(state, data, as_int(num_steps), as_seed(seed), as_int(start), as_int(count))
+
+    def _loop(self, state: State, data: Batch, num_steps, seed, start, count):
+        self.num_traces += 1
+        problem = self._problem.with_num_data(count)
+        capacity = int(data[0].shape[0])
+        lead = _theta(state).shape[:-1]  # [] or [M]
+        batch_size = self._batch_size
+        order_seed, noise_seed = split(seed)
+        steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
+
+        def permutation(step):
+            keys = tf.random.stateless_uniform([*lead, capacity], fold_in(order_seed, step // steps_per_epoch))
+            keys = tf.where(tf.range(capacity) < count, keys, 2.0)  # padding sorts last
+            return tf.argsort(keys, axis=-1)
+
+        def batch_at(step, order) -> Batch:
+            if batch_size is None:
+                weight = tf.cast(tf.range(capacity) < count, tf.float32)
+                return tuple(tf.broadcast_to(a, [*lead, *a.shape]) for a in (*data, weight))
+            positions = (step % steps_per_epoch) * batch_size + tf.range(batch_size)
+            rows = tf.gather(order, positions % count, axis=-1)  # [B] or [M, B]
+            return tuple(tf.gather(a, rows) for a in data)
+
+        def body(i, state, total, order):
+            step = start + i
+            if batch_size is not None:
+                new_epoch = tf.equal(step % steps_per_epoch, 0)
+                order = tf.cond(new_epoch, lambda: permutation(step), lambda: order)
+            state, info = self._method.step(problem, state, batch_at(step, order), fold_in(noise_seed, step))
+            return i + 1, state, tf.nest.map_structure(tf.add, total, info), order
+
+        zeros = Info(tf.zeros(lead), tf.zeros(lead))
+        order = permutation(start) if batch_size else tf.zeros([*lead, capacity], tf.int32)
+        _, state, total, _ = tf.while_loop(lambda i, *_: i < num_steps, body, (tf.constant(0), state, zeros, order))
+        steps = tf.cast(tf.maximum(num_steps, 1), tf.float32)
+        return state, tf.nest.map_structure(lambda a: a / steps, total)
+
+
+def _theta(state: State) -> tf.Tensor:
+    return state.theta

@@ -1,0 +1,69 @@
+"""Learning-rate schedules: functions of the step number, shared by every method."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A rate that warms up, decays and then stays.
+
+    rate(t) = initial · t / warmup                                         for t < warmup
+            = final + (initial − final) · shape((t − warmup) / (steps − warmup))   until t = steps
+            = final                                                        after
+    with shape(p) = (1 + cos πp) / 2 for "cosine", 1 − p for "linear", and 1 for "constant" (then `final` is not used).
+
+    Args:
+        initial: the highest rate.
+        final: the rate from step `steps` on.
+        steps: the length of the schedule, warm-up included.
+        warmup: steps of linear warm-up from zero.
+        kind: "cosine", "linear" or "constant".
+
+    Raises:
+        ValueError: for a rate that is not positive, a warm-up longer than the schedule, or an unknown kind.
+    """
+
+    initial: float
+    final: float = 0.0
+    steps: int = 1
+    warmup: int = 0
+    kind: str = "cosine"
+
+    def __post_init__(self):
+        if self.kind not in ("cosine", "linear", "constant"):
+            raise ValueError(f"Invalid `kind`: expected 'cosine', 'linear' or 'constant'. Received: {self.kind!r}")
+        if not (self.initial > 0 and self.final >= 0):
+            raise ValueError(
+                f"Invalid rate: expected initial > 0 and final >= 0. Received: {self.initial!r}, {self.final!r}"
+            )
+        if not 0 <= self.warmup <= self.steps or self.steps < 1:
+            raise ValueError(
+                f"Invalid `steps`: expected 0 <= warmup <= steps and steps >= 1. "
+                f"Received: warmup={self.warmup!r}, steps={self.steps!r}"
+            )
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the rate at `step`, counted from 0, as a float32 scalar."""
+        step = tf.cast(step, tf.float32)
+        warm = tf.minimum(1.0, (step + 1.0) / self.warmup) if self.warmup else 1.0
+        if self.kind == "constant":
+            return tf.convert_to_tensor(self.initial * warm, tf.float32)
+        progress = tf.clip_by_value((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
+        shape = 0.5 * (1.0 + tf.cos(math.pi * progress)) if self.kind == "cosine" else 1.0 - progress
+        return (self.final + (self.initial - self.final) * shape) * warm
+
+
+def rate(value: float | Schedule, step: tf.Tensor) -> tf.Tensor:
+    """Return the rate at `step` for a constant or a schedule."""
+    return value(step) if isinstance(value, Schedule) else tf.constant(value, tf.float32)
+
+
+def check_rate(name: str, value: float | Schedule) -> None:
+    """Raise ValueError unless `value` is a schedule or a positive finite number."""
+    if not isinstance(value, Schedule) and not (isinstance(value, int | float) and 0 < value < math.inf):
+        raise ValueError(f"Invalid `{name}`: expected a positive finite number or a Schedule. Received: {value!r}")

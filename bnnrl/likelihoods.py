@@ -1,0 +1,181 @@
+"""Likelihoods: from network outputs to a distribution over the targets.
+
+A likelihood is any callable `outputs -> tfd.Distribution`. Those below also carry a configuration, so that a model
+saved with one can be loaded again, and may have unknowns of their own that are inferred together with the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """Network outputs [..., B, K] and the likelihood's unknowns [..., U] to a distribution over the targets."""
+
+    def num_params(self, num_outputs: int) -> int:
+        """Return U, the number of unknowns, for a network with `num_outputs` outputs."""
+        ...
+
+    def init(self, num_outputs: int) -> tf.Tensor:
+        """Return initial unknowns, [U]."""
+        ...
+
+    def log_prior(self, unknowns: tf.Tensor) -> tf.Tensor:
+        """Return the log prior density of the unknowns [..., U], in nats, [...]."""
+        ...
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution: ...
+
+
+class _NoUnknowns:
+    """What the likelihoods without unknowns share."""
+
+    def num_params(self, num_outputs: int) -> int:
+        return 0
+
+    def init(self, num_outputs: int) -> tf.Tensor:
+        return tf.zeros([0])
+
+    def log_prior(self, unknowns: tf.Tensor) -> tf.Tensor:
+        return tf.zeros(unknowns.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """y ~ N(f(x), scale²), independently for each target entry.
+
+    Args:
+        scale: the noise standard deviation (not the variance). A positive number fixes it. "learned": one unknown
+            log-scale for each target entry, inferred with the weights. "heteroscedastic": the network has 2K outputs
+            for K targets; the second half gives the scale of each row through a softplus.
+        floor: a lower bound added to a learned or heteroscedastic scale, in units of y.
+        log_scale_prior_std: standard deviation of the N(0, ·²) prior on a learned log-scale.
+
+    Raises:
+        ValueError: if `scale` is neither positive nor one of the two words, or `floor` is negative.
+    """
+
+    scale: float | str = "learned"
+    floor: float = 1e-3
+    log_scale_prior_std: float = 3.0
+
+    def __post_init__(self):
+        words = ("learned", "heteroscedastic")
+        if self.scale not in words and not (isinstance(self.scale, int | float) and self.scale > 0):
+            raise ValueError(
+                f"Invalid `scale`: expected a positive number, 'learned' or 'heteroscedastic'. Received: {self.scale!r}"
+            )
+        if self.floor < 0:
+            raise ValueError(f"Invalid `floor`: expected a number >= 0. Received: {self.floor!r}")
+
+    def num_params(self, num_outputs: int) -> int:
+        return num_outputs if self.scale == "learned" else 0
+
+    def init(self, num_outputs: int) -> tf.Tensor:
+        return tf.fill([self.num_params(num_outputs)], -1.0)
+
+    def log_prior(self, unknowns: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tfd.Normal(0.0, self.log_scale_prior_std).log_prob(unknowns), axis=-1)
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        if self.scale == "heteroscedastic":
+            if outputs.shape[-1] % 2:
+                raise ValueError(
+                    "Invalid network: a heteroscedastic Gaussian needs an even number of outputs, mean and scale of "
+                    f"each target. Received: {outputs.shape[-1]} outputs."
+                )
+            loc, raw = tf.split(outputs, 2, axis=-1)
+            scale = self.floor + tf.math.softplus(raw)
+        elif self.scale == "learned":
+            loc, scale = outputs, self.floor + tf.exp(unknowns)[..., tf.newaxis, :]
+        else:
+            loc, scale = outputs, tf.constant(self.scale, outputs.dtype)
+        return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1)
+
+
+@dataclass(frozen=True)
+class Categorical(_NoUnknowns):
+    """y in {0, …, K−1} with class logits as the K outputs."""
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        return tfd.Categorical(logits=outputs)
+
+
+@dataclass(frozen=True)
+class Bernoulli(_NoUnknowns):
+    """y in {0, 1}, independently for each output, which is a logit."""
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=1)
+
+
+@dataclass(frozen=True)
+class Poisson(_NoUnknowns):
+    """Counts y, independently for each output, which is a log rate."""
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        return tfd.Independent(tfd.Poisson(log_rate=outputs), reinterpreted_batch_ndims=1)
+
+
+@dataclass(frozen=True)
+class Custom(_NoUnknowns):
+    """Any callable `outputs -> tfd.Distribution`, with a batch axis first in what it returns."""
+
+    function: Callable[[tf.Tensor], tfd.Distribution]
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        distribution = self.function(outputs)
+        if not isinstance(distribution, tfd.Distribution):
+            raise ValueError(
+                "Invalid `likelihood`: expected a callable that returns a TFP distribution. "
+                f"Received one that returned {type(distribution).__name__}."
+            )
+        return distribution
+
+
+_NAMED = {"gaussian": Gaussian, "categorical": Categorical, "bernoulli": Bernoulli, "poisson": Poisson}
+
+
+def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) -> Likelihood:
+    """Return a Likelihood from its name, itself, or a callable `outputs -> tfd.Distribution`.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(likelihood, str) and likelihood.lower() in _NAMED:
+        return _NAMED[likelihood.lower()]()
+    if isinstance(likelihood, Likelihood):
+        return likelihood
+    if callable(likelihood):
+        return Custom(likelihood)
+    raise ValueError(
+        f"Invalid `likelihood`: expected one of {sorted(_NAMED)}, a likelihood object, or a callable from outputs to "
+        f"a TFP distribution. Received: {likelihood!r}"
+    )
+
+
+def to_config(likelihood: Likelihood) -> dict[str, Any]:
+    """Return a JSON-able description of a built-in likelihood.
+
+    Raises:
+        ValueError: for a likelihood that is code of the user's own.
+    """
+    name = type(likelihood).__name__.lower()
+    if _NAMED.get(name) is not type(likelihood):
+        raise ValueError(
+            f"Invalid `likelihood`: expected a built-in one, {sorted(_NAMED)}, to be saved. Received: {likelihood!r}. "
+            "Code is never saved: pass it again when loading."
+        )
+    return {"name": name, **asdict(likelihood)}
+
+
+def from_config(config: dict[str, Any]) -> Likelihood:
+    """Return the likelihood that `to_config` described."""
+    fields = dict(config)
+    return _NAMED[fields.pop("name")](**fields)

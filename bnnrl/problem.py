@@ -1,0 +1,135 @@
+"""The heart: a Keras network, a likelihood and a prior as one log joint over a flat vector θ."""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from bnnrl import likelihoods, priors
+from bnnrl.network import Network
+from bnnrl.seeds import host_seed
+
+Batch = tuple[tf.Tensor, ...]  # (x, y) or (x, y, weight), leading axes [B] or [S, B]
+
+
+class Problem:
+    """log p(θ | data) up to a constant, for any Keras network, TFP likelihood and TFP prior.
+
+    θ is one flat float32 vector: the network's trainable weights, then the likelihood's own unknowns. Every
+    function takes θ [D], or θ [S, D] with inputs [S, B, ...], and returns values with the same leading axis.
+    Log densities are in nats and unnormalised. The prior stands for weight decay: Keras's regularisers are not used.
+
+    Args:
+        model: a built Keras model.
+        likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
+        prior: a TFP distribution, or a mapping from weight-path patterns ("*/kernel") to distributions.
+        num_data: N, the number of rows of the whole data set.
+
+    Raises:
+        ValueError: if the model is not built or has no trainable weights, or another argument is not as above.
+    """
+
+    def __init__(self, model: keras.Model, likelihood, prior: priors.PriorLike, num_data: int):
+        if not tf.is_tensor(num_data) and num_data < 1:
+            raise ValueError(f"Invalid `num_data`: expected an integer of at least 1. Received: {num_data!r}")
+        self.network = Network(model)
+        self.likelihood = likelihoods.get(likelihood)
+        self.prior = priors.Prior(prior, self.network.paths, self.network.shapes)
+        self.num_data = num_data
+        self._num_outputs = _num_outputs(model)
+        self._num_unknowns = self.likelihood.num_params(self._num_outputs)
+
+    @property
+    def num_params(self) -> int:
+        """D: trainable weights plus the likelihood's own unknowns."""
+        return self.network.num_params + self._num_unknowns
+
+    def with_num_data(self, num_data) -> Self:
+        """Return the same problem for another N, which may be a tensor."""
+        other = copy.copy(self)
+        other.num_data = num_data
+        return other
+
+    def init(self, seed: int, n: int) -> tf.Tensor:
+        """Return `n` fresh draws of the network's own Keras initialisers, [n, D]."""
+        if n < 1:
+            raise ValueError(f"Invalid `n`: expected an integer of at least 1. Received: {n!r}")
+        weights = self.network.init(host_seed(seed), n)
+        unknowns = tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1])
+        return tf.concat([weights, unknowns], axis=-1)
+
+    def split(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the network's part of θ and the likelihood's."""
+        return theta[..., : self.network.num_params], theta[..., self.network.num_params :]
+
+    def apply(self, theta: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        """Return network outputs, [B, ...] or [S, B, ...]."""
+        return self.network(self.split(theta)[0], x)
+
+    def distribution(self, theta: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution of the targets given θ and x, its batch shape led by [B] or [S, B]."""
+        weights, unknowns = self.split(theta)
+        return self.likelihood(self.network(weights, x), unknowns)
+
+    def log_likelihood(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Return the sum over the batch of log p(y | x, θ), [] or [S].
+
+        Args:
+            theta: [D] or [S, D].
+            batch: (x, y), or (x, y, weight) with one weight for each row, [B] or [S, B].
+
+        Raises:
+            ValueError: if the targets' shape does not fit the distribution's.
+        """
+        x, y = batch[:2]
+        distribution = self.distribution(theta, x)
+        rows = theta.shape.rank  # axes of the result before summing: [B] or [S, B]
+        log_prob = distribution.log_prob(align_targets(distribution, y))  # [S, B, ...]
+        log_prob = tf.reduce_sum(log_prob, axis=list(range(rows, log_prob.shape.rank)))
+        if len(batch) == 3:
+            # where, not a product: a padded row may have a log density that is not finite.
+            log_prob = tf.where(batch[2] > 0, batch[2] * log_prob, 0.0)
+        return tf.reduce_sum(log_prob, axis=-1)
+
+    def log_prior(self, theta: tf.Tensor) -> tf.Tensor:
+        """Return log p(θ), [] or [S]."""
+        weights, unknowns = self.split(theta)
+        return self.prior.log_prob(weights, self.network.unflatten(weights)) + self.likelihood.log_prior(unknowns)
+
+    def log_joint(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Return log p(θ) + (N / B) log p(batch | θ), [] or [S]: unbiased for the whole data set's."""
+        if len(batch) == 3:
+            batch_size = tf.reduce_sum(batch[2], axis=-1)
+        else:
+            batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
+        scale = tf.cast(self.num_data, tf.float32) / batch_size
+        return self.log_prior(theta) + scale * self.log_likelihood(theta, batch)
+
+
+def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
+    """Return y in the shape and type of one sample of `distribution`, adding or dropping a last axis of size 1.
+
+    Raises:
+        ValueError: if no such change makes them equal. Silent broadcasting would score every row against every other.
+    """
+    expected = distribution.batch_shape.concatenate(distribution.event_shape)
+    aligned = tf.cast(y, distribution.dtype)
+    if aligned.shape.rank == expected.rank - 1 and expected[-1] == 1:
+        aligned = aligned[..., tf.newaxis]
+    elif aligned.shape.rank == expected.rank + 1 and aligned.shape[-1] == 1:
+        aligned = aligned[..., 0]
+    if aligned.shape.rank != expected.rank or not aligned.shape.is_compatible_with(expected):
+        raise ValueError(
+            f"Invalid targets: expected shape {expected}, that of the likelihood's {distribution.name}. "
+            f"Received: {y.shape}."
+        )
+    return aligned
+
+
+def _num_outputs(model: keras.Model) -> int:
+    shape = getattr(model, "output_shape", None)
+    return int(shape[-1]) if isinstance(shape, tuple) and shape and isinstance(shape[-1], int) else 0

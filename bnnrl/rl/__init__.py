@@ -1,0 +1,1 @@
+"""Model-based reinforcement learning: tasks, dynamics, rollouts, policies and PILCO."""

@@ -1,0 +1,137 @@
+"""The dynamics model: a Bayesian neural network from (observation, action) to the distribution of the next observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from bnnrl.data import Scaler, pad_rows
+from bnnrl.inference import Adam, Driver, Ensemble, Method, Schedule
+from bnnrl.inference import get as get_method
+from bnnrl.likelihoods import Gaussian
+from bnnrl.posterior import Posterior
+from bnnrl.problem import Problem
+from bnnrl.seeds import host_seed
+
+
+@dataclass(frozen=True)
+class Features:
+    """Observations [..., O] as what models and policies see [..., F]: angles become sine and cosine, put last."""
+
+    num_obs: int
+    angles: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return self.num_obs + len(self.angles)
+
+    def __call__(self, obs: tf.Tensor) -> tf.Tensor:
+        if not self.angles:
+            return obs
+        others = [i for i in range(self.num_obs) if i not in self.angles]
+        angle = tf.gather(obs, self.angles, axis=-1)
+        return tf.concat([tf.gather(obs, others, axis=-1), tf.sin(angle), tf.cos(angle)], axis=-1)
+
+
+class Simulator(NamedTuple):
+    """A fitted model's draws and scalers: plain tensors, so that compiled rollouts take any trial's without retracing."""
+
+    theta: tf.Tensor  # [S, D]
+    input_mean: tf.Tensor  # [F + A]
+    input_std: tf.Tensor  # [F + A]
+    target_mean: tf.Tensor  # [O]
+    target_std: tf.Tensor  # [O]
+
+
+@dataclass
+class Dynamics:
+    """next_obs = obs + f_θ(features(obs), action) + noise, with everything standardised.
+
+    Args:
+        hidden: widths of the hidden layers.
+        activation: a Keras activation.
+        method: an inference method or its name.
+        size: members, for method "ensemble" by name.
+        likelihood: noise of the standardised differences.
+        prior_std: standard deviation of the N(0, ·²) prior over standardised weights.
+        steps: training steps each trial.
+        batch_size: rows in a minibatch.
+        learning_rate: of the first step, for a method given by name; decays to a hundredth of it by a cosine.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "swish"
+    method: str | Method = "ensemble"
+    size: int = 10
+    likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=1e-2))
+    prior_std: float = 1.0
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+
+    def build(self, features: Features, num_actions: int, capacity: int) -> None:
+        """Make the network for an environment's sizes and room for `capacity` rows."""
+        self._features = features
+        outputs = features.num_obs * (2 if self.likelihood.scale == "heteroscedastic" else 1)
+        self._network = keras.Sequential(
+            [
+                keras.Input((features.size + num_actions,)),
+                *[keras.layers.Dense(width, self.activation) for width in self.hidden],
+                keras.layers.Dense(outputs),
+            ]
+        )
+        self._capacity = capacity
+        self.problem = Problem(self._network, self.likelihood, tfd.Normal(0.0, self.prior_std), capacity)
+        self._method = self._resolve()
+        self._driver = Driver(self.problem, self._method, self.batch_size)
+
+    def _resolve(self) -> Method:
+        if not isinstance(self.method, str):
+            return self.method
+        schedule = Schedule(self.learning_rate, self.learning_rate / 100, self.steps)
+        if self.method == "ensemble":
+            return Ensemble(Adam(schedule), self.size)
+        return get_method(self.method, learning_rate=schedule)
+
+    def fit(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, seed: int) -> Posterior:
+        """Infer the posterior from transitions, obs [N, O], actions [N, A], next_obs [N, O]."""
+        inputs = np.concatenate([self._features(tf.constant(obs, tf.float32)), actions], axis=-1)
+        targets = next_obs - obs
+        self._scalers = Scaler.fit(inputs), Scaler.fit(targets)
+        data = tuple(
+            pad_rows(scaler.transform(a), self._capacity)
+            for scaler, a in zip(self._scalers, (inputs, targets), strict=True)
+        )
+        state = self._method.init(self.problem, host_seed(seed, 1))
+        state, self.info = self._driver.run(state, data, self.steps, host_seed(seed, 2), num_data=len(inputs))
+        self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
+        return self.posterior
+
+    def simulator(self, num_draws: int, seed) -> Simulator:
+        """Return `num_draws` draws of the fitted model, in the form rollouts take."""
+        inputs, targets = self._scalers
+        arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
+        return Simulator(self.posterior.sample(num_draws, seed), *map(tf.constant, arrays))
+
+    def stacked(self, simulator: Simulator):
+        """Return the step function (obs [S, P, O], action [S, P, A], noise [S, P, O]) -> next_obs of a simulator.
+
+        Everything that does not change from step to step is computed here, outside the rollout's loop.
+        """
+        network, likelihood = self.problem.network, self.problem.likelihood
+        theta, unknowns = self.problem.split(simulator.theta)
+        weights = network.stack(theta)
+
+        def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+            inputs = tf.concat([self._features(obs), action], axis=-1)
+            z = (inputs - simulator.input_mean) / simulator.input_std
+            distribution = likelihood(network.forward(weights, z), unknowns)
+            delta = distribution.mean() + distribution.stddev() * noise
+            return obs + simulator.target_mean + simulator.target_std * delta
+
+        return step

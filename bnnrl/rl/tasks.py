@@ -1,0 +1,90 @@
+"""Tasks: what an agent may know of an environment before it has seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Cost = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class SaturatingCost:
+    """c = 1 − exp(−q / widen²) in [0, 1], where q(next_obs) >= 0 measures how far the goal is.
+
+    The PILCO family's cost (Deisenroth & Rasmussen 2011, eq. 25). It is flat far from the goal, so that a policy
+    may find no gradient there; `widen` > 1 stretches it, which keeps its minimiser.
+
+    Args:
+        exponent: q, from next observations [..., O] to [...].
+    """
+
+    exponent: Callable[[tf.Tensor], tf.Tensor]
+
+    def __call__(self, obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor, widen=1.0) -> tf.Tensor:
+        return 1.0 - tf.exp(-self.exponent(next_obs) / tf.square(widen))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the agent may know of an environment.
+
+    Args:
+        env_id: a Gymnasium id.
+        cost: a differentiable TensorFlow function (obs [..., O], action [..., A], next_obs [..., O]) -> [...].
+        angles: indices of the observation entries that are angles in radians. The model and the policy see them as
+            sine and cosine.
+        env_kwargs: keyword arguments of gymnasium.make.
+        success: from the true states of one episode [T + 1, O] to whether it succeeded, or None where "solved" has
+            no meaning. The states come from info["state"] where the environment gives it, else from observations.
+    """
+
+    env_id: str
+    cost: Cost
+    angles: tuple[int, ...] = ()
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    success: Callable[[np.ndarray], bool] | None = None
+
+
+def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
+    from bnnrl_envs.cartpole_swingup import PRESETS, is_success
+
+    length = PRESETS[preset].length
+
+    def tip_distance(next_obs: tf.Tensor) -> tf.Tensor:
+        x, theta = next_obs[..., 0], next_obs[..., 2]
+        d2 = tf.square(x + length * tf.sin(theta)) + tf.square(length + length * tf.cos(theta))
+        return d2 / (2 * 0.25**2)
+
+    def angle_and_position(next_obs: tf.Tensor) -> tf.Tensor:
+        x, theta = next_obs[..., 0], next_obs[..., 2]
+        return tf.square((tf.abs(theta) - np.pi) / 3) + tf.square(x)
+
+    return Task(
+        "bnnrl/CartPoleSwingUp-v0",
+        SaturatingCost(angle_and_position if preset == "mc-pilco" else tip_distance),
+        angles=(2,),
+        env_kwargs={"preset": preset, **env_kwargs},
+        success=lambda states: is_success(states, preset),
+    )
+
+
+_REGISTERED: dict[str, Callable[..., Task]] = {"bnnrl/CartPoleSwingUp-v0": _cartpole_swingup}
+
+
+def get(env_id: str, **env_kwargs) -> Task:
+    """Return the registered task of an environment.
+
+    Raises:
+        ValueError: if none is registered.
+    """
+    if env_id not in _REGISTERED:
+        raise ValueError(
+            f"Invalid environment: expected one with a registered task, {sorted(_REGISTERED)}. Received: {env_id!r}. "
+            "Pass a bnnrl.Task with its cost instead."
+        )
+    return _REGISTERED[env_id](**env_kwargs)

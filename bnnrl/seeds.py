@@ -1,0 +1,38 @@
+"""Explicit randomness: every seed is a stateless pair, derived from its parent and never from a global generator."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+
+def as_seed(seed) -> tf.Tensor:
+    """Return `seed` as a stateless seed pair, int32 [2].
+
+    Args:
+        seed: an integer, or a pair of integers (a tensor or sequence of shape [2]).
+
+    Raises:
+        ValueError: if `seed` has another shape or is not integral.
+    """
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
+        return tf.constant([seed >> 31 & 0x7FFFFFFF, seed & 0x7FFFFFFF], tf.int32)
+    pair = tf.convert_to_tensor(seed)
+    if pair.shape != (2,) or not pair.dtype.is_integer:
+        raise ValueError(f"Invalid `seed`: expected an integer or a pair of integers. Received: {seed!r}")
+    return tf.cast(pair, tf.int32)
+
+
+def split(seed, num: int = 2) -> list[tf.Tensor]:
+    """Return `num` independent seed pairs derived from `seed`."""
+    return tf.unstack(tf.random.split(as_seed(seed), num))
+
+
+def fold_in(seed, index) -> tf.Tensor:
+    """Return the seed pair of the `index`-th child of `seed`; `index` may be a tensor."""
+    return tf.random.fold_in(as_seed(seed), tf.cast(index, tf.int32))
+
+
+def host_seed(*entropy: int) -> int:
+    """Return a 31-bit integer seed for code off the device (Gymnasium, Keras initialisers), derived from `entropy`."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
