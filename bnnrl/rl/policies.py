@@ -36,7 +36,7 @@ class RBF:
     """
 
     num_centers: int = 50
-    weight_scale: float = 1.0
+    weight_scale: float = 2.0
     length_scale: float = 1.0
 
     def __post_init__(self):
@@ -44,17 +44,22 @@ class RBF:
             raise ValueError(f"Invalid `num_centers`: expected an integer of at least 1. Received: {self.num_centers}")
 
     def init(self, seed, n: int, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        row_seed, jitter_seed, weight_seed = split(seed, 3)
+        row_seed, weight_seed = split(seed)
         count, dim = features.shape
         std = tf.maximum(tf.math.reduce_std(features, axis=0), 1e-2)
         rows = tf.random.stateless_uniform([n, self.num_centers], row_seed, 0, count, tf.int32)
-        jitter = tf.random.stateless_normal([n, self.num_centers, dim], jitter_seed) * std
-        centers = tf.gather(features, rows) + jitter
+        centers = tf.gather(features, rows)
         log_scales = tf.tile(tf.math.log(self.length_scale * std)[tf.newaxis], [n, 1])
         weights = tf.random.stateless_uniform(
             [n, self.num_centers * num_actions], weight_seed, -self.weight_scale, self.weight_scale
         )
         return tf.concat([tf.reshape(centers, [n, -1]), log_scales, weights], axis=-1)
+
+    def units(self, features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return the natural size of each parameter, [K]."""
+        dim = features.shape[-1]
+        std = tf.maximum(tf.math.reduce_std(features, axis=0), 1e-2)
+        return tf.concat([tf.tile(std, [self.num_centers]), tf.ones([dim + self.num_centers * num_actions])], axis=0)
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
         n, dim = params.shape[0], features.shape[-1]

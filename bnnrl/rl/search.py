@@ -1,13 +1,15 @@
-"""Policy search: many gradient steps on the particles' expected cost in one compiled call."""
+"""Policy search: random candidates screened by forward rollouts, the best refined by gradient, all in compiled calls."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.rl.dynamics import Dynamics, Features
+from bnnrl.rl.dynamics import Dynamics, Features, Simulator
 from bnnrl.rl.policies import Policy
 from bnnrl.rl.rollout import rollout_cost, trajectories
 from bnnrl.rl.tasks import SaturatingCost
@@ -24,58 +26,35 @@ class Actuator(NamedTuple):
         return self.low + 0.5 * (squashed + 1.0) * (self.high - self.low)
 
 
-class PolicySearch:
-    """Compiled optimisation of R policies side by side, each over its own particles."""
+@dataclass(frozen=True)
+class Search:
+    restarts: int = 8
+    updates: int = 1000
+    candidates: int = 2048
+    screening_width: float = 2.5
+    learning_rate: float = 0.03
+    final_learning_rate: float = 1e-3
+    clip_norm: float = 1.0
+    beta_2: float = 0.99
 
-    def __init__(
-        self,
-        dynamics: Dynamics,
-        features: Features,
-        policy: Policy,
-        actuator: Actuator,
-        cost,
-        horizon: int,
-        particles: int,
-        num_draws: int,
-        clip_norm: float = 1.0,
-    ):
+
+_CHUNK = 128
+
+
+class PolicySearch:
+    def __init__(self, search: Search, dynamics: Dynamics, features: Features, policy: Policy, actuator: Actuator, cost,
+                 horizon: int, particles: int, num_draws: int):
+        self._config = search
         self._dynamics, self._features, self._policy, self._actuator = dynamics, features, policy, actuator
         self._cost, self._horizon = cost, horizon
-        self._num_draws, self._per_draw = num_draws, particles // num_draws
-        self._clip_norm = clip_norm
+        self._num_draws, self._per_draw = num_draws, max(1, particles // (num_draws * search.restarts))
         self.num_traces = 0
-        self._compiled = tf.function(self._optimise, jit_compile=True)
-        self.evaluate = tf.function(self._evaluate, jit_compile=True)
+        self.screen = tf.function(self._screen, jit_compile=True)
+        self.optimise = tf.function(self._optimise, jit_compile=True)
         self.predict = tf.function(self._predict, jit_compile=True)
 
-    def optimise(
-        self,
-        params,
-        simulator,
-        starts,
-        num_starts,
-        schedule_steps,
-        num_updates,
-        seed,
-        widen=(1.0, 1.0),
-        lr=(1e-2, 1e-3),
-    ):
-        f = lambda v: tf.constant(v, tf.float32)
-        return self._compiled(
-            params,
-            simulator,
-            starts,
-            tf.constant(num_starts),
-            tf.constant(num_updates),
-            seed,
-            f(widen[0]),
-            f(widen[1]),
-            f(lr[0]),
-            f(lr[1]),
-        )
-
-    def _policy_function(self, params: tf.Tensor):
-        r, s, q, a = params.shape[0], self._num_draws, self._per_draw, self._actuator.low.shape[0]
+    def _policy_function(self, params: tf.Tensor, q: int):
+        r, s, a = params.shape[0], self._num_draws, self._actuator.low.shape[0]
 
         def act(obs: tf.Tensor) -> tf.Tensor:  # [S, R Q, O] -> [S, R Q, A]
             z = self._features(obs)
@@ -86,9 +65,9 @@ class PolicySearch:
 
         return act
 
-    def _draw(self, r: int, starts: tf.Tensor, num_starts: tf.Tensor, seed):
-        row_seed, noise_seed, jitter_seed = split(seed, 3)
-        s, q = self._num_draws, self._per_draw
+    def _draw(self, r: int, q: int, starts: tf.Tensor, num_starts: tf.Tensor, seed):
+        row_seed, noise_seed = split(seed)
+        s = self._num_draws
         # The policies share initial states and noise: common random numbers make their costs comparable.
         rows = tf.random.stateless_uniform([s, 1, q], row_seed, 0, num_starts, tf.int32)
         start = tf.gather(starts, rows)
@@ -97,41 +76,57 @@ class PolicySearch:
         noise = tf.reshape(tf.tile(noise, [1, 1, r, 1, 1]), [self._horizon, s, r * q, -1])
         return start, noise
 
-    def _cost_of(self, params, simulator, start, noise, widen):
+    def _cost_of(self, params, simulator, starts, num_starts, seed, q, width=1.0):
+        start, noise = self._draw(params.shape[0], q, starts, num_starts, seed)
         cost = self._cost
         if isinstance(cost, SaturatingCost):
-            cost = lambda obs, action, next_obs: self._cost(obs, action, next_obs, widen)
-        costs = rollout_cost(self._dynamics.stacked(simulator), self._policy_function(params), cost, start, noise)
-        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], self._per_draw]), axis=[0, 2])
+            cost = lambda obs, action, next_obs: self._cost(obs, action, next_obs, width)
+        costs = rollout_cost(self._dynamics.stacked(simulator), self._policy_function(params, q), cost, start, noise)
+        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], q]), axis=[0, 2])
 
-    def _optimise(self, params, simulator, starts, num_starts, num_updates, seed, widen0, widen1, lr0, lr1):
+    def _screen(self, features, simulator, starts, num_starts, seed, width):
         self.num_traces += 1
-        adam = Adam()
+        r, a = self._config.restarts, self._actuator.low.shape[0]
+        draw_seed, noise_seed = split(seed)
+
+        def body(i, best, best_cost):
+            params = self._policy.init(fold_in(draw_seed, i), _CHUNK, features, a)
+            cost = self._cost_of(params, simulator, starts, num_starts, noise_seed, 1, width)
+            params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
+            order = tf.argsort(cost)[:r]
+            return i + 1, tf.gather(params, order), tf.gather(cost, order)
+
+        best = self._policy.init(draw_seed, r, features, a)
+        best_cost = tf.fill([r], 1e30)
+        _, best, best_cost = tf.while_loop(lambda i, *_: i < self._config.candidates // _CHUNK, body, (tf.constant(0), best, best_cost))
+        return best, best_cost
+
+    def _optimise(self, params, units, simulator, starts, num_starts, num_updates, seed, width0):
+        self.num_traces += 1
+        c = self._config
+        adam = Adam(beta_2=c.beta_2)
 
         def body(i, state: AdamState, average):
             progress = tf.cast(i, tf.float32) / tf.cast(num_updates, tf.float32)
-            widen = widen1 * (widen0 / widen1) ** tf.maximum(0.0, 1.0 - 2.0 * progress)
-            alpha = lr1 + 0.5 * (lr0 - lr1) * (1 + tf.cos(3.14159265 * progress))
-            start, noise = self._draw(params.shape[0], starts, num_starts, fold_in(seed, i))
+            width = width0 ** tf.maximum(0.0, 1.0 - 2.0 * progress)
+            alpha = c.final_learning_rate + 0.5 * (c.learning_rate - c.final_learning_rate) * (1 + tf.cos(math.pi * progress))
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
-                cost = self._cost_of(state.theta, simulator, start, noise, widen)
+                cost = self._cost_of(state.theta * units, simulator, starts, num_starts, fold_in(seed, i), self._per_draw, width)
             grad = tape.gradient(cost, state.theta)
             grad = tf.where(tf.math.is_finite(grad), grad, 0.0)
             norm = tf.norm(grad, axis=-1, keepdims=True)
-            grad *= tf.minimum(1.0, self._clip_norm / tf.maximum(norm, 1e-12))
-            new = adam.update(state, grad, alpha)
-            return i + 1, new, 0.98 * average + 0.02 * cost
+            grad *= tf.minimum(1.0, c.clip_norm / tf.maximum(norm, 1e-12))
+            return i + 1, adam.update(state, grad, alpha), 0.98 * average + 0.02 * cost
 
         _, state, average = tf.while_loop(
-            lambda i, *_: i < num_updates, body, (tf.constant(0), adam.start(params), tf.ones([params.shape[0]]))
+            lambda i, *_: i < num_updates, body, (tf.constant(0), adam.start(params / units), tf.ones([params.shape[0]]))
         )
-        return state.theta, average
-
-    def _evaluate(self, params, simulator, starts, num_starts, seed, widen):
-        start, noise = self._draw(params.shape[0], starts, num_starts, seed)
-        return self._cost_of(params, simulator, start, noise, widen)
+        return state.theta * units, average
 
     def _predict(self, params, simulator, starts, num_starts, seed):
-        start, noise = self._draw(params.shape[0], starts, num_starts, seed)
-        return trajectories(self._dynamics.stacked(simulator), self._policy_function(params), start, noise)
+        q = 10
+        start, noise = self._draw(1, q, starts, num_starts, seed)
+        seen = trajectories(self._dynamics.stacked(simulator), self._policy_function(params, q), start, noise)
+        costs = [self._cost(seen[t], None, seen[t + 1]) for t in range(self._horizon)]
+        return seen, tf.reduce_mean(tf.stack(costs), axis=[1, 2])
