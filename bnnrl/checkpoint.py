@@ -1,0 +1,285 @@
+"""Checkpoints: folders of JSON and arrays, written whole or not at all, that hold no code and run none when read.
+
+folder/config.json          the marker, the format's version, two checksums, and the configuration
+folder/arrays.safetensors   the arrays, in the safetensors format: a JSON header and raw numbers
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+VERSION = 1
+_CONFIG, _ARRAYS = "config.json", "arrays.safetensors"
+_DTYPES = {
+    np.dtype(name)
+    for name in ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64")
+    + ("uint8", "uint16", "uint32", "uint64")
+}
+# The dot keeps these siblings out of a plain listing; an interrupted write leaves them, and the next one removes them.
+_NEW, _OLD = ".{}.bnnrl-new", ".{}.bnnrl-old"
+_OLD_STEP = re.compile(r"\.step_(\d+)\.bnnrl-old")
+_STEP = re.compile(r"step_(\d+)")
+
+Folder = str | os.PathLike[str]
+Arrays = dict[str, np.ndarray]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, foreign, damaged, or of a version newer than this one."""
+
+
+def write(folder: Folder, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `config` and `arrays` to `folder`, replacing an earlier checkpoint there.
+
+    Everything is written and flushed to disk beside `folder` before it is renamed into place, and what was there is
+    deleted last: whenever the process dies, `read` finds the old checkpoint or the new one. One writer at a time.
+
+    Args:
+        folder: where to. Parents are made.
+        config: what JSON can represent; tuples become lists and NumPy scalars numbers.
+        arrays: boolean, integer or float arrays by name; type and shape are kept.
+
+    Raises:
+        ValueError: if `folder` exists and is not a checkpoint (it is left alone), or `config` or `arrays` hold
+            something else.
+    """
+    path = _resolve(folder)
+    if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
+        _check_ours(path)
+    _commit(path, config, arrays)
+
+
+def read(folder: Folder) -> tuple[dict[str, Any], Arrays]:
+    """Return the configuration and the arrays that `write` put into `folder`.
+
+    Raises:
+        CheckpointError: if `folder` is missing, is no checkpoint, is damaged, or was written by a newer version.
+    """
+    path = _resolve(folder)
+    aside = path.with_name(_OLD.format(path.name))
+    if not path.exists() and aside.exists():
+        path = aside  # a write was interrupted between its two renames
+    record = _read_record(path)
+    data = _read_bytes(path / _ARRAYS)
+    if hashlib.sha256(data).hexdigest() != record["sha256"]["arrays"]:
+        raise _damaged(path / _ARRAYS, f"{len(data)} bytes that do not match the checksum in {_CONFIG}")
+    try:
+        arrays = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise _damaged(path / _ARRAYS, f"a file safetensors cannot read ({error})") from error
+    return record["config"], arrays
+
+
+def write_step(
+    run_folder: Folder, step: int, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], keep: int = 2
+) -> None:
+    """Write run_folder/checkpoints/step_N, then remove all steps but this one and the newest others, `keep` in all.
+
+    Raises:
+        ValueError: if `step` is negative, `keep` is below 1, or as in `write`.
+    """
+    if step < 0 or keep < 1:
+        raise ValueError(f"Invalid arguments: expected step >= 0 and keep >= 1. Received: step={step}, keep={keep}")
+    parent = _resolve(run_folder) / "checkpoints"
+    path = parent / f"step_{int(step)}"
+    # By its place a damaged step is ours too: a run that went on from the step before it may write it again.
+    if path.is_dir() and not _only_own_files(path):
+        _check_ours(path)
+    _commit(path, config, arrays)
+    others = sorted(_steps(parent) - {step}, reverse=True)
+    for other in others[keep - 1 :]:
+        old = parent / _OLD.format(f"step_{other}")
+        if (parent / f"step_{other}").exists():
+            _remove(old)
+            os.rename(parent / f"step_{other}", old)  # half-deleted, it would look like a damaged step
+        _remove(old)
+
+
+def read_latest(run_folder: Folder, warn: Callable[[str], None]) -> tuple[int, dict[str, Any], Arrays] | None:
+    """Return (step, config, arrays) of the newest step that can be read, or None where none was written.
+
+    Args:
+        run_folder: the folder `write_step` was given.
+        warn: called with a message for each newer step that is damaged.
+
+    Raises:
+        CheckpointError: if there are steps and none can be read.
+    """
+    parent = _resolve(run_folder) / "checkpoints"
+    steps = _steps(parent)
+    errors: dict[int, CheckpointError] = {}
+    for step in sorted(steps, reverse=True):
+        try:
+            config, arrays = read(parent / f"step_{step}")
+        except CheckpointError as error:
+            errors[step] = error
+            continue
+        for damaged, error in errors.items():
+            warn(f"Skipped checkpoint step_{damaged}, using step_{step} instead. {error}")
+        return step, config, arrays
+    if not steps:
+        return None
+    reasons = "\n".join(f"  step_{step}: {error}" for step, error in errors.items())
+    raise CheckpointError(
+        f"Invalid run folder: expected at least one readable checkpoint in {parent}. Received: {len(steps)}, all "
+        f"unreadable. Restore them from a copy, or start the run anew in another folder.\n{reasons}"
+    )
+
+
+def _resolve(folder: Folder) -> Path:
+    return Path(os.path.realpath(folder))
+
+
+def _commit(path: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Put a new checkpoint in the place of `path`, whatever that is."""
+    new, old = path.with_name(_NEW.format(path.name)), path.with_name(_OLD.format(path.name))
+    plain, data = _plain(config, "config"), safetensors.numpy.save(_checked(arrays))
+    sha256 = {"config": _config_sha256(plain), "arrays": hashlib.sha256(data).hexdigest()}
+    record = {"format": "bnnrl", "version": VERSION, "sha256": sha256, "config": plain}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove(new)
+    new.mkdir()
+    _write_synced(new / _ARRAYS, data)
+    _write_synced(new / _CONFIG, json.dumps(record, indent=1).encode())
+    _sync(new)
+    if path.exists():
+        _remove(old)
+        os.rename(path, old)
+    os.rename(new, path)
+    _sync(path.parent)
+    _remove(old)
+
+
+def _check_ours(path: Path) -> None:
+    try:
+        _read_record(path)
+        ours = _only_own_files(path)
+    except CheckpointError:
+        ours = False
+    if not ours:
+        raise ValueError(
+            f"Invalid `folder`: expected a new folder, or a bnnrl checkpoint to replace. Received: {path}, which "
+            f"exists and holds something else. It was left alone: choose another folder, or remove it yourself."
+        )
+
+
+def _only_own_files(path: Path) -> bool:
+    return all(entry.name in (_CONFIG, _ARRAYS) for entry in path.iterdir())
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return what config.json holds, once its marker, version and checksum are found right."""
+    if not path.exists():
+        raise CheckpointError(f"Invalid `folder`: expected a bnnrl checkpoint. Received: {path}, which does not exist.")
+    if not (path / _CONFIG).is_file():
+        raise CheckpointError(
+            f"Invalid `folder`: expected a bnnrl checkpoint with a {_CONFIG}. Received: {path}, which has none. "
+            "Give the folder that was saved to."
+        )
+    try:
+        record = json.loads(_read_bytes(path / _CONFIG))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path / _CONFIG, f"text that is not JSON ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != "bnnrl":
+        raise CheckpointError(
+            f'Invalid `folder`: expected a bnnrl checkpoint, marked "format": "bnnrl" in {_CONFIG}. '
+            f"Received: {path}, which has no such mark. Give the folder that was saved to."
+        )
+    version = record.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise CheckpointError(
+            f"Invalid version: expected at most {VERSION}. Received: {version} in {path}. "
+            "It was written by a newer bnnrl: upgrade to read it."
+        )
+    sha256, config = record.get("sha256"), record.get("config")
+    if version != VERSION or not isinstance(sha256, dict) or not isinstance(config, dict) or "arrays" not in sha256:
+        raise _damaged(path / _CONFIG, "a file with entries missing")
+    if sha256.get("config") != _config_sha256(config):
+        raise _damaged(path / _CONFIG, "a configuration that does not match its checksum")
+    return record
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"an error ({error.strerror})") from error
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"Invalid checkpoint: expected {path} as it was written. Received: {what}. The file is damaged, cut short or "
+        "changed by hand: restore it from a copy, or save again."
+    )
+
+
+def _steps(parent: Path) -> set[int]:
+    """Return the numbers of the steps in `parent`, those that only an interrupted write's old folder holds included."""
+    names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    matches = [_STEP.fullmatch(name) or _OLD_STEP.fullmatch(name) for name in names]
+    return {int(match[1]) for match in matches if match}
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return `value` in JSON's own types, or say where in the configuration it has none."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(entry, f"{where}[{key!r}]") for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(
+        f"Invalid {where}: expected what JSON can represent: text, finite numbers, booleans, None, lists, and mappings "
+        f"with text keys. Received: {value!r} of type {type(value).__name__}. Arrays belong into `arrays`."
+    )
+
+
+def _config_sha256(config: Any) -> str:
+    return hashlib.sha256(json.dumps(config).encode()).hexdigest()
+
+
+def _checked(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    checked = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in checked.items():
+        if not isinstance(name, str) or name == "__metadata__" or array.dtype not in _DTYPES:
+            raise ValueError(
+                "Invalid `arrays`: expected text names other than '__metadata__', and native boolean, integer or float "
+                f"arrays. Received: {name!r} of type {array.dtype}. Convert it with `astype` first."
+            )
+    return checked
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Flush a folder's list of entries, or a rename may be lost when the power is. Windows has no such call."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
