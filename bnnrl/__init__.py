@@ -20,6 +20,7 @@ _EXPORTS = {
     "load": "bnnrl.saving",
     "PILCO": "bnnrl.rl.pilco",
     "Dynamics": "bnnrl.rl.dynamics",
+    "PolicySearch": "bnnrl.rl.search",
     "Task": "bnnrl.rl.tasks",
 }
 _SUBMODULES = {
@@ -30,7 +31,22 @@ _SUBMODULES = {
     "priors": "bnnrl.priors",
     "tasks": "bnnrl.rl.tasks",
 }
-__all__ = ["__version__", *_EXPORTS, *_SUBMODULES]
+__all__ = [
+    "PILCO",
+    "BayesianModel",
+    "Dynamics",
+    "PolicySearch",
+    "Problem",
+    "Task",
+    "__version__",
+    "inference",
+    "likelihoods",
+    "load",
+    "policies",
+    "posterior",
+    "priors",
+    "tasks",
+]
 
 if TYPE_CHECKING:
     from bnnrl import inference, likelihoods, posterior, priors
@@ -39,6 +55,7 @@ if TYPE_CHECKING:
     from bnnrl.rl import policies, tasks
     from bnnrl.rl.dynamics import Dynamics
     from bnnrl.rl.pilco import PILCO
+    from bnnrl.rl.search import PolicySearch
     from bnnrl.rl.tasks import Task
     from bnnrl.saving import load
 

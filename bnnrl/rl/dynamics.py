@@ -1,4 +1,4 @@
-"""The dynamics model: a Bayesian neural network from (observation, action) to the distribution of the next observation."""
+"""The dynamics model: a Bayesian neural network from observation and action to the next observation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.checks import check_count, check_positive
 from bnnrl.data import Scaler, pad_rows
 from bnnrl.inference import Adam, Driver, Ensemble, Method, Schedule
 from bnnrl.inference import get as get_method
@@ -39,7 +40,7 @@ class Features:
 
 
 class Simulator(NamedTuple):
-    """A fitted model's draws and scalers: plain tensors, so that compiled rollouts take any trial's without retracing."""
+    """A fitted model's draws and scalers: plain tensors, so that compiled rollouts take any trial's unretraced."""
 
     theta: tf.Tensor  # [S, D]
     input_mean: tf.Tensor  # [F + A]
@@ -48,9 +49,9 @@ class Simulator(NamedTuple):
     target_std: tf.Tensor  # [O]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Dynamics:
-    """next_obs = obs + f_θ(features(obs), action) + noise, with everything standardised.
+    """next_obs = obs + f_θ(features(obs), action) + noise, with inputs and differences standardised.
 
     Args:
         hidden: widths of the hidden layers.
@@ -62,6 +63,9 @@ class Dynamics:
         steps: training steps each trial.
         batch_size: rows in a minibatch.
         learning_rate: of the first step, for a method given by name; decays to a hundredth of it by a cosine.
+
+    Raises:
+        ValueError: for a number out of its range or an unknown method.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -74,47 +78,83 @@ class Dynamics:
     batch_size: int = 32
     learning_rate: float = 3e-3
 
-    def build(self, features: Features, num_actions: int, capacity: int) -> None:
-        """Make the network for an environment's sizes and room for `capacity` rows."""
-        self._features = features
-        outputs = features.num_obs * (2 if self.likelihood.scale == "heteroscedastic" else 1)
-        self._network = keras.Sequential(
-            [
-                keras.Input((features.size + num_actions,)),
-                *[keras.layers.Dense(width, self.activation) for width in self.hidden],
-                keras.layers.Dense(outputs),
-            ]
-        )
-        self._capacity = capacity
-        self.problem = Problem(self._network, self.likelihood, tfd.Normal(0.0, self.prior_std), capacity)
-        self._method = self._resolve()
-        self._driver = Driver(self.problem, self._method, self.batch_size)
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(check_count("hidden", width) for width in self.hidden))
+        for name in ("size", "steps", "batch_size"):
+            check_count(name, getattr(self, name))
+        for name in ("prior_std", "learning_rate"):
+            check_positive(name, getattr(self, name))
+        self.resolve_method()
 
-    def _resolve(self) -> Method:
+    def resolve_method(self) -> Method:
+        """Return the method, with the schedule of its learning rate."""
         if not isinstance(self.method, str):
             return self.method
         schedule = Schedule(self.learning_rate, self.learning_rate / 100, self.steps)
-        if self.method == "ensemble":
+        if self.method.lower() == "ensemble":
             return Ensemble(Adam(schedule), self.size)
         return get_method(self.method, learning_rate=schedule)
 
-    def fit(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, seed: int) -> Posterior:
-        """Infer the posterior from transitions, obs [N, O], actions [N, A], next_obs [N, O]."""
+    @property
+    def method_name(self) -> str:
+        """The method's name in the registry."""
+        return self.method.lower() if isinstance(self.method, str) else type(self.method).__name__.lower()
+
+
+class DynamicsModel:
+    """The model that `dynamics` describes, for one environment's sizes.
+
+    Args:
+        dynamics: the description.
+        features: from observations to the model's inputs.
+        num_actions: A.
+        capacity: room for rows; doubled, at the price of compiling once more, whenever data outgrow it.
+    """
+
+    def __init__(self, dynamics: Dynamics, features: Features, num_actions: int, capacity: int = 256):
+        self._dynamics, self._features, self._capacity = dynamics, features, capacity
+        outputs = features.num_obs * (2 if dynamics.likelihood.scale == "heteroscedastic" else 1)
+        network = keras.Sequential(
+            [
+                keras.Input((features.size + num_actions,)),
+                *[keras.layers.Dense(width, dynamics.activation) for width in dynamics.hidden],
+                keras.layers.Dense(outputs),
+            ]
+        )
+        self.problem = Problem(network, dynamics.likelihood, tfd.Normal(0.0, dynamics.prior_std), capacity)
+        self._method = dynamics.resolve_method()
+        self.driver = Driver(self.problem, self._method, dynamics.batch_size)
+        self.posterior: Posterior | None = None
+        self.scalers: tuple[Scaler, Scaler] | None = None  # of inputs and of differences
+
+    def fit(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, seed: int) -> None:
+        """Infer the posterior from transitions.
+
+        Args:
+            obs: [N, O].
+            actions: [N, A].
+            next_obs: [N, O].
+            seed: of the initial weights, the order of the data and the method's noise.
+        """
         inputs = np.concatenate([self._features(tf.constant(obs, tf.float32)), actions], axis=-1)
         targets = next_obs - obs
-        self._scalers = Scaler.fit(inputs), Scaler.fit(targets)
+        while self._capacity < len(inputs):
+            self._capacity *= 2
+        self.scalers = Scaler.fit(inputs), Scaler.fit(targets)
         data = tuple(
             pad_rows(scaler.transform(a), self._capacity)
-            for scaler, a in zip(self._scalers, (inputs, targets), strict=True)
+            for scaler, a in zip(self.scalers, (inputs, targets), strict=True)
         )
         state = self._method.init(self.problem, host_seed(seed, 1))
-        state, self.info = self._driver.run(state, data, self.steps, host_seed(seed, 2), num_data=len(inputs))
+        run_seed = host_seed(seed, 2)
+        state, _ = self.driver.run(state, data, self._dynamics.steps, run_seed, num_data=len(inputs))
         self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
-        return self.posterior
 
     def simulator(self, num_draws: int, seed) -> Simulator:
         """Return `num_draws` draws of the fitted model, in the form rollouts take."""
-        inputs, targets = self._scalers
+        if self.posterior is None or self.scalers is None:
+            raise ValueError("Invalid dynamics model: expected a fitted one. Call fit first.")
+        inputs, targets = self.scalers
         arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
         return Simulator(self.posterior.sample(num_draws, seed), *map(tf.constant, arrays))
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import tensorflow as tf
 
+from bnnrl.checks import check_count, check_positive
+from bnnrl.rl.dynamics import Features
 from bnnrl.seeds import split
 
 
 class Policy(Protocol):
-    """A frozen dataclass of sizes with two pure functions; R policies go side by side."""
+    """A frozen dataclass of sizes with pure functions; R policies go side by side."""
 
-    def init(self, seed, n: int, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        """Return `n` random policies [R, K], fitted in place and scale to observed features [N, F]."""
+    def num_params(self, num_features: int, num_actions: int) -> int:
+        """Return K, the number of parameters."""
+        ...
+
+    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return `n` random policies [n, K], given features [N, F] from all over where they may have to act."""
+        ...
+
+    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return the natural size of each parameter, [K]: a step of one unit is as bold in any of them."""
         ...
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
@@ -30,9 +41,12 @@ class RBF:
     Source: the controller of Deisenroth & Rasmussen, "PILCO", ICML 2011, section 2.3, squashed by tanh.
 
     Args:
-        num_centers: K, the number of basis functions.
+        num_centers: the number of basis functions.
         weight_scale: initial weights are uniform in ± this, inside the tanh.
-        length_scale: initial length-scales, in standard deviations of the observed features.
+        length_scale: initial length-scales, in standard deviations of the covered features.
+
+    Raises:
+        ValueError: for a number out of its range.
     """
 
     num_centers: int = 50
@@ -40,31 +54,32 @@ class RBF:
     length_scale: float = 1.0
 
     def __post_init__(self):
-        if self.num_centers < 1:
-            raise ValueError(f"Invalid `num_centers`: expected an integer of at least 1. Received: {self.num_centers}")
+        check_count("num_centers", self.num_centers)
+        check_positive("weight_scale", self.weight_scale)
+        check_positive("length_scale", self.length_scale)
 
-    def init(self, seed, n: int, features: tf.Tensor, num_actions: int) -> tf.Tensor:
+    def _sizes(self, num_features: int, num_actions: int) -> list[int]:
+        return [self.num_centers * num_features, num_features, self.num_centers * num_actions]
+
+    def num_params(self, num_features: int, num_actions: int) -> int:
+        return sum(self._sizes(num_features, num_actions))
+
+    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
         row_seed, weight_seed = split(seed)
-        count, dim = features.shape
-        std = tf.maximum(tf.math.reduce_std(features, axis=0), 1e-2)
-        rows = tf.random.stateless_uniform([n, self.num_centers], row_seed, 0, count, tf.int32)
-        centers = tf.gather(features, rows)
-        log_scales = tf.tile(tf.math.log(self.length_scale * std)[tf.newaxis], [n, 1])
-        weights = tf.random.stateless_uniform(
-            [n, self.num_centers * num_actions], weight_seed, -self.weight_scale, self.weight_scale
-        )
-        return tf.concat([tf.reshape(centers, [n, -1]), log_scales, weights], axis=-1)
+        rows = tf.random.stateless_uniform([n, self.num_centers], row_seed, 0, cover.shape[0], tf.int32)
+        centers = tf.reshape(tf.gather(cover, rows), [n, -1])
+        log_scales = tf.tile(tf.math.log(self.length_scale * _spread(cover))[tf.newaxis], [n, 1])
+        limit = self.weight_scale
+        weights = tf.random.stateless_uniform([n, self.num_centers * num_actions], weight_seed, -limit, limit)
+        return tf.concat([centers, log_scales, weights], axis=-1)
 
-    def units(self, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        """Return the natural size of each parameter, [K]."""
-        dim = features.shape[-1]
-        std = tf.maximum(tf.math.reduce_std(features, axis=0), 1e-2)
-        return tf.concat([tf.tile(std, [self.num_centers]), tf.ones([dim + self.num_centers * num_actions])], axis=0)
+    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        _, *others = self._sizes(cover.shape[-1], num_actions)
+        return tf.concat([tf.tile(_spread(cover), [self.num_centers]), tf.ones([sum(others)])], axis=0)
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        n, dim = params.shape[0], features.shape[-1]
-        k = self.num_centers
-        centers, log_scales, weights = tf.split(params, [k * dim, dim, k * num_actions], axis=-1)
+        n, dim, k = params.shape[0], features.shape[-1], self.num_centers
+        centers, log_scales, weights = tf.split(params, self._sizes(dim, num_actions), axis=-1)
         inverse = tf.exp(-log_scales)[:, tf.newaxis]  # [R, 1, F]
         z = features * inverse
         c = tf.reshape(centers, [n, k, dim]) * inverse
@@ -83,30 +98,90 @@ class MLP:
 
     Args:
         hidden: widths of the hidden layers.
+        weight_scale: initial kernels are uniform with a standard deviation of this / √inputs.
+
+    Raises:
+        ValueError: for a number out of its range.
     """
 
     hidden: tuple[int, ...] = (50,)
+    weight_scale: float = 1.0
 
-    def init(self, seed, n: int, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        std = tf.maximum(tf.math.reduce_std(features, axis=0), 1e-2)
-        mean = tf.reduce_mean(features, axis=0)
-        sizes = [features.shape[-1], *self.hidden, num_actions]
+    def __post_init__(self):
+        for width in self.hidden:
+            check_count("hidden", width)
+        check_positive("weight_scale", self.weight_scale)
+
+    def _layers(self, num_features: int, num_actions: int) -> list[tuple[int, int]]:
+        return list(itertools.pairwise([num_features, *self.hidden, num_actions]))
+
+    def num_params(self, num_features: int, num_actions: int) -> int:
+        return sum(i * o + o for i, o in self._layers(num_features, num_actions))
+
+    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        layers = self._layers(cover.shape[-1], num_actions)
         parts = []
-        for i, layer_seed in enumerate(split(seed, len(sizes) - 1)):
-            limit = math.sqrt(3.0 / sizes[i])
-            kernel = tf.random.stateless_uniform([n, sizes[i], sizes[i + 1]], layer_seed, -limit, limit)
-            bias = tf.zeros([n, sizes[i + 1]])
-            if i == 0:  # the first layer standardises its inputs
-                kernel /= std[:, tf.newaxis]
-                bias = -tf.einsum("f,nfh->nh", mean, kernel)
+        for j, ((i, o), layer_seed) in enumerate(zip(layers, split(seed, len(layers)), strict=True)):
+            limit = self.weight_scale * math.sqrt(3.0 / i)
+            kernel = tf.random.stateless_uniform([n, i, o], layer_seed, -limit, limit)
+            bias = tf.zeros([n, o])
+            if j == 0:  # the first layer standardises its inputs
+                kernel /= _spread(cover)[:, tf.newaxis]
+                bias = -tf.einsum("f,nfh->nh", tf.reduce_mean(cover, axis=0), kernel)
             parts += [tf.reshape(kernel, [n, -1]), bias]
         return tf.concat(parts, axis=-1)
 
+    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        width = self._layers(cover.shape[-1], num_actions)[0][1]
+        first = tf.repeat(1.0 / _spread(cover), width)
+        return tf.concat([first, tf.ones([self.num_params(cover.shape[-1], num_actions) - first.shape[0]])], axis=0)
+
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        sizes = [features.shape[-1], *self.hidden, num_actions]
-        lengths = [size for i, o in zip(sizes, sizes[1:], strict=False) for size in (i * o, o)]
-        parts = iter(tf.split(params, lengths, axis=-1))
+        layers = self._layers(features.shape[-1], num_actions)
+        parts = iter(tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1))
         h = features
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in layers:
             h = tf.tanh(tf.matmul(h, tf.reshape(next(parts), [-1, i, o])) + next(parts)[:, tf.newaxis])
         return h
+
+
+def _spread(cover: tf.Tensor) -> tf.Tensor:
+    """Return the standard deviation of each feature, [F], or 1 for one that does not vary."""
+    std = tf.math.reduce_std(cover, axis=0)
+    return tf.where(std < 1e-6, tf.ones_like(std), std)
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A policy between observations and the environment's actions.
+
+    Args:
+        policy: the policy.
+        features: from observations to what the policy sees.
+        low: lower bounds of the action, [A].
+        high: upper bounds, [A].
+    """
+
+    policy: Policy
+    features: Features
+    low: tf.Tensor
+    high: tf.Tensor
+
+    @property
+    def num_actions(self) -> int:
+        return self.low.shape[0]
+
+    @property
+    def num_params(self) -> int:
+        return self.policy.num_params(self.features.size, self.num_actions)
+
+    def init(self, seed, n: int, cover: tf.Tensor) -> tf.Tensor:
+        return self.policy.init(seed, n, cover, self.num_actions)
+
+    def units(self, cover: tf.Tensor) -> tf.Tensor:
+        return self.policy.units(cover, self.num_actions)
+
+    def __call__(self, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
+        """Return actions [R, N, A] for parameters [R, K] and observations [R, N, O]."""
+        squashed = self.policy(params, self.features(obs), self.num_actions)
+        return self.low + 0.5 * (squashed + 1.0) * (self.high - self.low)

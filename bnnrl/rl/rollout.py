@@ -39,13 +39,25 @@ def rollout_cost(step: StepFunction, policy: PolicyFunction, cost, start: tf.Ten
     return total / horizon
 
 
-def trajectories(step: StepFunction, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    """Return the particles' observations, [H + 1, S, P, O], start included. No gradient."""
+def trajectories(
+    step: StepFunction, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the particles' observations [H + 1, S, P, O], start included, and actions [H, S, P, A]. No gradient."""
     horizon = int(noise.shape[0])
 
-    def body(t, obs, seen):
-        next_obs = step(obs, policy(obs), noise[t])
-        return t + 1, next_obs, tf.tensor_scatter_nd_update(seen, [[t + 1]], next_obs[tf.newaxis])
+    def body(t, obs, seen, done):
+        action = policy(obs)
+        next_obs = step(obs, action, noise[t])
+        return t + 1, next_obs, _put(seen, t + 1, next_obs), _put(done, t, action)
 
+    first = policy(start)
     seen = tf.concat([start[tf.newaxis], tf.zeros([horizon, *start.shape])], axis=0)
-    return tf.while_loop(lambda t, *_: t < horizon, body, (tf.constant(0), start, seen), maximum_iterations=horizon)[2]
+    done = tf.zeros([horizon, *first.shape])
+    _, _, seen, done = tf.while_loop(
+        lambda t, *_: t < horizon, body, (tf.constant(0), start, seen, done), maximum_iterations=horizon
+    )
+    return seen, done
+
+
+def _put(array: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    return tf.tensor_scatter_nd_update(array, [[index]], value[tf.newaxis])

@@ -1,132 +1,200 @@
-"""Policy search: random candidates screened by forward rollouts, the best refined by gradient, all in compiled calls."""
+"""Policy search on the learned model: screen random policies, refine the best side by side, keep half for next time."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.rl.dynamics import Dynamics, Features, Simulator
-from bnnrl.rl.policies import Policy
+from bnnrl.rl.dynamics import Simulator
+from bnnrl.rl.policies import Controller
 from bnnrl.rl.rollout import rollout_cost, trajectories
 from bnnrl.rl.tasks import SaturatingCost
 from bnnrl.seeds import fold_in, split
 
-
-class Actuator(NamedTuple):
-    """Maps a policy's (−1, 1) to the action's bounds."""
-
-    low: tf.Tensor  # [A]
-    high: tf.Tensor  # [A]
-
-    def __call__(self, squashed: tf.Tensor) -> tf.Tensor:
-        return self.low + 0.5 * (squashed + 1.0) * (self.high - self.low)
+_CHUNK = 128  # policies screened in one batched rollout
 
 
 @dataclass(frozen=True)
-class Search:
+class PolicySearch:
+    """How a policy is sought.
+
+    The cost of a swing-up is flat for almost every policy and full of local optima for the rest. So each trial draws
+    `candidates` random policies, scores each by a forward rollout under a wider cost, and refines the best of them
+    by the particles' gradient, `restarts` policies side by side. Half of these are the best of the trial before.
+
+    Adam's steps are in units of each parameter's natural size, with its learning rate decayed by a cosine and the
+    gradient of each policy clipped to a global norm. Initial states and noise are drawn anew at every update and
+    shared by the policies.
+
+    Args:
+        restarts: R, policies refined side by side; they share the particles.
+        updates: gradient steps each trial.
+        candidates: random policies screened each trial, rounded up to whole batches of 128.
+        screening_width: how much wider than the task's own a saturating cost is while screening.
+        learning_rate: Adam's highest.
+        warmup: updates of linear rise to it; Adam's first steps, all of full size, would undo the screening.
+        final_learning_rate: of the last update.
+        beta_2: Adam's β₂.
+        clip_norm: largest norm of one policy's gradient.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
     restarts: int = 8
     updates: int = 1000
-    candidates: int = 2048
+    candidates: int = 4096
     screening_width: float = 2.5
-    learning_rate: float = 0.03
+    learning_rate: float = 3e-2
+    warmup: int = 100
     final_learning_rate: float = 1e-3
-    clip_norm: float = 1.0
     beta_2: float = 0.99
+    clip_norm: float = 1.0
+
+    def __post_init__(self):
+        for name in ("restarts", "updates", "warmup", "candidates"):
+            check_count(name, getattr(self, name))
+        for name in ("screening_width", "learning_rate", "final_learning_rate", "clip_norm"):
+            check_positive(name, getattr(self, name))
 
 
-_CHUNK = 128
+class Starts(NamedTuple):
+    """Observed initial states in a buffer of fixed capacity."""
+
+    obs: tf.Tensor  # [capacity, O]
+    count: tf.Tensor  # [] int32
 
 
-class PolicySearch:
-    def __init__(self, search: Search, dynamics: Dynamics, features: Features, policy: Policy, actuator: Actuator, cost,
-                 horizon: int, particles: int, num_draws: int):
-        self._config = search
-        self._dynamics, self._features, self._policy, self._actuator = dynamics, features, policy, actuator
+class Searcher:
+    """The compiled functions of a search, for one model, policy and cost.
+
+    Args:
+        search: the settings.
+        controller: the policy between observations and actions.
+        make_step: from a Simulator to its step function (obs, action, noise) -> next_obs.
+        cost: (obs [..., O], action [..., A], next_obs [..., O]) -> [...].
+        horizon: H, steps.
+        num_draws: S, draws of the model in a rollout.
+        per_draw: Q, particles of each draw and policy.
+        jit_compile: whether XLA compiles.
+    """
+
+    def __init__(
+        self,
+        search: PolicySearch,
+        controller: Controller,
+        make_step: Callable[[Simulator], Callable],
+        cost,
+        horizon: int,
+        num_draws: int,
+        per_draw: int,
+        jit_compile: bool = True,
+    ):
+        self._search, self._controller, self._make_step = search, controller, make_step
         self._cost, self._horizon = cost, horizon
-        self._num_draws, self._per_draw = num_draws, max(1, particles // (num_draws * search.restarts))
+        self._num_draws, self._per_draw = num_draws, per_draw
         self.num_traces = 0
-        self.screen = tf.function(self._screen, jit_compile=True)
-        self.optimise = tf.function(self._optimise, jit_compile=True)
-        self.predict = tf.function(self._predict, jit_compile=True)
+        self.screen = tf.function(self._screen, jit_compile=jit_compile)
+        self.refine = tf.function(self._refine, jit_compile=jit_compile)
+        self.predict = tf.function(self._predict, jit_compile=jit_compile)
 
-    def _policy_function(self, params: tf.Tensor, q: int):
-        r, s, a = params.shape[0], self._num_draws, self._actuator.low.shape[0]
+    def _screen(self, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tf.Tensor:
+        """Return the best R of many random policies, [R, K], best first.
 
-        def act(obs: tf.Tensor) -> tf.Tensor:  # [S, R Q, O] -> [S, R Q, A]
-            z = self._features(obs)
-            z = tf.reshape(tf.transpose(tf.reshape(z, [s, r, q, -1]), [1, 0, 2, 3]), [r, s * q, -1])
-            squashed = self._policy(params, z, a)
-            squashed = tf.transpose(tf.reshape(squashed, [r, s, q, a]), [1, 0, 2, 3])
-            return self._actuator(tf.reshape(squashed, [s, r * q, a]))
-
-        return act
-
-    def _draw(self, r: int, q: int, starts: tf.Tensor, num_starts: tf.Tensor, seed):
-        row_seed, noise_seed = split(seed)
-        s = self._num_draws
-        # The policies share initial states and noise: common random numbers make their costs comparable.
-        rows = tf.random.stateless_uniform([s, 1, q], row_seed, 0, num_starts, tf.int32)
-        start = tf.gather(starts, rows)
-        start = tf.reshape(tf.tile(start, [1, r, 1, 1]), [s, r * q, -1])
-        noise = tf.random.stateless_normal([self._horizon, s, 1, q, starts.shape[-1]], noise_seed)
-        noise = tf.reshape(tf.tile(noise, [1, 1, r, 1, 1]), [self._horizon, s, r * q, -1])
-        return start, noise
-
-    def _cost_of(self, params, simulator, starts, num_starts, seed, q, width=1.0):
-        start, noise = self._draw(params.shape[0], q, starts, num_starts, seed)
-        cost = self._cost
-        if isinstance(cost, SaturatingCost):
-            cost = lambda obs, action, next_obs: self._cost(obs, action, next_obs, width)
-        costs = rollout_cost(self._dynamics.stacked(simulator), self._policy_function(params, q), cost, start, noise)
-        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], q]), axis=[0, 2])
-
-    def _screen(self, features, simulator, starts, num_starts, seed, width):
+        Args:
+            cover: features [N, F] all over where the policy may have to act.
+            simulator: draws of the model.
+            starts: initial states.
+            seed: a seed pair.
+        """
         self.num_traces += 1
-        r, a = self._config.restarts, self._actuator.low.shape[0]
+        size = self._search.restarts
         draw_seed, noise_seed = split(seed)
 
         def body(i, best, best_cost):
-            params = self._policy.init(fold_in(draw_seed, i), _CHUNK, features, a)
-            cost = self._cost_of(params, simulator, starts, num_starts, noise_seed, 1, width)
+            params = self._controller.init(fold_in(draw_seed, i), _CHUNK, cover)
+            cost = self._mean_cost(params, simulator, starts, noise_seed, 1, self._search.screening_width)
             params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
-            order = tf.argsort(cost)[:r]
+            order = tf.argsort(cost)[:size]
             return i + 1, tf.gather(params, order), tf.gather(cost, order)
 
-        best = self._policy.init(draw_seed, r, features, a)
-        best_cost = tf.fill([r], 1e30)
-        _, best, best_cost = tf.while_loop(lambda i, *_: i < self._config.candidates // _CHUNK, body, (tf.constant(0), best, best_cost))
-        return best, best_cost
+        chunks = -(-self._search.candidates // _CHUNK)
+        none = tf.zeros([size, self._controller.num_params]), tf.fill([size], math.inf)
+        return tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *none))[1]
 
-    def _optimise(self, params, units, simulator, starts, num_starts, num_updates, seed, width0):
+    def _refine(self, params: tf.Tensor, units: tf.Tensor, simulator: Simulator, starts: Starts, num_updates, seed):
+        """Return refined policies [R, K] and their expected costs [R], averaged over the last updates.
+
+        Args:
+            params: policies, [R, K].
+            units: the natural size of each parameter, [K].
+            simulator: draws of the model.
+            starts: initial states.
+            num_updates: gradient steps, int32 [].
+            seed: a seed pair.
+        """
         self.num_traces += 1
-        c = self._config
-        adam = Adam(beta_2=c.beta_2)
+        search = self._search
+        adam = Adam(beta_2=search.beta_2)
+        fall = search.learning_rate - search.final_learning_rate
 
         def body(i, state: AdamState, average):
-            progress = tf.cast(i, tf.float32) / tf.cast(num_updates, tf.float32)
-            width = width0 ** tf.maximum(0.0, 1.0 - 2.0 * progress)
-            alpha = c.final_learning_rate + 0.5 * (c.learning_rate - c.final_learning_rate) * (1 + tf.cos(math.pi * progress))
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
-                cost = self._cost_of(state.theta * units, simulator, starts, num_starts, fold_in(seed, i), self._per_draw, width)
+                cost = self._mean_cost(state.theta * units, simulator, starts, fold_in(seed, i), self._per_draw)
             grad = tape.gradient(cost, state.theta)
-            grad = tf.where(tf.math.is_finite(grad), grad, 0.0)
             norm = tf.norm(grad, axis=-1, keepdims=True)
-            grad *= tf.minimum(1.0, c.clip_norm / tf.maximum(norm, 1e-12))
-            return i + 1, adam.update(state, grad, alpha), 0.98 * average + 0.02 * cost
+            # A rollout that has left the model's range can overflow: that policy then stays where it is.
+            grad = tf.where(tf.math.is_finite(norm), grad * tf.minimum(1.0, search.clip_norm / (norm + 1e-12)), 0.0)
+            progress = tf.cast(i, tf.float32) / tf.cast(num_updates, tf.float32)
+            rate = search.final_learning_rate + 0.5 * fall * (1 + tf.cos(math.pi * progress))
+            rate *= tf.minimum(1.0, (tf.cast(i, tf.float32) + 1.0) / search.warmup)
+            return i + 1, adam.update(state, grad, rate), 0.98 * average + 0.02 * cost
 
-        _, state, average = tf.while_loop(
-            lambda i, *_: i < num_updates, body, (tf.constant(0), adam.start(params / units), tf.ones([params.shape[0]]))
-        )
-        return state.theta * units, average
+        start = tf.constant(0), adam.start(params / units), tf.ones([params.shape[0]])
+        _, state, average = tf.while_loop(lambda i, *_: i < num_updates, body, start)
+        return state.theta * units, average / (1 - 0.98 ** tf.cast(num_updates, tf.float32))
 
-    def _predict(self, params, simulator, starts, num_starts, seed):
-        q = 10
-        start, noise = self._draw(1, q, starts, num_starts, seed)
-        seen = trajectories(self._dynamics.stacked(simulator), self._policy_function(params, q), start, noise)
-        costs = [self._cost(seen[t], None, seen[t + 1]) for t in range(self._horizon)]
-        return seen, tf.reduce_mean(tf.stack(costs), axis=[1, 2])
+    def _predict(self, params: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return particles [H + 1, P, O] of one policy [K] and their costs [H, P]."""
+        self.num_traces += 1
+        per_draw = -(-200 // self._num_draws)
+        start, noise = self._draw(1, starts, seed, per_draw)
+        act = self._policy_function(params[tf.newaxis], per_draw)
+        obs, actions = trajectories(self._make_step(simulator), act, start, noise)
+        costs = self._cost(obs[:-1], actions, obs[1:])
+        return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
+
+    def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0) -> tf.Tensor:
+        cost = self._cost
+        if isinstance(cost, SaturatingCost) and width != 1.0:
+            cost = lambda obs, action, next_obs: self._cost(obs, action, next_obs, width)
+        start, noise = self._draw(params.shape[0], starts, seed, per_draw)
+        act = self._policy_function(params, per_draw)
+        costs = rollout_cost(self._make_step(simulator), act, cost, start, noise)
+        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], per_draw]), axis=[0, 2])
+
+    def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy."""
+        row_seed, noise_seed = split(seed)
+        s, dim = self._num_draws, starts.obs.shape[-1]
+        rows = tf.random.stateless_uniform([s, per_draw], row_seed, 0, starts.count, tf.int32)
+        noise = tf.random.stateless_normal([self._horizon, s, per_draw, dim], noise_seed)
+        return tf.tile(tf.gather(starts.obs, rows), [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
+
+    def _policy_function(self, params: tf.Tensor, per_draw: int):
+        r, s = params.shape[0], self._num_draws
+
+        def act(obs: tf.Tensor) -> tf.Tensor:  # [S, R Q, O] -> [S, R Q, A]
+            by_policy = tf.transpose(tf.reshape(obs, [s, r, per_draw, -1]), [1, 0, 2, 3])
+            action = self._controller(params, tf.reshape(by_policy, [r, s * per_draw, -1]))
+            by_draw = tf.transpose(tf.reshape(action, [r, s, per_draw, -1]), [1, 0, 2, 3])
+            return tf.reshape(by_draw, [s, r * per_draw, -1])
+
+        return act

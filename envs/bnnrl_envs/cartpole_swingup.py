@@ -33,6 +33,7 @@ __all__ = [
     "cost",
     "derivative",
     "energy",
+    "find_preset",
     "is_success",
 ]
 
@@ -163,7 +164,7 @@ def cost(states: ArrayLike, preset: str = "pilco") -> Floats:
     Raises:
         ValueError: if the preset is not in `PRESETS`.
     """
-    states, p = np.asarray(states, np.float64), _find(preset)
+    states, p = np.asarray(states, np.float64), find_preset(preset)
     x, theta = states[..., 0], states[..., 2]
     if p.cost == "angle":
         exponent = ((np.abs(theta) - np.pi) / 3) ** 2 + x**2
@@ -187,7 +188,7 @@ def is_success(states: ArrayLike, preset: str = "pilco") -> bool:
     Raises:
         ValueError: if the preset is unknown or the states are not [T + 1, 4].
     """
-    states, p = np.asarray(states, np.float64), _find(preset)
+    states, p = np.asarray(states, np.float64), find_preset(preset)
     if states.ndim != 2 or states.shape[1] != 4:
         raise ValueError(
             "Invalid `states`: expected the states of one episode, of shape (T + 1, 4). "
@@ -232,7 +233,7 @@ class CartPoleSwingUpEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
         friction: float = FRICTION,
     ):
         self.preset = preset
-        self.parameters = _find(preset)
+        self.parameters = find_preset(preset)
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(
                 f"Invalid `render_mode`: expected None or 'rgb_array'. Received: render_mode={render_mode!r}."
@@ -295,7 +296,12 @@ class CartPoleSwingUpEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
         return {"state": self._state.copy(), "cost": float(cost(self._state, self.preset))}
 
 
-def _find(preset: str) -> Preset:
+def find_preset(preset: str) -> Preset:
+    """Return a preset by its name.
+
+    Raises:
+        ValueError: if it is not in `PRESETS`.
+    """
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(
             f"Invalid `preset`: expected one of {', '.join(map(repr, PRESETS))}. Received: preset={preset!r}."

@@ -1,0 +1,31 @@
+"""Checks of arguments, at the public doors."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` as an int, or raise ValueError unless it is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"Invalid `{name}`: expected an integer of at least 1. Received: {name}={value!r}.")
+    return int(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a float, or raise ValueError unless it is a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
+        raise ValueError(f"Invalid `{name}`: expected a positive finite number. Received: {name}={value!r}.")
+    return float(value)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return " Did you mean 'a' or 'b'?" with the words nearest to `word`, or "" where none is near."""
+    by_lower = {w.lower(): w for w in words}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(repr(by_lower[w]) for w in near)}?" if near else ""

@@ -1,0 +1,171 @@
+"""The command line. TensorFlow is imported only by what needs it, so that help and mistakes answer at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from bnnrl import __version__
+
+_INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+@dataclass
+class Train:
+    """Train an agent: `bnnrl train bnnrl/CartPoleSwingUp-v0 --preset deep-pilco --seed 0`."""
+
+    env: Annotated[str | None, tyro.conf.Positional] = None
+    """Id of a Gymnasium environment with a registered task."""
+    preset: str | None = None
+    """Variant of the environment, for those that have presets."""
+    method: str = "ensemble"
+    """Inference method of the dynamics model."""
+    policy: Literal["rbf", "mlp"] = "rbf"
+    """Kind of policy."""
+    seed: int = 0
+    """All randomness derives from it."""
+    trials: int = 8
+    """Trials at most, the random first one included."""
+    particles: int = 100
+    """Particles in a rollout."""
+    horizon: int | None = None
+    """Steps the policy is optimised over; an episode's length if not given."""
+    stop_when_solved: bool = True
+    """Stop after the first trial that solves the task."""
+    folder: str | None = None
+    """Run folder; runs/<env>/<method>/<seed>-<time> if not given."""
+    resume: str | None = None
+    """Folder of an earlier run to go on with, under its own settings; --trials may raise their number."""
+
+    def run(self) -> int:
+        """Train, and return the exit code."""
+        from bnnrl.rl.progress import Progress
+
+        run, agent = self._resume() if self.resume else self._begin()
+        trials, stop = run.settings["trials"], run.settings["stop_when_solved"]
+        done = len(agent.history)
+        finished = done >= trials or (stop and agent.solved is not None)
+        try:
+            with Progress(f"{run.settings['env']} -> {run.folder}", agent.history) as progress:
+                if not finished:
+                    agent.learn(trials - done, [run, progress], stop_when_solved=stop)
+        except KeyboardInterrupt:
+            print(
+                f"Interrupted; {len(agent.history)} trials are kept. Go on: bnnrl train --resume {run.folder}",
+                file=sys.stderr,
+            )
+            return _INTERRUPTED
+        except ValueError as error:
+            raise ValueError(f"{error}\nRun folder: {run.folder}") from error
+        solved = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {len(agent.history)} trials"
+        if agent.task.success is None:
+            solved = f"{len(agent.history)} trials done"
+        print(f"{solved}: {run.folder}")
+        return 0
+
+    def _begin(self):
+        from bnnrl.rl.runs import Run
+
+        if self.env is None:
+            raise ValueError(
+                "Invalid arguments: expected the id of an environment, or --resume FOLDER. Received: none."
+            )
+        settings = dataclasses.asdict(self)
+        del settings["folder"], settings["resume"]
+        agent = _make_agent(settings)
+        return Run.create(self.folder, settings), agent
+
+    def _resume(self):
+        from bnnrl.rl.runs import Run
+
+        given = [
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name not in ("resume", "trials") and getattr(self, field.name) != field.default
+        ]
+        if given:
+            raise ValueError(
+                "Invalid arguments: expected none but --trials beside --resume, which goes on under the run's own "
+                f"settings. Received: {', '.join(given)}."
+            )
+        run = Run.reopen(self.resume or "")
+        run.settings["trials"] = max(self.trials, run.settings["trials"])
+        agent = run.latest(warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr))
+        return run, agent or _make_agent(run.settings)
+
+
+@dataclass
+class Evaluate:
+    """Run fresh episodes with a trained agent: `bnnrl evaluate FOLDER --episodes 20`."""
+
+    folder: Annotated[str, tyro.conf.Positional]
+    """A run folder, or one that an agent was saved to."""
+    episodes: int = 20
+    """How many."""
+    seed: int = 0
+    """Of the initial states and noise."""
+
+    def run(self) -> int:
+        """Evaluate, print a line for each figure, and return the exit code."""
+        import bnnrl
+
+        agent = bnnrl.load(self.folder)
+        if not isinstance(agent, bnnrl.PILCO):
+            raise ValueError(f"Invalid folder: expected a trained agent. Received: {type(agent).__name__}.")
+        for name, value in agent.evaluate(self.episodes, self.seed).items():
+            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+        return 0
+
+
+def _make_agent(settings: dict):
+    import bnnrl
+
+    return bnnrl.PILCO(
+        settings["env"],
+        bnnrl.Dynamics(method=settings["method"]),
+        {"rbf": bnnrl.policies.RBF, "mlp": bnnrl.policies.MLP}[settings["policy"]](),
+        particles=settings["particles"],
+        horizon=settings["horizon"],
+        seed=settings["seed"],
+        env_kwargs={"preset": settings["preset"]} if settings["preset"] else None,
+    )
+
+
+_COMMANDS = {"train": Train, "evaluate": Evaluate}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 done, 2 bad input, 1 failed, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv == ["--version"]:
+        print(f"bnnrl {__version__}")
+        return 0
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            _COMMANDS,
+            prog="bnnrl",
+            description="Model-based reinforcement learning with Bayesian neural networks.",
+            args=argv or ["--help"],
+        )
+    except SystemExit as stop:
+        # No arguments: help, but it is not what was wanted.
+        return 2 if not argv or stop.code else 0
+    with warnings.catch_warnings():
+        # Gymnasium's advice on how to write environments is not for those who use them.
+        warnings.filterwarnings("ignore", module="gymnasium")
+        try:
+            return command.run()
+        except ValueError as error:
+            print(f"bnnrl: error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

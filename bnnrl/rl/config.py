@@ -1,0 +1,62 @@
+"""Settings as JSON: dataclasses by their class name, nested ones too."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from bnnrl import inference, likelihoods
+from bnnrl.rl import dynamics, policies, search
+
+_CLASSES = {
+    cls.__name__: cls
+    for cls in (
+        *inference.REGISTRY.values(),
+        inference.Schedule,
+        likelihoods.Gaussian,
+        dynamics.Dynamics,
+        policies.RBF,
+        policies.MLP,
+        search.PolicySearch,
+    )
+}
+
+
+def encode(value: Any) -> Any:
+    """Return `value` as JSON-able data.
+
+    Raises:
+        ValueError: for an object of a class that is not one of bnnrl's settings: code is never saved.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
+        if _CLASSES.get(name) is not type(value):
+            raise ValueError(
+                f"Invalid setting: expected one of bnnrl's own, {sorted(_CLASSES)}, to be saved. Received: {value!r}."
+            )
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {"class": name, **fields}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"Invalid setting: expected a number, a string, or one of bnnrl's own. Received: {value!r}.")
+
+
+def decode(data: Any) -> Any:
+    """Return the settings that `encode` described.
+
+    Raises:
+        ValueError: for a class or a field this version does not know.
+    """
+    if isinstance(data, list):
+        return tuple(decode(v) for v in data)
+    if not isinstance(data, dict):
+        return data
+    fields = {name: decode(value) for name, value in data.items() if name != "class"}
+    if data.get("class") not in _CLASSES:
+        raise ValueError(f"Invalid settings: expected one of {sorted(_CLASSES)}. Received: {data.get('class')!r}.")
+    try:
+        return _CLASSES[data["class"]](**fields)
+    except TypeError as error:
+        raise ValueError(f"Invalid settings of {data['class']}: {error}.") from error

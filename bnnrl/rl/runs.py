@@ -1,0 +1,151 @@
+"""Run folders: one run, one command, one folder that can be resumed and read by anyone."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnrl import checkpoint, plots
+from bnnrl.rl.episodes import EnvironmentFault
+from bnnrl.rl.pilco import PILCO, Callback, Trial
+
+_PACKAGES = ("bnnrl", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
+
+
+class Run(Callback):
+    """A run folder, kept up to date after each trial.
+
+        config.json          the settings that make the run again, and the versions it was made with
+        metrics.csv          a row for each trial
+        checkpoints/step_N/  the agent after trial N; the two newest are kept
+        curve.png            costs and success by trial
+        rollouts.png         the last trial's predicted trajectories against the real one
+
+    Make one with `create` or `reopen`.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]):
+        self.folder, self.settings = folder, settings
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str] | None, settings: dict[str, Any]) -> Run:
+        """Make a new run folder.
+
+        Args:
+            folder: where, or None for runs/<env>/<method>/<seed>-<time>.
+            settings: what makes the run again; needs "env", "method" and "seed" where `folder` is None.
+
+        Raises:
+            ValueError: if the folder exists and is not empty, or cannot be made.
+        """
+        if folder is None:
+            now = datetime.now().strftime("%Y%m%d-%H%M%S")
+            path = Path("runs") / settings["env"] / settings["method"] / f"{settings['seed']}-{now}"
+        else:
+            path = Path(folder)
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            remedy = f"go on with it by --resume {path}" if _is_run(path) else "name another folder"
+            raise ValueError(
+                f"Invalid run folder: expected a new or an empty one. Received: {path}, which exists. "
+                f"It is left as it is; {remedy}."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+            described = {"format": "bnnrl", "kind": "run", "settings": settings}
+            described["versions"] = {"python": platform.python_version(), **versions}
+            _write(path / "config.json", json.dumps(described, indent=2) + "\n")
+        except OSError as error:
+            raise ValueError(
+                f"Invalid run folder: expected one that can be written. Received: {path} ({error.strerror})."
+            ) from error
+        return cls(path, settings)
+
+    @classmethod
+    def reopen(cls, folder: str | os.PathLike[str]) -> Run:
+        """Open the folder of an earlier run.
+
+        Raises:
+            ValueError: if it is not one of ours.
+        """
+        path = Path(folder)
+        if not _is_run(path):
+            found = "no such folder" if not path.exists() else "no config.json of a bnnrl run in it"
+            raise ValueError(
+                f"Invalid run folder: expected the folder of a run made by `bnnrl train`. Received: {path} ({found})."
+            )
+        return cls(path, json.loads((path / "config.json").read_text())["settings"])
+
+    def latest(self, warn: Callable[[str], None]) -> PILCO | None:
+        """Return the agent of the newest checkpoint that can be read, or None where there is none yet.
+
+        Raises:
+            CheckpointError: if there are checkpoints and none can be read.
+        """
+        found = checkpoint.read_latest(self.folder, warn)
+        return None if found is None else PILCO._from_saved(*found[1:])
+
+    def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+        checkpoint.write_step(self.folder, trial.trial, *agent.to_saved())
+        self.write_metrics(agent)
+        self.draw(agent)
+
+    def on_error(self, agent: PILCO, error: BaseException) -> None:
+        if isinstance(error, EnvironmentFault) and agent.episodes:
+            checkpoint.write_step(self.folder, len(agent.history), *agent.to_saved())
+
+    def write_metrics(self, agent: PILCO) -> None:
+        """Write metrics.csv, a row for each trial."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [f.name for f in fields(Trial)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(trial) for trial in agent.history)
+        _write(self.folder / "metrics.csv", text.getvalue())
+
+    def draw(self, agent: PILCO) -> None:
+        """Draw curve.png and, once a policy was planned, rollouts.png."""
+        last = agent.history[-1]
+        preset = agent.task.env_kwargs.get("preset")
+        name = agent.task.env_id + (f" ({preset})" if preset else "")
+        columns = ("predicted_cost", "real_cost", "evaluation_cost", "success_rate")
+        series = [[getattr(trial, column) for trial in agent.history] for column in columns]
+        title = f"{name}, {agent.dynamics.method_name}, seed {agent.seed}"
+        plots.learning_curve(self.folder / "curve.png", *series, title=title)
+        if agent.prediction is not None:
+            episode = agent.episodes[-1]
+            plots.rollouts(
+                self.folder / "rollouts.png",
+                agent.prediction.obs,
+                agent.prediction.costs,
+                episode.obs,
+                np.asarray(agent.costs(episode)),
+                title=f"{title}, trial {last.trial}: predicted before it was run, and real",
+                labels=agent.task.labels,
+                dt=agent.task.dt,
+            )
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        described = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(described, dict) and described.get("format") == "bnnrl" and described.get("kind") == "run"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
