@@ -6,9 +6,12 @@ TensorFlow is loaded only when something needs it.
 
 import importlib as _importlib
 import os as _os
+import sys as _sys
+import tempfile as _tempfile
 from typing import TYPE_CHECKING
 
 # TensorFlow's C++ side logs to stderr from its own import on; a user's own setting wins.
+_QUIET = "TF_CPP_MIN_LOG_LEVEL" not in _os.environ
 _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -60,12 +63,36 @@ if TYPE_CHECKING:
     from bnnrl.saving import load
 
 
+def _import_tensorflow() -> None:
+    """Import TensorFlow without its chatter.
+
+    While it is being imported it writes to file descriptor 2 before any log level is heeded, so that the descriptor
+    is turned away meanwhile. If the import fails, what was written is shown.
+    """
+    if "tensorflow" in _sys.modules or not _QUIET:
+        return
+    with _tempfile.TemporaryFile() as chatter:
+        stderr = _os.dup(2)
+        _os.dup2(chatter.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+            import tensorflow_probability  # noqa: F401
+        except BaseException:
+            chatter.seek(0)
+            _os.write(stderr, chatter.read())
+            raise
+        finally:
+            _os.dup2(stderr, 2)
+            _os.close(stderr)
+
+
 def __getattr__(name: str):
+    if name not in _EXPORTS and name not in _SUBMODULES:
+        raise AttributeError(f"module 'bnnrl' has no attribute {name!r}")
+    _import_tensorflow()
     if name in _EXPORTS:
         return getattr(_importlib.import_module(_EXPORTS[name]), name)
-    if name in _SUBMODULES:
-        return _importlib.import_module(_SUBMODULES[name])
-    raise AttributeError(f"module 'bnnrl' has no attribute {name!r}")
+    return _importlib.import_module(_SUBMODULES[name])
 
 
 def __dir__() -> list[str]:

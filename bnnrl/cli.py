@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bnnrl import __version__
+import bnnrl
+from bnnrl.rl import tasks
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -44,9 +45,9 @@ class Train:
 
     def run(self) -> int:
         """Train, and return the exit code."""
+        run, agent = self._resume() if self.resume else self._begin()
         from bnnrl.rl.progress import Progress
 
-        run, agent = self._resume() if self.resume else self._begin()
         trials, stop = run.settings["trials"], run.settings["stop_when_solved"]
         done = len(agent.history)
         finished = done >= trials or (stop and agent.solved is not None)
@@ -69,8 +70,6 @@ class Train:
         return 0
 
     def _begin(self):
-        from bnnrl.rl.runs import Run
-
         if self.env is None:
             raise ValueError(
                 "Invalid arguments: expected the id of an environment, or --resume FOLDER. Received: none."
@@ -78,11 +77,11 @@ class Train:
         settings = dataclasses.asdict(self)
         del settings["folder"], settings["resume"]
         agent = _make_agent(settings)
+        from bnnrl.rl.runs import Run
+
         return Run.create(self.folder, settings), agent
 
     def _resume(self):
-        from bnnrl.rl.runs import Run
-
         given = [
             field.name
             for field in dataclasses.fields(self)
@@ -93,6 +92,9 @@ class Train:
                 "Invalid arguments: expected none but --trials beside --resume, which goes on under the run's own "
                 f"settings. Received: {', '.join(given)}."
             )
+        bnnrl._import_tensorflow()
+        from bnnrl.rl.runs import Run
+
         run = Run.reopen(self.resume or "")
         run.settings["trials"] = max(self.trials, run.settings["trials"])
         agent = run.latest(warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr))
@@ -112,8 +114,6 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate, print a line for each figure, and return the exit code."""
-        import bnnrl
-
         agent = bnnrl.load(self.folder)
         if not isinstance(agent, bnnrl.PILCO):
             raise ValueError(f"Invalid folder: expected a trained agent. Received: {type(agent).__name__}.")
@@ -123,8 +123,8 @@ class Evaluate:
 
 
 def _make_agent(settings: dict):
-    import bnnrl
-
+    env_kwargs = {"preset": settings["preset"]} if settings["preset"] else {}
+    tasks.get(settings["env"], **env_kwargs)  # a mistyped name is told before TensorFlow is loaded
     return bnnrl.PILCO(
         settings["env"],
         bnnrl.Dynamics(method=settings["method"]),
@@ -132,7 +132,7 @@ def _make_agent(settings: dict):
         particles=settings["particles"],
         horizon=settings["horizon"],
         seed=settings["seed"],
-        env_kwargs={"preset": settings["preset"]} if settings["preset"] else None,
+        env_kwargs=env_kwargs,
     )
 
 
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 2 bad input, 1 failed, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     if argv == ["--version"]:
-        print(f"bnnrl {__version__}")
+        print(f"bnnrl {bnnrl.__version__}")
         return 0
     try:
         command = tyro.extras.subcommand_cli_from_dict(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-import tensorflow as tf
 
 import bnnrl_envs
 from bnnrl.checks import nearest
 
+if TYPE_CHECKING:  # a mistyped environment should be told at once, without waiting for TensorFlow
+    import tensorflow as tf
+
 bnnrl_envs.register_envs()
 
-Cost = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Cost = Callable[["tf.Tensor", "tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class SaturatingCost:
     exponent: Callable[[tf.Tensor], tf.Tensor]
 
     def __call__(self, obs, action, next_obs: tf.Tensor, width: float = 1.0) -> tf.Tensor:
+        import tensorflow as tf
+
         return 1.0 - tf.exp(-self.exponent(next_obs) / width**2)
 
 
@@ -64,6 +68,8 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
     from bnnrl_envs.cartpole_swingup import find_preset, is_success
 
     parameters = find_preset(preset)
+    import tensorflow as tf
+
     length = parameters.length
 
     def tip_distance(next_obs: tf.Tensor) -> tf.Tensor:
