@@ -32,13 +32,21 @@ class BayesianModel:
         ValueError: if the model is not built or has no trainable weights, or another argument is not as above.
     """
 
-    def __init__(self, keras_model: keras.Model, likelihood, prior: priors.PriorLike | None = None, method="adam"):
+    def __init__(
+        self,
+        keras_model: keras.Model,
+        likelihood,
+        prior: priors.PriorLike | None = None,
+        method: inference.Method | str = "adam",
+    ):
         self.keras_model = keras_model
         self.prior: priors.PriorLike | None = tfd.Normal(0.0, 1.0) if prior is None else prior
-        self.method = inference.get(method)
+        self.method: Any = inference.get(method)  # None in a loaded model
         self._problem = Problem(keras_model, likelihood, self.prior, num_data=1)
         self.likelihood = self._problem.likelihood
-        self.stop_training = False
+        self.stop_training = False  # set by callbacks
+        self.history: keras.callbacks.History | None = None
+        self._driver: tuple[Any, int | None, inference.Driver] | None = None
         self._state: Any = None
         self._num_data = 0
         self._posterior: posterior.Posterior | None = None
@@ -85,7 +93,9 @@ class BayesianModel:
         epochs = check_count("epochs", epochs)
         batch_size = None if batch_size is None else min(check_count("batch_size", batch_size), len(x))
         steps = len(x) // batch_size if batch_size else 1
-        driver = inference.Driver(self._problem, self.method, batch_size)
+        if self._driver is None or self._driver[:2] != (self.method, batch_size):  # compiled once for many fits
+            self._driver = (self.method, batch_size, inference.Driver(self._problem, self.method, batch_size))
+        driver = self._driver[2]
         self._num_data, self._posterior = len(x), None
         self._state = self.method.init(self._problem.with_num_data(len(x)), seed)
 
@@ -119,11 +129,13 @@ class BayesianModel:
     @property
     def posterior(self) -> posterior.Posterior:
         """The posterior over θ. Raises ValueError before `fit`."""
-        if self._posterior is None:
-            if self._state is None:
-                raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call `fit`.")
-            self._posterior = self.method.posterior(self._problem.with_num_data(self._num_data), self._state)
-        return self._posterior
+        if self._posterior is not None:
+            return self._posterior
+        if self._state is None:
+            raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call `fit`.")
+        found = self.method.posterior(self._problem.with_num_data(self._num_data), self._state)
+        self._posterior = found
+        return found
 
     def predict(self, x, num_samples: int = 100, seed=0) -> np.ndarray:
         """Return the predictive mean, [B, ...]: for classes their probabilities [B, C]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import os
@@ -78,13 +79,16 @@ def network_from_config(config: dict[str, Any]) -> keras.Model:
     try:
         # The scope, and not only the argument: a user may have switched safe mode off for files of their own.
         with SafeModeScope(True):
-            return keras.saving.deserialize_keras_object(config, safe_mode=True)
+            model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)  # it empties it
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"It describes a {type(model).__name__}, which is not a keras.Model.")
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
             "Invalid network: expected one of Keras's own layers and of classes registered by "
             "`keras.saving.register_keras_serializable`, without Lambda layers, whose code is never saved nor loaded. "
-            f"Received: {config.get('config', {}).get('name')!r}. {error}"
+            f"Received: a {config.get('class_name')!r} that Keras refuses. {error}"
         ) from error
+    return model
 
 
 def prior_to_config(prior: priors.PriorLike | None) -> dict[str, Any] | None:
