@@ -24,7 +24,7 @@ PROPAGATIONS = ("ts_inf",)
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
 _SPREAD = 1.5  # how far beyond what was observed a policy should know what to do, in standard deviations
 # The purposes seeds are drawn for. A trial's randomness depends on (seed, purpose, trial) alone.
-_RESET, _FIT, _DRAWS, _COVER, _SCREEN, _REFINE, _PREDICT, _EXPLORE, _EVALUATE = range(9)
+_RESET, _FIT, _DRAWS, _COVER, _SEARCH, _PREDICT, _EXPLORE, _EVALUATE = range(8)
 
 
 @dataclass(frozen=True)
@@ -238,15 +238,8 @@ class PILCO:
         searcher, num_draws = self._get_searcher()
         seed = lambda purpose: as_seed(host_seed(self.seed, purpose, trial))
         simulator, starts, cover = self.model.simulator(num_draws, seed(_DRAWS)), self._starts(), self._cover(trial)
-        policies = searcher.screen(cover, simulator, starts, seed(_SCREEN))
-        if self._population is not None:
-            kept = (self.search.restarts + 1) // 2
-            policies = tf.concat([self._population[:kept], policies[: self.search.restarts - kept]], axis=0)
-        updates = tf.constant(self.search.updates)
-        units = self._controller.units(cover)
-        policies, costs = searcher.refine(policies, units, simulator, starts, updates, seed(_REFINE))
-        order = np.argsort(np.nan_to_num(costs, nan=np.inf))
-        self._population = policies.numpy()[order]
+        policies, _ = searcher.search(self._population, cover, simulator, starts, seed(_SEARCH))
+        self._population = policies.numpy()
         obs, step_costs = searcher.predict(self._params, simulator, starts, seed(_PREDICT))
         self.prediction = Prediction(obs.numpy(), step_costs.numpy())
         return float(self.prediction.costs.mean())

@@ -49,7 +49,7 @@ class RBF:
         ValueError: for a number out of its range.
     """
 
-    num_centers: int = 50
+    num_centers: int = 100
     weight_scale: float = 2.0
     length_scale: float = 1.0
 

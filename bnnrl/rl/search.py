@@ -24,22 +24,25 @@ _CHUNK = 128  # policies screened in one batched rollout
 class PolicySearch:
     """How a policy is sought.
 
-    The cost of a swing-up is flat for almost every policy and full of local optima for the rest. So each trial draws
-    `candidates` random policies, scores each by a forward rollout under a wider cost, and refines the best of them
-    by the particles' gradient, `restarts` policies side by side. Half of these are the best of the trial before.
+    The cost of a swing-up is flat for almost every policy and full of local optima for the rest, so that the search
+    goes in three stages. Scouting, `rounds` times: the best of `candidates` random policies by a forward rollout
+    under a wider cost, `restarts` of them side by side refined by a few gradient steps. Refinement: the best half of
+    the scouts and the best half of the last trial's policies, by many gradient steps. The one of least cost acts.
 
-    Adam's steps are in units of each parameter's natural size, with its learning rate decayed by a cosine and the
-    gradient of each policy clipped to a global norm. Initial states and noise are drawn anew at every update and
-    shared by the policies.
+    Gradient steps are Adam's, in units of each parameter's natural size, with a warm-up and then a cosine for the
+    learning rate; each policy's gradient is clipped to a global norm. Initial states and noise are drawn anew at
+    every update and shared by the policies.
 
     Args:
         restarts: R, policies refined side by side; they share the particles.
-        updates: gradient steps each trial.
-        candidates: random policies screened each trial, rounded up to whole batches of 128.
+        updates: gradient steps of the refinement.
+        rounds: rounds of scouting.
+        scout_updates: gradient steps of a round.
+        candidates: random policies screened in a round, rounded up to whole batches of 128.
         screening_width: how much wider than the task's own a saturating cost is while screening.
         learning_rate: Adam's highest.
-        warmup: updates of linear rise to it; Adam's first steps, all of full size, would undo the screening.
         final_learning_rate: of the last update.
+        warmup: updates of linear rise; Adam's first steps, all of full size, would undo the screening.
         beta_2: Adam's β₂.
         clip_norm: largest norm of one policy's gradient.
 
@@ -49,17 +52,24 @@ class PolicySearch:
 
     restarts: int = 8
     updates: int = 1000
-    candidates: int = 4096
+    rounds: int = 4
+    scout_updates: int = 200
+    candidates: int = 2048
     screening_width: float = 2.5
-    learning_rate: float = 3e-2
-    warmup: int = 100
+    learning_rate: float = 2e-2
     final_learning_rate: float = 1e-3
+    warmup: int = 100
     beta_2: float = 0.99
     clip_norm: float = 1.0
 
     def __post_init__(self):
-        for name in ("restarts", "updates", "warmup", "candidates"):
+        for name in ("restarts", "updates", "rounds", "scout_updates", "candidates", "warmup"):
             check_count(name, getattr(self, name))
+        if self.candidates < self.restarts:
+            raise ValueError(
+                f"Invalid `candidates`: expected at least one for each of the {self.restarts} restarts. "
+                f"Received: candidates={self.candidates}."
+            )
         for name in ("screening_width", "learning_rate", "final_learning_rate", "clip_norm"):
             check_positive(name, getattr(self, name))
 
@@ -104,6 +114,37 @@ class Searcher:
         self.refine = tf.function(self._refine, jit_compile=jit_compile)
         self.predict = tf.function(self._predict, jit_compile=jit_compile)
 
+    def search(
+        self, population: tf.Tensor | None, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return R policies [R, K], best first, and their expected costs [R].
+
+        Args:
+            population: an earlier search's policies, best first, or None.
+            cover: features [N, F] all over where the policy may have to act.
+            simulator: draws of the model.
+            starts: initial states.
+            seed: a seed pair.
+        """
+        search = self._search
+        units = self._controller.units(cover)
+        scout_seed, noise_seed, refine_seed = split(seed, 3)
+        scouts = []
+        for i in range(search.rounds):
+            fresh = self.screen(cover, simulator, starts, fold_in(scout_seed, i))
+            # The same noise in every round: their costs are to be compared.
+            updates = tf.constant(search.scout_updates)
+            scouts.append(self.refine(fresh, units, simulator, starts, updates, noise_seed))
+        policies = tf.concat([params for params, _ in scouts], axis=0)
+        policies = tf.gather(policies, _best_first(tf.concat([cost for _, cost in scouts], axis=0)))
+        if population is not None:
+            kept = (search.restarts + 1) // 2
+            policies = tf.concat([population[:kept], policies[: search.restarts - kept]], axis=0)
+        updates = tf.constant(search.updates)
+        policies, costs = self.refine(policies[: search.restarts], units, simulator, starts, updates, refine_seed)
+        order = _best_first(costs)
+        return tf.gather(policies, order), tf.gather(costs, order)
+
     def _screen(self, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tf.Tensor:
         """Return the best R of many random policies, [R, K], best first.
 
@@ -114,17 +155,17 @@ class Searcher:
             seed: a seed pair.
         """
         self.num_traces += 1
-        size = self._search.restarts
+        size, chunk = self._search.restarts, min(_CHUNK, self._search.candidates)
         draw_seed, noise_seed = split(seed)
 
         def body(i, best, best_cost):
-            params = self._controller.init(fold_in(draw_seed, i), _CHUNK, cover)
+            params = self._controller.init(fold_in(draw_seed, i), chunk, cover)
             cost = self._mean_cost(params, simulator, starts, noise_seed, 1, self._search.screening_width)
             params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
             order = tf.argsort(cost)[:size]
             return i + 1, tf.gather(params, order), tf.gather(cost, order)
 
-        chunks = -(-self._search.candidates // _CHUNK)
+        chunks = -(-self._search.candidates // chunk)
         none = tf.zeros([size, self._controller.num_params]), tf.fill([size], math.inf)
         return tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *none))[1]
 
@@ -198,3 +239,7 @@ class Searcher:
             return tf.reshape(by_draw, [s, r * per_draw, -1])
 
         return act
+
+
+def _best_first(costs: tf.Tensor) -> tf.Tensor:
+    return tf.argsort(tf.where(tf.math.is_finite(costs), costs, math.inf))
