@@ -86,13 +86,17 @@ class Network:
 
         Do it once outside a loop that calls `forward` many times.
         """
-        return self.unflatten(theta)
+        weights = self.unflatten(theta)
+        if self._dense_chain is not None and theta.shape.rank > 1:
+            kernels = [w for w, shape in zip(weights, self.shapes, strict=True) if len(shape) == 2]
+            weights += [tf.linalg.matrix_transpose(kernel) for kernel in kernels]
+        return weights
 
     def forward(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         """Return outputs for weights with leading axes matching those of x, [S, B, ...], or none at all."""
         stacked = weights[0].shape.rank > len(self.shapes[0])
         if self._dense_chain is not None:
-            return _dense_forward(self._dense_chain, weights, x, stacked)
+            return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
         if not stacked:
             return self._stateless(weights, x)
         return tf.vectorized_map(lambda args: self._stateless(list(args[0]), args[1]), (tuple(weights), x))
@@ -119,15 +123,36 @@ def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
     return [(layer.activation, layer.use_bias) for layer in layers]
 
 
-def _dense_forward(chain, weights: list[tf.Tensor], x: tf.Tensor, stacked: bool) -> tf.Tensor:
+def _dense(chain, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     remaining = iter(weights)
     for activation, use_bias in chain:
         x = tf.matmul(x, next(remaining))
-        if use_bias:
-            bias = next(remaining)
-            x += bias[:, tf.newaxis] if stacked else bias
-        x = activation(x)
+        x = activation(x + next(remaining) if use_bias else x)
     return x
+
+
+def _stacked_dense(chain, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    remaining, transposes = iter(weights), iter(weights[-len(chain) :])
+    for activation, use_bias in chain:
+        x = _product(x, next(remaining), next(transposes))
+        x = activation(x + next(remaining)[:, tf.newaxis] if use_bias else x)
+    return x
+
+
+def _product(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor:
+    """Return x @ kernel, [S, B, out], whose gradient in x uses the kernel's transpose.
+
+    Without it, XLA on CPU transposes the kernel in every backward step of a rollout, which costs more than the product.
+    """
+
+    @tf.custom_gradient
+    def product(x, kernel):
+        def grad(g):
+            return tf.matmul(g, transpose), tf.matmul(x, g, transpose_a=True)
+
+        return tf.matmul(x, kernel), grad
+
+    return product(x, kernel)
 
 
 def _fresh_value(model: keras.Model, variable, seed: int) -> tf.Tensor:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bnnrl.inference.base import Info, Method, State
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import as_seed, fold_in, split
+from bnnrl.seeds import as_seed, fold_in, split, uniform
 
 
 class Driver:
@@ -64,7 +64,7 @@ class Driver:
         steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
 
         def permutation(step):
-            keys = tf.random.stateless_uniform([*lead, capacity], fold_in(order_seed, step // steps_per_epoch))
+            keys = uniform([*lead, capacity], fold_in(order_seed, step // steps_per_epoch))
             keys = tf.where(tf.range(capacity) < count, keys, 2.0)  # padding sorts last
             return tf.argsort(keys, axis=-1)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_positive
 from bnnrl.rl.dynamics import Features
-from bnnrl.seeds import split
+from bnnrl.seeds import split, uniform
 
 
 class Policy(Protocol):
@@ -66,11 +66,11 @@ class RBF:
 
     def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
         row_seed, weight_seed = split(seed)
-        rows = tf.random.stateless_uniform([n, self.num_centers], row_seed, 0, cover.shape[0], tf.int32)
+        rows = uniform([n, self.num_centers], row_seed, 0, cover.shape[0], tf.int32)
         centers = tf.reshape(tf.gather(cover, rows), [n, -1])
         log_scales = tf.tile(tf.math.log(self.length_scale * _spread(cover))[tf.newaxis], [n, 1])
         limit = self.weight_scale
-        weights = tf.random.stateless_uniform([n, self.num_centers * num_actions], weight_seed, -limit, limit)
+        weights = uniform([n, self.num_centers * num_actions], weight_seed, -limit, limit)
         return tf.concat([centers, log_scales, weights], axis=-1)
 
     def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
@@ -123,7 +123,7 @@ class MLP:
         parts = []
         for j, ((i, o), layer_seed) in enumerate(zip(layers, split(seed, len(layers)), strict=True)):
             limit = self.weight_scale * math.sqrt(3.0 / i)
-            kernel = tf.random.stateless_uniform([n, i, o], layer_seed, -limit, limit)
+            kernel = uniform([n, i, o], layer_seed, -limit, limit)
             bias = tf.zeros([n, o])
             if j == 0:  # the first layer standardises its inputs
                 kernel /= _spread(cover)[:, tf.newaxis]
