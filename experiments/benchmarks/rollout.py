@@ -1,0 +1,96 @@
+"""One policy update through the learned model: rollout, gradient, clip, Adam. Prints ms an update.
+
+    python experiments/benchmarks/rollout.py --policy rbf --defaults
+
+100 particles, 25 steps, 10 networks 200-200, 5 observation entries, 1 action, heteroscedastic noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Literal
+
+import tensorflow as tf
+import tyro
+from tensorflow_probability import distributions as tfd
+
+from bnnrl.inference import Adam
+from bnnrl.inference.adam import AdamState
+from bnnrl.likelihoods import Gaussian
+from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features, Simulator
+from bnnrl.rl.policies import MLP, RBF, Controller
+from bnnrl.rl.rollout import rollout_cost
+from bnnrl.seeds import fold_in, normal
+
+DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1
+MODEL = Dynamics(hidden=(200, 200))
+
+
+@dataclass
+class Args:
+    """One policy update, timed."""
+
+    policy: Literal["mlp", "rbf"] = "mlp"
+    defaults: bool = False
+    """The package's own activation, noise model and fresh noise at each update, instead of the peers' work."""
+    updates: int = 200
+    """How many are timed, in one compiled call."""
+
+
+class ClippedGaussian(Gaussian):
+    """The peers' noise model: the second half of the outputs is a log-scale, clipped."""
+
+    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        mean, log_scale = tf.split(outputs, 2, axis=-1)
+        return tfd.Normal(mean, tf.exp(tf.clip_by_value(log_scale, -5.0, -2.0)))
+
+
+def main(args: Args) -> None:
+    dynamics = (
+        MODEL
+        if args.defaults
+        else replace(MODEL, activation="relu", likelihood=ClippedGaussian(MODEL.likelihood.scale))
+    )
+    features = Features(OBS)
+    model = DynamicsModel(dynamics, features, ACTIONS)
+    theta = model.problem.init(0, DRAWS)
+    size = OBS + ACTIONS
+    simulator = Simulator(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
+    policy = RBF(50) if args.policy == "rbf" else MLP((50,))
+    controller = Controller(policy, features, -tf.ones(ACTIONS), tf.ones(ACTIONS))
+    start = normal([DRAWS, PER_DRAW, OBS], 1)
+    noise = normal([HORIZON, DRAWS, PER_DRAW, OBS], 2)
+    adam = Adam()
+
+    def cost(obs, action, next_obs):
+        return 1.0 - tf.exp(-0.5 * tf.reduce_sum(tf.square(next_obs), axis=-1))
+
+    def act(params, obs):
+        action = controller(params, tf.reshape(obs, [1, DRAWS * PER_DRAW, OBS]))
+        return tf.reshape(action, [DRAWS, PER_DRAW, ACTIONS])
+
+    @tf.function(jit_compile=True)
+    def run(state: AdamState, simulator: Simulator, start, noise, num_updates):
+        def update(i, state, _):
+            eps = normal(noise.shape, fold_in(3, i)) if args.defaults else noise
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(state.theta)
+                step = model.stacked(simulator)
+                value = tf.reduce_mean(rollout_cost(step, lambda obs: act(state.theta, obs), cost, start, eps))
+            grad = tf.clip_by_norm(tape.gradient(value, state.theta), 1.0)
+            return i + 1, adam.update(state, grad), value
+
+        return tf.while_loop(lambda i, *_: i < num_updates, update, (tf.constant(0), state, tf.constant(0.0)))[1:]
+
+    state = adam.start(controller.init(4, 1, normal([100, OBS], 5)))
+    started = perf_counter()
+    run(state, simulator, start, noise, tf.constant(1))[1].numpy()
+    compiled = perf_counter() - started
+    started = perf_counter()
+    run(state, simulator, start, noise, tf.constant(args.updates))[1].numpy()
+    print(f"{(perf_counter() - started) / args.updates * 1e3:.3f} ms, compiled in {compiled:.1f} s")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
