@@ -106,12 +106,11 @@ class Network:
         return self.forward(self.stack(theta), x)
 
     def _stateless(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        outputs, _ = self.model.stateless_call(weights, self.model.non_trainable_variables, x, training=False)
-        return outputs
+        return self.model.stateless_call(weights, self.model.non_trainable_variables, x, training=False)[0]
 
 
 def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
-    """Return (activation, has bias) of each Dense layer when `model` is a plain chain of them, else None.
+    """Return (activation, has bias) of each Dense layer when `model` is a plain chain of them on rows, else None.
 
     Such a chain becomes batched matrix products, several times faster than mapping over the model.
     """
@@ -119,6 +118,8 @@ def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
     if not isinstance(model, keras.Sequential) or model.dtype_policy.compute_dtype != "float32":
         return None
     if not all(type(layer) is keras.layers.Dense and layer.trainable for layer in layers):
+        return None
+    if len(model.inputs[0].shape) != 2:  # [B, T, K]: the stacked products below would take B for S
         return None
     return [(layer.activation, layer.use_bias) for layer in layers]
 
@@ -167,7 +168,13 @@ def _fresh_value(model: keras.Model, variable, seed: int) -> tf.Tensor:
         config = initializer.get_config()
         if "seed" in config:
             initializer = type(initializer).from_config({**config, "seed": seed})
-        return tf.convert_to_tensor(initializer(variable.shape, dtype=variable.dtype))
+        value = tf.convert_to_tensor(initializer(variable.shape, dtype=variable.dtype))
+        if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
+            # Keras's LSTM starts the second quarter of its bias, the forget gate's, from ones.
+            value = tf.tensor_scatter_nd_update(
+                value, tf.range(layer.units, 2 * layer.units)[:, tf.newaxis], tf.ones([layer.units])
+            )
+        return value
     # A layer of the user's own keeps its initialiser to itself. Its entries are exchangeable draws of it,
     # so their shuffle is another one; a constant stays what it is.
     values = np.random.default_rng(seed).permutation(np.asarray(variable).ravel())

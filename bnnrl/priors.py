@@ -26,7 +26,7 @@ class Prior:
 
     def __init__(self, prior: PriorLike, paths: Sequence[str], shapes: Sequence[tuple[int, ...]]):
         if isinstance(prior, tfd.Distribution):
-            self._distributions = [prior] * len(paths)
+            self._distributions: list[tfd.Distribution] = [prior] * len(paths)
         elif isinstance(prior, Mapping) and all(isinstance(d, tfd.Distribution) for d in prior.values()):
             self._distributions = [_matching(prior, path) for path in paths]
         else:

@@ -1,0 +1,56 @@
+"""Problems with known answers, shared by the tests."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from bnnrl import likelihoods
+from bnnrl.problem import Problem
+
+
+class LinearRegression(NamedTuple):
+    """y = x w + b + N(0, noise²) with w, b ~ N(0, prior²): the posterior of θ = (w, b) is normal."""
+
+    problem: Problem
+    x: np.ndarray  # [N, F]
+    y: np.ndarray  # [N, 1]
+    noise: float
+    prior: float
+    mean: np.ndarray  # [D]
+    cov: np.ndarray  # [D, D]
+
+    @property
+    def data(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.constant(self.x), tf.constant(self.y)
+
+    def grad(self, theta: np.ndarray, rows=slice(None)) -> np.ndarray:
+        """Return −∇ log p(θ, batch) / N by hand, for θ [D] and the batch of `rows`."""
+        design = np.c_[self.x, np.ones(len(self.x))].astype(np.float64)[rows]
+        residual = design @ theta - self.y[rows, 0]
+        return design.T @ residual / self.noise**2 / len(design) + theta / self.prior**2 / len(self.x)
+
+
+def linear_regression(num_data=24, num_features=2, noise=0.5, prior=1.5) -> LinearRegression:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(num_data, num_features)).astype(np.float32)
+    y = x @ rng.normal(size=(num_features, 1)) + 0.7 + noise * rng.normal(size=(num_data, 1))
+    model = keras.Sequential([keras.Input((num_features,)), keras.layers.Dense(1)])
+    problem = Problem(model, likelihoods.Gaussian(noise), tfd.Normal(0.0, prior), num_data)
+    design = np.c_[x, np.ones(num_data)].astype(np.float64)
+    cov = np.linalg.inv(design.T @ design / noise**2 + np.eye(num_features + 1) / prior**2)
+    mean = cov @ design.T @ y[:, 0] / noise**2
+    return LinearRegression(problem, x, y.astype(np.float32), noise, prior, mean, cov)
+
+
+def mlp(num_inputs=3, num_outputs=2, hidden=(5, 4)) -> keras.Sequential:
+    """Return a network of Dense layers, one of them without a bias."""
+    inner = [keras.layers.Dense(h, activation="tanh", use_bias=i > 0) for i, h in enumerate(hidden)]
+    return keras.Sequential([keras.Input((num_inputs,)), *inner, keras.layers.Dense(num_outputs)])
+
+
+def draws(*shape: int, seed=0) -> np.ndarray:
+    """Return standard normal numbers, float32."""
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

@@ -1,0 +1,177 @@
+"""Networks as functions of one flat vector: values, gradients, initialisers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnnrl.network import Network
+from tests.scenarios import draws, mlp
+
+L = keras.layers
+S, B = 3, 4
+
+
+def two_inputs():
+    a, b = keras.Input((3,)), keras.Input((2,))
+    return keras.Model([a, b], L.Dense(2)(L.Concatenate()([L.Dense(4, activation="relu")(a), b])))
+
+
+NETWORKS = {
+    "dense": (mlp, [(3,)]),
+    "dense on sequences": (lambda: keras.Sequential([keras.Input((S, 3)), L.Dense(4), L.Dense(2)]), [(S, 3)]),
+    "frozen layer": (
+        lambda: keras.Sequential([keras.Input((3,)), L.Dense(4, trainable=False), L.Dense(2)]),
+        [(3,)],
+    ),
+    "dropout": (lambda: keras.Sequential([keras.Input((3,)), L.Dense(4), L.Dropout(0.5), L.Dense(2)]), [(3,)]),
+    "batch norm": (
+        lambda: keras.Sequential([keras.Input((3,)), L.Dense(4), L.BatchNormalization(), L.Dense(2)]),
+        [(3,)],
+    ),
+    "two inputs": (two_inputs, [(3,), (2,)]),
+    "convolution": (
+        lambda: keras.Sequential([keras.Input((6, 6, 1)), L.Conv2D(2, 3), L.Flatten(), L.Dense(2)]),
+        [(6, 6, 1)],
+    ),
+    "lstm": (lambda: keras.Sequential([keras.Input((5, 3)), L.LSTM(4), L.Dense(2)]), [(5, 3)]),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def case(request):
+    build, shapes = NETWORKS[request.param]
+    inputs = [tf.constant(draws(S, B, *shape, seed=i)) for i, shape in enumerate(shapes)]
+    return build(), inputs if len(shapes) > 1 else inputs[0]
+
+
+def keras_call(model, theta, x):
+    """Write θ into the model's variables and call it as Keras does."""
+    for variable, value in zip(model.trainable_variables, Network(model).unflatten(theta), strict=True):
+        variable.assign(value)
+    return model(x, training=False)
+
+
+def at(x, s):
+    return tf.nest.map_structure(lambda a: a[s], x)
+
+
+def test_outputs_equal_keras_single_and_stacked(case):
+    model, x = case
+    network = Network(model)
+    theta = tf.constant(0.5 * draws(S, network.num_params))
+    stacked = network(theta, x)
+    for s in range(S):
+        single = network(theta[s], at(x, s))
+        np.testing.assert_allclose(stacked[s], single, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(single, keras_call(model, theta[s], at(x, s)), rtol=1e-5, atol=1e-6)
+
+
+def reference_grads(model, theta, x):
+    """Gradients of Σ sin(outputs) in θ and x, through Keras's own call on its variables."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(tf.sin(keras_call(model, theta, x)))
+    *weights, by_x = tape.gradient(loss, [*(v.value for v in model.trainable_variables), x])
+    return Network(model).flatten(weights), by_x
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
+def test_dense_gradients_equal_kerass(compiled):
+    model = mlp()
+    network = Network(model)
+    theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(draws(S, B, 3))
+    expected = [reference_grads(model, theta[s], x[s]) for s in range(S)]
+
+    def grads(theta, x):
+        with tf.GradientTape() as tape:
+            tape.watch([theta, x])
+            loss = tf.reduce_sum(tf.sin(network(theta, x)))
+        return tape.gradient(loss, [theta, x])
+
+    function = tf.function(grads, jit_compile=True) if compiled else grads
+    stacked = function(theta, x)
+    for s in range(S):
+        single = grads(theta[s], x[s])
+        for part in range(2):
+            np.testing.assert_allclose(stacked[part][s], expected[s][part], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(single[part], expected[s][part], rtol=1e-5, atol=1e-6)
+
+
+def test_stacked_weights_are_cut_once_and_used_many_times():
+    network = Network(mlp(3, 3))
+    theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(draws(S, B, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        y = tf.reduce_sum(network(theta, network(theta, x)) ** 2)
+    expected = tape.gradient(y, theta)
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        weights = network.stack(theta)
+        y = tf.reduce_sum(network.forward(weights, network.forward(weights, x)) ** 2)
+    np.testing.assert_allclose(tape.gradient(y, theta), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_flatten_inverts_unflatten(case):
+    network = Network(case[0])
+    theta = tf.constant(draws(S, network.num_params))
+    assert [w.shape for w in network.unflatten(theta)] == [(S, *shape) for shape in network.shapes]
+    np.testing.assert_array_equal(network.flatten(network.unflatten(theta)), theta)
+    np.testing.assert_array_equal(network.flatten(network.unflatten(theta[0])), theta[0])
+
+
+def test_init_is_deterministic_and_leaves_the_rest_alone(case):
+    model, _ = case
+    network = Network(model)
+    before = [v.numpy() for v in model.weights]
+    keras.utils.set_random_seed(1)
+    expected = np.random.rand(), tf.random.normal([]).numpy(), keras.random.normal([]).numpy()  # noqa: NPY002
+    keras.utils.set_random_seed(1)
+    theta = network.init(7, 3)
+    found = np.random.rand(), tf.random.normal([]).numpy(), keras.random.normal([]).numpy()  # noqa: NPY002
+    assert found == expected
+    assert theta.shape == (3, network.num_params)
+    for value, variable in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(value, variable)
+    np.testing.assert_array_equal(network.init(7, 3), theta)
+    np.testing.assert_array_equal(network.init(7, 2), theta[:2])
+    others = [theta[0], theta[1], theta[2], network.init(8, 1)[0]]
+    assert all(np.any(a != b) for i, a in enumerate(others) for b in others[:i])
+
+
+def test_init_draws_from_each_layers_own_initialiser():
+    normal = keras.initializers.get({"class_name": "RandomNormal", "config": {"stddev": 3.0}})
+    model = keras.Sequential([keras.Input((40,)), L.Dense(50, kernel_initializer=normal), L.LayerNormalization()])
+    kernel, bias, gamma, beta = Network(model).unflatten(Network(model).init(0, 2))
+    assert abs(np.std(kernel[0]) - 3.0) < 0.2
+    assert (bias.numpy() == 0).all() and (gamma.numpy() == 1).all() and (beta.numpy() == 0).all()
+    assert abs(np.corrcoef(kernel[0].numpy().ravel(), kernel[1].numpy().ravel())[0, 1]) < 0.1
+
+
+def test_an_lstm_keeps_its_forget_bias():
+    model = keras.Sequential([keras.Input((5, 3)), L.LSTM(4)])
+    bias = Network(model).unflatten(Network(model).init(0, 1))[2]
+    np.testing.assert_array_equal(bias[0], np.repeat([0.0, 1.0, 0.0, 0.0], 4))
+
+
+def test_a_layer_of_the_users_own_gets_shuffles():
+    class Scale(L.Layer):
+        def build(self, shape):
+            self.factors = self.add_weight(shape=(shape[-1],), initializer="normal")
+
+        def call(self, x):
+            return x * self.factors
+
+    model = keras.Sequential([keras.Input((30,)), Scale(name="scale")])
+    theta = Network(model).init(0, 2)
+    np.testing.assert_array_equal(np.sort(theta[0]), np.sort(model.trainable_variables[0].numpy()))
+    assert np.any(theta[0].numpy() != theta[1].numpy())
+
+
+def test_models_without_weights_are_refused():
+    with pytest.raises(ValueError, match="expected a built Keras model.*Received: 'later'.*Input layer"):
+        Network(keras.Sequential([L.Dense(1)], name="later"))
+    model = mlp()
+    model.trainable = False
+    with pytest.raises(ValueError, match="at least one trainable weight.*Received.*trainable = True"):
+        Network(model)

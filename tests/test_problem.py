@@ -1,0 +1,181 @@
+"""The log joint against NumPy and SciPy, for each likelihood and prior, stacked and single, with minibatches."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+from tensorflow_probability import distributions as tfd
+
+from bnnrl import likelihoods, priors
+from bnnrl.problem import Problem
+from tests.scenarios import draws, linear_regression, mlp
+
+B, S, K = 6, 3, 2
+X = draws(B, 3, seed=1)
+PRIOR = tfd.Normal(0.0, 0.8)
+
+
+def forward(problem, theta, x):
+    """The same network in NumPy: 3 -> 5 (no bias) -> 4 -> K."""
+    parts = problem.network.unflatten(problem.split(tf.constant(theta))[0])
+    w1, w2, b2, w3, b3 = (w.numpy().astype(np.float64) for w in parts)
+    return np.tanh(np.tanh(x @ w1) @ w2 + b2) @ w3 + b3
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+CASES = {
+    "fixed": (likelihoods.Gaussian(0.3), draws(B, K), K, lambda f, u, y: stats.norm.logpdf(y, f, 0.3)),
+    "learned": (
+        likelihoods.Gaussian("learned", floor=0.01),
+        draws(B, K),
+        K,
+        lambda f, u, y: stats.norm.logpdf(y, f, 0.01 + np.exp(u)),
+    ),
+    "heteroscedastic": (
+        likelihoods.Gaussian("heteroscedastic", floor=0.02),
+        draws(B, K),
+        2 * K,
+        lambda f, u, y: stats.norm.logpdf(y, f[:, :K], 0.02 + softplus(f[:, K:])),
+    ),
+    "categorical": (
+        "categorical",
+        np.array([0, 1, 2, 2, 1, 0]),
+        3,
+        lambda f, u, y: (f - np.log(np.exp(f).sum(1, keepdims=True)))[np.arange(B), y],
+    ),
+    "bernoulli": (
+        "bernoulli",
+        np.array([[0, 1], [1, 1], [0, 0], [1, 0], [1, 1], [0, 1]]),
+        K,
+        lambda f, u, y: stats.bernoulli.logpmf(y, sigmoid(f)),
+    ),
+    "poisson": (
+        "poisson",
+        np.array([[0, 1], [3, 1], [0, 4], [1, 0], [2, 1], [0, 7]]),
+        K,
+        lambda f, u, y: stats.poisson.logpmf(y, np.exp(f)),
+    ),
+    "callable": (
+        lambda f: tfd.Independent(tfd.StudentT(4.0, f, 0.5), 1),
+        draws(B, K),
+        K,
+        lambda f, u, y: stats.t.logpdf(y, 4.0, f, 0.5),
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    likelihood, y, num_outputs, log_prob = CASES[request.param]
+    return Problem(mlp(num_outputs=num_outputs), likelihood, PRIOR, num_data=50), y, log_prob
+
+
+def test_log_likelihood_equals_numpy(case):
+    problem, y, log_prob = case
+    theta = 0.5 * draws(problem.num_params)
+    unknowns = theta[problem.network.num_params :].astype(np.float64)
+    expected = log_prob(forward(problem, theta, X), unknowns, y).reshape(B, -1).sum(1)
+    value = lambda *batch: problem.log_likelihood(tf.constant(theta), tuple(map(tf.constant, batch)))
+    np.testing.assert_allclose(value(X, y), expected.sum(), rtol=1e-5)
+    weight = np.array([1, 0, 1, 0.5, 0, 2], np.float32)
+    np.testing.assert_allclose(value(X, y, weight), expected @ weight, rtol=1e-5)
+
+
+def test_stacked_equals_one_by_one(case):
+    problem, y, _ = case
+    theta = tf.constant(0.5 * draws(S, problem.num_params))
+    x = tf.constant(draws(S, B, 3, seed=2))
+    batch = (
+        x,
+        tf.tile(tf.constant(y)[tf.newaxis], [S] + [1] * y.ndim),
+        tf.constant(np.eye(S, B, dtype=np.float32) + 1),
+    )
+    for function in (problem.log_likelihood, problem.log_joint, lambda t, b: problem.log_prior(t)):
+        stacked = function(theta, batch)
+        single = [function(theta[s], tuple(a[s] for a in batch)) for s in range(S)]
+        assert stacked.shape == (S,)
+        np.testing.assert_allclose(stacked, tf.stack(single), rtol=2e-6)
+    np.testing.assert_allclose(problem.apply(theta, x)[1], problem.apply(theta[1], x[1]), rtol=1e-5, atol=1e-6)
+
+
+def test_one_prior_for_all_weights(case):
+    problem, _, _ = case
+    theta = draws(problem.num_params)
+    weights, unknowns = np.split(theta, [problem.network.num_params])
+    expected = stats.norm.logpdf(weights, 0, 0.8).sum() + stats.norm.logpdf(unknowns, 0, 3.0).sum()
+    np.testing.assert_allclose(problem.log_prior(tf.constant(theta)), expected, rtol=1e-5)
+
+
+def test_minibatches_are_scaled_to_the_whole_and_the_prior_counts_once():
+    line = linear_regression()
+    theta = tf.constant(draws(3))
+    x, y = line.data
+    whole = line.problem.log_joint(theta, (x, y))
+    np.testing.assert_allclose(
+        whole, line.problem.log_prior(theta) + line.problem.log_likelihood(theta, (x, y)), rtol=1e-6
+    )
+    for size in (1, 6, 12):
+        parts = [line.problem.log_joint(theta, (x[i : i + size], y[i : i + size])) for i in range(0, 24, size)]
+        np.testing.assert_allclose(np.mean(parts), whole, rtol=1e-5)
+    weight = tf.constant(np.arange(24) < 12, tf.float32)
+    np.testing.assert_allclose(
+        line.problem.log_joint(theta, (x, y, weight)), line.problem.log_joint(theta, (x[:12], y[:12])), rtol=1e-6
+    )
+
+
+def test_with_num_data_leaves_the_original():
+    problem = linear_regression().problem
+    other = problem.with_num_data(tf.constant(48))
+    theta, batch = tf.constant(draws(3)), linear_regression().data
+    difference = other.log_joint(theta, batch) - problem.log_joint(theta, batch)
+    np.testing.assert_allclose(difference, problem.log_likelihood(theta, batch), rtol=1e-4)
+    assert problem.num_data == 24
+
+
+def test_a_learned_scale_joins_theta():
+    fixed, learned = (Problem(mlp(), likelihood, PRIOR, 5) for likelihood in (likelihoods.Gaussian(1.0), "gaussian"))
+    assert learned.num_params == fixed.num_params + K
+    assert learned.init(0, S).shape == (S, learned.num_params)
+    weights, unknowns = learned.split(learned.init(0, S))
+    assert weights.shape == (S, fixed.num_params)
+    assert (unknowns.numpy() == -1.0).all()
+    assert isinstance(learned.prior, priors.Prior)
+
+
+def test_targets_gain_or_lose_an_axis_of_one():
+    line = linear_regression()
+    theta, (x, y) = tf.constant(draws(3)), line.data
+    assert line.problem.log_likelihood(theta, (x, y)) == line.problem.log_likelihood(theta, (x, y[:, 0]))
+    problem = Problem(mlp(num_outputs=3), "categorical", PRIOR, B)
+    theta, labels = problem.init(0, 1)[0], tf.constant([0, 1, 2, 2, 1, 0])
+    assert problem.log_likelihood(theta, (X, labels)) == problem.log_likelihood(theta, (X, labels[:, tf.newaxis]))
+
+
+def test_targets_that_do_not_fit_are_refused():
+    line = linear_regression()
+    for bad in (tf.zeros([24, 2]), tf.zeros([24, 1, 1, 1]), tf.zeros([])):
+        with pytest.raises(ValueError, match=r"expected shape.*[Rr]eceived"):
+            line.problem.log_likelihood(tf.zeros(3), (tf.constant(line.x), bad))
+    with pytest.raises(ValueError, match=r"expected.*[Rr]eceived"):
+        line.problem.log_likelihood(tf.zeros(3), (tf.constant(line.x), tf.zeros([1, 1])))
+
+
+@pytest.mark.parametrize("bad", [0, -3])
+def test_counts_are_checked(bad):
+    with pytest.raises(ValueError, match=r"`num_data`: expected.*Received"):
+        Problem(mlp(), "gaussian", PRIOR, bad)
+    with pytest.raises(ValueError, match=r"`n`: expected.*Received"):
+        linear_regression().problem.init(0, bad)
+
+
+def test_an_odd_number_of_outputs_cannot_be_heteroscedastic():
+    problem = Problem(mlp(num_outputs=3), likelihoods.Gaussian("heteroscedastic"), PRIOR, 5)
+    with pytest.raises(ValueError, match="even number of outputs.*Received: 3"):
+        problem.distribution(problem.init(0, 1)[0], tf.constant(X))
