@@ -22,21 +22,32 @@ from bnnrl.seeds import host_seed
 
 @dataclass(frozen=True)
 class Features:
-    """Observations [..., O] as what models and policies see [..., F]: angles become sine and cosine, put last."""
+    """Observations [..., O] as what models and policies see [..., F]: angles become sine and cosine, put last.
+
+    Args:
+        num_obs: O.
+        angles: indices of the entries that are angles, in radians.
+        omitted: indices of entries that are left out.
+    """
 
     num_obs: int
     angles: tuple[int, ...] = ()
+    omitted: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
-        return self.num_obs + len(self.angles)
+        return len(self._others) + 2 * len(self.angles)
+
+    @property
+    def _others(self) -> list[int]:
+        return [i for i in range(self.num_obs) if i not in (*self.angles, *self.omitted)]
 
     def __call__(self, obs: tf.Tensor) -> tf.Tensor:
+        others = obs if len(self._others) == self.num_obs else tf.gather(obs, self._others, axis=-1)
         if not self.angles:
-            return obs
-        others = [i for i in range(self.num_obs) if i not in self.angles]
+            return others
         angle = tf.gather(obs, self.angles, axis=-1)
-        return tf.concat([tf.gather(obs, others, axis=-1), tf.sin(angle), tf.cos(angle)], axis=-1)
+        return tf.concat([others, tf.sin(angle), tf.cos(angle)], axis=-1)
 
 
 class Simulator(NamedTuple):

@@ -72,11 +72,12 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
             f"high={action.high}. Bound it with gymnasium.wrappers.RescaleAction or a narrower Box."
         )
     size = obs.shape[0]
-    if any(not 0 <= i < size for i in task.angles):
-        raise ValueError(
-            f"Invalid `angles` of the task: expected indices from 0 to {size - 1}, the observation's entries. "
-            f"Received: {task.angles}."
-        )
+    for name, indices in (("angles", task.angles), ("invariant", task.invariant)):
+        if any(not 0 <= i < size for i in indices):
+            raise ValueError(
+                f"Invalid `{name}` of the task: expected indices from 0 to {size - 1}, the observation's entries. "
+                f"Received: {indices}."
+            )
 
 
 def episode_length(env: gymnasium.Env) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from time import perf_counter
@@ -22,6 +23,7 @@ from bnnrl.seeds import as_seed, host_seed
 
 PROPAGATIONS = ("ts_inf",)
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
+_OVERRUN = 0.25  # of an episode's length, planned beyond its end
 _SPREAD = 1.5  # how far beyond what was observed a policy should know what to do, in standard deviations
 # The purposes seeds are drawn for. A trial's randomness depends on (seed, purpose, trial) alone.
 _RESET, _FIT, _DRAWS, _COVER, _SEARCH, _PREDICT, _EXPLORE, _EVALUATE = range(8)
@@ -81,7 +83,8 @@ class PILCO:
         policy: the policy.
         propagation: "ts_inf", a particle keeps its draw of the model.
         particles: in a rollout, shared by the search's restarts; at least one for each restart is used.
-        horizon: steps the policy is optimised over; None takes the length of an episode.
+        horizon: steps the policy is optimised over; None takes the length of an episode and a quarter more, without
+            which a policy has no reason to be in a good state at the episode's end.
         search: how a policy is sought.
         seed: all randomness of the agent and of its environment derives from it.
         env_kwargs: keyword arguments of gymnasium.make, for an environment given by its id.
@@ -118,6 +121,7 @@ class PILCO:
         self.dynamics, self.policy, self.search = dynamics or Dynamics(), policy or RBF(), search or PolicySearch()
         self.propagation, self.particles, self.seed = propagation, check_count("particles", particles), int(seed)
         self.env = make_env(self.task)
+        self._length = episode_length(self.env)
         self.horizon = self._resolve_horizon(horizon)
 
         self.episodes: list[Episode] = []
@@ -129,13 +133,12 @@ class PILCO:
     def _resolve_horizon(self, horizon: int | None) -> int:
         if horizon is not None:
             return check_count("horizon", horizon)
-        length = episode_length(self.env)
-        if length is None:
+        if self._length is None:
             raise ValueError(
                 f"Invalid `horizon`: expected an integer, since {self.task.env_id!r} does not say how long its "
                 "episodes are. Received: None."
             )
-        return length
+        return math.ceil((1 + _OVERRUN) * self._length)
 
     def _build(self) -> None:
         spaces = self.env.observation_space, self.env.action_space
@@ -143,8 +146,9 @@ class PILCO:
         self._features = Features(num_obs, tuple(self.task.angles))
         low, high = (tf.constant(bound, tf.float32) for bound in (spaces[1].low, spaces[1].high))  # pyright: ignore
         self._controller = Controller(self.policy, self._features, low, high)
-        capacity = 1 << (8 * self.horizon - 1).bit_length()  # eight episodes
-        self.model = DynamicsModel(self.dynamics, self._features, num_actions, capacity)
+        capacity = 1 << (8 * (self._length or self.horizon) - 1).bit_length()  # eight episodes
+        seen_by_model = Features(num_obs, tuple(self.task.angles), tuple(self.task.invariant))
+        self.model = DynamicsModel(self.dynamics, seen_by_model, num_actions, capacity)
         self._searcher: Searcher | None = None
         self._act = tf.function(lambda params, obs: self._controller(params, obs[tf.newaxis])[0], jit_compile=True)
 
@@ -242,7 +246,7 @@ class PILCO:
         self._population = policies.numpy()
         obs, step_costs = searcher.predict(self._params, simulator, starts, seed(_PREDICT))
         self.prediction = Prediction(obs.numpy(), step_costs.numpy())
-        return float(self.prediction.costs.mean())
+        return float(self.prediction.costs[: self._length].mean())
 
     def _get_searcher(self) -> tuple[Searcher, int]:
         per_policy = max(1, self.particles // self.search.restarts)

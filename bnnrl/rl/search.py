@@ -15,7 +15,7 @@ from bnnrl.rl.dynamics import Simulator
 from bnnrl.rl.policies import Controller
 from bnnrl.rl.rollout import rollout_cost, trajectories
 from bnnrl.rl.tasks import SaturatingCost
-from bnnrl.seeds import fold_in, split
+from bnnrl.seeds import fold_in, normal, split, uniform
 
 _CHUNK = 128  # policies screened in one batched rollout
 
@@ -43,6 +43,8 @@ class PolicySearch:
         learning_rate: Adam's highest.
         final_learning_rate: of the last update.
         warmup: updates of linear rise; Adam's first steps, all of full size, would undo the screening.
+        effort: weight of the squared action, in halves of its range, beside the task's cost. Among policies that reach
+            the goal it prefers calm ones: a cost such as the distance of a pole's tip hardly feels the pole sway.
         beta_2: Adam's β₂.
         clip_norm: largest norm of one policy's gradient.
 
@@ -59,6 +61,7 @@ class PolicySearch:
     learning_rate: float = 2e-2
     final_learning_rate: float = 1e-3
     warmup: int = 100
+    effort: float = 0.05
     beta_2: float = 0.99
     clip_norm: float = 1.0
 
@@ -70,6 +73,8 @@ class PolicySearch:
                 f"Invalid `candidates`: expected at least one for each of the {self.restarts} restarts. "
                 f"Received: candidates={self.candidates}."
             )
+        if not self.effort >= 0:
+            raise ValueError(f"Invalid `effort`: expected a number of at least 0. Received: effort={self.effort!r}.")
         for name in ("screening_width", "learning_rate", "final_learning_rate", "clip_norm"):
             check_positive(name, getattr(self, name))
 
@@ -213,9 +218,14 @@ class Searcher:
         return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
 
     def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0) -> tf.Tensor:
-        cost = self._cost
-        if isinstance(cost, SaturatingCost) and width != 1.0:
-            cost = lambda obs, action, next_obs: self._cost(obs, action, next_obs, width)
+        wide = isinstance(self._cost, SaturatingCost) and width != 1.0
+        low, high = self._controller.low, self._controller.high
+
+        def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
+            squashed = (2 * action - high - low) / (high - low)
+            effort = self._search.effort * tf.reduce_mean(tf.square(squashed), axis=-1)
+            return effort + (self._cost(obs, action, next_obs, width) if wide else self._cost(obs, action, next_obs))
+
         start, noise = self._draw(params.shape[0], starts, seed, per_draw)
         act = self._policy_function(params, per_draw)
         costs = rollout_cost(self._make_step(simulator), act, cost, start, noise)
@@ -225,8 +235,8 @@ class Searcher:
         """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy."""
         row_seed, noise_seed = split(seed)
         s, dim = self._num_draws, starts.obs.shape[-1]
-        rows = tf.random.stateless_uniform([s, per_draw], row_seed, 0, starts.count, tf.int32)
-        noise = tf.random.stateless_normal([self._horizon, s, per_draw, dim], noise_seed)
+        rows = uniform([s, per_draw], row_seed, 0, starts.count, tf.int32)
+        noise = normal([self._horizon, s, per_draw, dim], noise_seed)
         return tf.tile(tf.gather(starts.obs, rows), [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
 
     def _policy_function(self, params: tf.Tensor, per_draw: int):

@@ -48,6 +48,8 @@ class Task:
         cost: a differentiable TensorFlow function (obs [..., O], action [..., A], next_obs [..., O]) -> [...].
         angles: indices of the observation entries that are angles in radians. The model and the policy see them as
             sine and cosine.
+        invariant: indices of the entries that changes of the observation do not depend on, such as the position on a
+            uniform track. The model is not given them.
         env_kwargs: keyword arguments of gymnasium.make.
         success: from the true states of one episode [T + 1, O] to whether it succeeded, or None where "solved" has
             no meaning. The states come from info["state"] where the environment gives it, else from observations.
@@ -58,6 +60,7 @@ class Task:
     env_id: str
     cost: Cost
     angles: tuple[int, ...] = ()
+    invariant: tuple[int, ...] = ()
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     success: Callable[[np.ndarray], bool] | None = None
     dt: float | None = None
@@ -85,6 +88,7 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
         "bnnrl/CartPoleSwingUp-v0",
         SaturatingCost(tip_distance if parameters.cost == "tip" else angle_and_position),
         angles=(2,),
+        invariant=(0,),
         env_kwargs={"preset": preset, **env_kwargs},
         success=lambda states: is_success(states, preset),
         dt=parameters.dt,

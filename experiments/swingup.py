@@ -1,0 +1,125 @@
+"""Cart-pole swing-up over many seeds, and what each part of the policy search is worth.
+
+    python experiments/swingup.py --preset deep-pilco --seeds 0 1 2 3 4 5 6 7 8 9
+    python experiments/swingup.py --variants default "one restart" --seeds 0 1 2 3 4
+
+Writes a table for every seed and trial, and a summary, to experiments/results/.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import tyro
+
+RESULTS = Path(__file__).parent / "results"
+
+# What differs from the defaults: arguments of PILCO, and of its PolicySearch under "search".
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no screening": {"search": {"candidates": 8}},
+    "no scouting rounds": {"search": {"rounds": 1, "scout_updates": 1}},
+    "one restart": {"search": {"restarts": 1, "rounds": 1, "scout_updates": 1}},
+    "no effort": {"search": {"effort": 0.0}},
+    "effort 0.02": {"search": {"effort": 0.02}},
+    "effort 0.1": {"search": {"effort": 0.1}},
+    "no warm-up": {"search": {"warmup": 1}},
+    "50 centres": {"policy": {"num_centers": 50}},
+    "planned to the end only": {"horizon": 25},
+    "model given the position": {"invariant": ()},
+}
+
+
+@dataclass
+class Args:
+    """Cart-pole swing-up over seeds and variants."""
+
+    preset: Literal["pilco", "deep-pilco", "mc-pilco"] = "deep-pilco"
+    seeds: tuple[int, ...] = tuple(range(10))
+    variants: tuple[str, ...] = ("default",)
+    trials: int = 8
+    jobs: int = 2
+    """Runs side by side, each with one thread."""
+    name: str | None = None
+    """Of the result files; the preset if not given."""
+
+
+def run(preset: str, variant: str, seed: int, trials: int) -> list[dict[str, Any]]:
+    """Train one agent and return a row for each trial."""
+    import bnnrl
+
+    bnnrl._import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    changes = dict(VARIANTS[variant])
+    started = perf_counter()
+    task = bnnrl.tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
+    if "invariant" in changes:
+        task = replace(task, invariant=changes.pop("invariant"))
+    agent = bnnrl.PILCO(
+        task,
+        policy=bnnrl.policies.RBF(**changes.pop("policy", {})),
+        search=bnnrl.PolicySearch(**changes.pop("search", {})),
+        seed=seed,
+        **changes,
+    )
+    agent.learn(trials, stop_when_solved=True)
+    seconds = perf_counter() - started
+    return [
+        {"preset": preset, "variant": variant, "seed": seed, **asdict(t), "run_seconds": seconds} for t in agent.history
+    ]
+
+
+def summary(rows: list[dict[str, Any]], trials: int) -> str:
+    """Return a Markdown table: trials to solve by seed, and their median."""
+    lines = [
+        "| preset | variant | solved | trial solved at, by seed | median | seconds a run, median |",
+        "|---|---|---|---|---|---|",
+    ]
+    for preset, variant in dict.fromkeys((r["preset"], r["variant"]) for r in rows):
+        own = [r for r in rows if (r["preset"], r["variant"]) == (preset, variant)]
+        seeds = sorted({r["seed"] for r in own})
+        solved = {s: next((r["trial"] for r in own if r["seed"] == s and r["solved"]), None) for s in seeds}
+        by_seed = ", ".join(f"{s}: {t or f'>{trials}'}" for s, t in solved.items())
+        median = statistics.median(t or trials + 1 for t in solved.values())
+        seconds = statistics.median(next(r["run_seconds"] for r in own if r["seed"] == s) for s in seeds)
+        share = f"{sum(t is not None for t in solved.values())}/{len(seeds)}"
+        lines.append(f"| {preset} | {variant} | {share} | {by_seed} | {median:g} | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(args: Args) -> None:
+    unknown = set(args.variants) - set(VARIANTS)
+    if unknown:
+        raise SystemExit(f"Invalid `variants`: expected some of {list(VARIANTS)}. Received: {sorted(unknown)}.")
+    RESULTS.mkdir(exist_ok=True)
+    name = args.name or args.preset
+    rows: list[dict[str, Any]] = []
+    # A process for each run: nothing of one can leak into the next.
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        runs = [pool.submit(run, args.preset, v, s, args.trials) for v in args.variants for s in args.seeds]
+        for future in runs:
+            rows += future.result()
+            last = rows[-1]
+            outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
+            print(f"{last['variant']}, seed {last['seed']}: {outcome}, {last['run_seconds']:.0f} s", flush=True)
+            with open(RESULTS / f"swingup-{name}.csv", "w", newline="") as file:
+                writer = csv.DictWriter(file, list(last), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+    table = summary(rows, args.trials)
+    (RESULTS / f"swingup-{name}.md").write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
