@@ -1,0 +1,194 @@
+"""The compiled driver: which rows it visits, repeatability, padding, tracing."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from bnnrl.inference import Adam, Driver, Ensemble, Info
+from bnnrl.problem import Problem
+from tests.scenarios import draws, linear_regression
+
+N = 12
+
+
+class VisitsState(NamedTuple):
+    step: tf.Tensor  # []
+    theta: tf.Tensor  # [..., D]
+    counts: tf.Tensor  # [..., N] how often each row was seen
+    last: tf.Tensor  # [..., N] the last step it was seen in, from 1
+    noise: tf.Tensor  # [2] the sum of the seeds
+
+
+class Visits:
+    """Counts the rows it is given, which name themselves: x[n] = n."""
+
+    def start(self, *lead):
+        zeros = tf.zeros([*lead, N])
+        return VisitsState(tf.constant(0), tf.zeros([*lead, 3]), zeros, zeros, tf.zeros([2], tf.int32))
+
+    def init(self, problem, seed, theta=None):
+        return self.start()
+
+    def step(self, problem, state, batch, seed):
+        weight = batch[2] if len(batch) == 3 else tf.ones(batch[0].shape[:-1])
+        seen = tf.reduce_sum(weight[..., tf.newaxis] * tf.one_hot(tf.cast(batch[0][..., 0], tf.int32), N), axis=-2)
+        last = tf.where(seen > 0, tf.cast(state.step + 1, tf.float32), state.last)
+        state = VisitsState(state.step + 1, state.theta, state.counts + seen, last, state.noise + seed)
+        zeros = tf.zeros(state.theta.shape[:-1])
+        return state, Info(zeros + tf.cast(state.step, tf.float32), zeros + tf.cast(problem.num_data, tf.float32))
+
+    def posterior(self, problem, state):
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return linear_regression(N).problem
+
+
+ROWS = (tf.range(N, dtype=tf.float32)[:, tf.newaxis] * [1.0, 0.0], tf.zeros([N, 1]))
+
+
+@pytest.mark.parametrize("lead", [(), (4,)], ids=["one", "members"])
+@pytest.mark.parametrize("batch_size", [1, 4, None])
+def test_each_epoch_visits_each_row_once(problem, lead, batch_size):
+    driver, steps = Driver(problem, Visits(), batch_size, jit_compile=False), N // batch_size if batch_size else 1
+    state = Visits().start(*lead)
+    for epoch in range(3):
+        state, info = driver.run(state, ROWS, steps, seed=0, start=epoch * steps)
+        np.testing.assert_array_equal(state.counts, np.full([*lead, N], epoch + 1))
+    assert info.log_joint.shape == lead
+    np.testing.assert_allclose(info.log_joint, np.mean(np.arange(2 * steps, 3 * steps) + 1))
+
+
+def test_epochs_members_and_seeds_have_different_orders(problem):
+    driver = Driver(problem, Visits(), batch_size=1, jit_compile=False)
+    first, _ = driver.run(Visits().start(4), ROWS, N, seed=0)
+    second, _ = driver.run(first, ROWS, N, seed=0, start=N)
+    other, _ = driver.run(Visits().start(4), ROWS, N, seed=1)
+    orders = [tuple(row) for s in (first.last, second.last - N, other.last) for row in s.numpy()]
+    assert all(sorted(order) == list(range(1, N + 1)) for order in orders)
+    assert len(set(orders)) == 12
+
+
+def test_rows_left_over_sit_out_one_epoch_only(problem):
+    driver = Driver(problem, Visits(), batch_size=5, jit_compile=False)
+    state = Visits().start()
+    for epoch in range(40):
+        before = state.counts.numpy()
+        state, _ = driver.run(state, ROWS, 2, seed=0, start=2 * epoch)
+        assert sorted(state.counts.numpy() - before) == [0, 0] + [1] * 10
+    assert (state.counts.numpy() > 25).all()  # 33 on average
+
+
+def test_only_real_rows_are_visited_and_data_may_grow(problem):
+    driver = Driver(problem, Visits(), batch_size=4, jit_compile=False)
+    for count in (4, 7, 12):
+        state, info = driver.run(Visits().start(), ROWS, 50, seed=0, num_data=count)
+        assert (state.counts.numpy()[count:] == 0).all() and (state.counts.numpy()[:count] > 0).all()
+        assert info.grad_norm == count  # the problem was told N
+    full = Driver(problem, Visits(), batch_size=None, jit_compile=False)
+    state, _ = full.run(Visits().start(2), ROWS, 3, seed=0, num_data=7)
+    np.testing.assert_array_equal(state.counts, [[3.0] * 7 + [0.0] * 5] * 2)
+
+
+def test_a_batch_larger_than_the_data_uses_all_rows_equally_often(problem):
+    driver = Driver(problem, Visits(), batch_size=8, jit_compile=False)
+    state, _ = driver.run(Visits().start(), ROWS, 1, seed=0, num_data=5)
+    assert sorted(state.counts.numpy()[:5]) == [1, 1, 2, 2, 2]
+    state, _ = driver.run(Visits().start(), ROWS, 500, seed=0, num_data=5)
+    np.testing.assert_allclose(state.counts[:5], 800, rtol=0.05)  # 8/5 a step, standard deviation 11
+
+
+@pytest.mark.parametrize(
+    ("method", "batch_size", "jit_compile"),
+    [
+        (Adam(0.05), 4, False),
+        (Ensemble(Adam(0.05), size=3), 5, True),
+        (Ensemble(Adam(0.05), size=3), 5, False),
+        (Ensemble(Adam(0.05), size=3), None, True),
+    ],
+)
+def test_a_run_cut_in_pieces_equals_the_whole(method, batch_size, jit_compile):
+    line = linear_regression(N)
+    driver = Driver(line.problem, method, batch_size, jit_compile)
+    start = method.init(line.problem, seed=3)
+    whole, _ = driver.run(start, line.data, 23, seed=5)
+    again, _ = driver.run(start, line.data, 23, seed=5)
+    pieces, step = start, 0
+    for length in (1, 4, 0, 11, 7):
+        pieces, _ = driver.run(pieces, line.data, length, seed=5, start=step)
+        step += length
+    for a, b, c in zip(whole, again, pieces, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    if batch_size:
+        other, _ = driver.run(start, line.data, 23, seed=6)
+        assert np.any(other.theta != whole.theta)
+
+
+def test_each_step_has_its_own_noise(problem):
+    driver = Driver(problem, Visits(), batch_size=4, jit_compile=False)
+    noise = [driver.run(Visits().start(), ROWS, 1, seed=0, start=i)[0].noise.numpy() for i in range(6)]
+    assert len({tuple(pair) for pair in noise}) == 6
+    total, _ = driver.run(Visits().start(), ROWS, 6, seed=0)
+    np.testing.assert_array_equal(total.noise, np.sum(noise, axis=0, dtype=np.int32))
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize(("method", "batch_size"), [(Adam(0.05), None), (Ensemble(Adam(0.05), size=2), 4)])
+def test_padding_does_not_matter_even_when_it_is_nan(method, batch_size, jit_compile):
+    line = linear_regression(N)
+    driver = Driver(line.problem, method, batch_size, jit_compile)
+    start = method.init(line.problem, seed=3)
+    outcomes = []
+    for padding in (0.0, np.nan):
+        x, y = np.full([N, 2], padding, np.float32), np.full([N, 1], padding, np.float32)
+        x[:9], y[:9] = line.x[:9], line.y[:9]
+        state, info = driver.run(start, (tf.constant(x), tf.constant(y)), 7, seed=0, num_data=9)
+        assert np.isfinite(info.log_joint).all()
+        outcomes.append(state.theta.numpy())
+    assert np.isfinite(outcomes).all()
+    np.testing.assert_array_equal(*outcomes)
+    if batch_size is None:  # and it is what the rows alone give
+        alone, _ = driver.run(start, (line.data[0][:9], line.data[1][:9]), 7, seed=0)
+        np.testing.assert_allclose(alone.theta, outcomes[0], rtol=1e-5)
+
+
+def test_one_trace_for_all_counts(problem):
+    line = linear_regression(N)
+    for batch_size in (5, None):
+        driver = Driver(line.problem, Adam(), batch_size)
+        state = Adam().init(line.problem, 0)
+        for steps, start, seed, count in [(1, 0, 0, 12), (9, 1, 1, 7), (0, 5, 2, 6), (3, 50, (4, 4), None)]:
+            state, _ = driver.run(state, line.data, steps, seed, start, count)
+        assert driver.num_traces == 1
+
+
+def test_a_network_of_two_inputs():
+    a, b = keras.Input((2,)), keras.Input((1,))
+    model = keras.Model([a, b], keras.layers.Dense(1)(keras.layers.Concatenate()([a, b])))
+    problem = Problem(model, "gaussian", tfd.Normal(0.0, 1.0), N)
+    data = ([tf.constant(draws(N, 2)), tf.constant(draws(N, 1))], tf.constant(draws(N, 1)))
+    for batch_size in (4, None):
+        method = Ensemble(Adam(0.1), 2)
+        state, info = Driver(problem, method, batch_size, jit_compile=False).run(
+            method.init(problem, 0), data, 3, seed=0
+        )
+        assert state.theta.shape == (2, problem.num_params) and np.isfinite(info.log_joint).all()
+
+
+def test_arguments_are_checked(problem):
+    for bad in (0, -1):
+        with pytest.raises(ValueError, match=r"`batch_size`: expected.*Received"):
+            Driver(problem, Adam(), bad)
+    driver, state = Driver(problem, Adam(), 4), Adam().init(problem, 0)
+    for bad in (0, N + 1):
+        with pytest.raises(ValueError, match=r"`num_data`: expected.*Received"):
+            driver.run(state, ROWS, 1, seed=0, num_data=bad)
+    with pytest.raises(ValueError, match=r"expected.*Received"):
+        driver.run(state, (ROWS[0], ROWS[1][:3]), 1, seed=0)
