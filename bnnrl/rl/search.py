@@ -43,8 +43,10 @@ class PolicySearch:
         learning_rate: Adam's highest.
         final_learning_rate: of the last update.
         warmup: updates of linear rise; Adam's first steps, all of full size, would undo the screening.
-        effort: weight of the squared action, in halves of its range, beside the task's cost. Among policies that reach
-            the goal it prefers calm ones: a cost such as the distance of a pole's tip hardly feels the pole sway.
+        settling_width: how much narrower a saturating cost becomes in the second half of the refinement. A cost such as
+            the distance of a pole's tip hardly feels the pole sway around its tip; a narrow one does.
+        effort: share of a step's reward 1 − c that a saturating cost takes away for the largest action, and in
+            proportion to its square for a smaller one; it comes in in the same way.
         beta_2: Adam's β₂.
         clip_norm: largest norm of one policy's gradient.
 
@@ -61,7 +63,8 @@ class PolicySearch:
     learning_rate: float = 2e-2
     final_learning_rate: float = 1e-3
     warmup: int = 100
-    effort: float = 0.05
+    settling_width: float = 0.5
+    effort: float = 0.1
     beta_2: float = 0.99
     clip_norm: float = 1.0
 
@@ -73,9 +76,9 @@ class PolicySearch:
                 f"Invalid `candidates`: expected at least one for each of the {self.restarts} restarts. "
                 f"Received: candidates={self.candidates}."
             )
-        if not self.effort >= 0:
-            raise ValueError(f"Invalid `effort`: expected a number of at least 0. Received: effort={self.effort!r}.")
-        for name in ("screening_width", "learning_rate", "final_learning_rate", "clip_norm"):
+        if not 0 <= self.effort < 1:
+            raise ValueError(f"Invalid `effort`: expected a number in [0, 1). Received: effort={self.effort!r}.")
+        for name in ("screening_width", "settling_width", "learning_rate", "final_learning_rate", "clip_norm"):
             check_positive(name, getattr(self, name))
 
 
@@ -139,14 +142,14 @@ class Searcher:
             fresh = self.screen(cover, simulator, starts, fold_in(scout_seed, i))
             # The same noise in every round: their costs are to be compared.
             updates = tf.constant(search.scout_updates)
-            scouts.append(self.refine(fresh, units, simulator, starts, updates, noise_seed))
+            scouts.append(self.refine(fresh, units, simulator, starts, updates, tf.constant(0.0), noise_seed))
         policies = tf.concat([params for params, _ in scouts], axis=0)
         policies = tf.gather(policies, _best_first(tf.concat([cost for _, cost in scouts], axis=0)))
         if population is not None:
             kept = (search.restarts + 1) // 2
             policies = tf.concat([population[:kept], policies[: search.restarts - kept]], axis=0)
-        updates = tf.constant(search.updates)
-        policies, costs = self.refine(policies[: search.restarts], units, simulator, starts, updates, refine_seed)
+        policies, updates, settle = policies[: search.restarts], tf.constant(search.updates), tf.constant(1.0)
+        policies, costs = self.refine(policies, units, simulator, starts, updates, settle, refine_seed)
         order = _best_first(costs)
         return tf.gather(policies, order), tf.gather(costs, order)
 
@@ -174,7 +177,9 @@ class Searcher:
         none = tf.zeros([size, self._controller.num_params]), tf.fill([size], math.inf)
         return tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *none))[1]
 
-    def _refine(self, params: tf.Tensor, units: tf.Tensor, simulator: Simulator, starts: Starts, num_updates, seed):
+    def _refine(
+        self, params: tf.Tensor, units: tf.Tensor, simulator: Simulator, starts: Starts, num_updates, settle, seed
+    ):
         """Return refined policies [R, K] and their expected costs [R], averaged over the last updates.
 
         Args:
@@ -183,6 +188,7 @@ class Searcher:
             simulator: draws of the model.
             starts: initial states.
             num_updates: gradient steps, int32 [].
+            settle: 1 to narrow the cost and weigh effort in the second half, 0 not to, float32 [].
             seed: a seed pair.
         """
         self.num_traces += 1
@@ -191,19 +197,24 @@ class Searcher:
         fall = search.learning_rate - search.final_learning_rate
 
         def body(i, state: AdamState, average):
+            progress = tf.cast(i, tf.float32) / tf.cast(num_updates, tf.float32)
+            late = settle * tf.maximum(0.0, 2.0 * progress - 1.0)
+            width = search.settling_width**late
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
-                cost = self._mean_cost(state.theta * units, simulator, starts, fold_in(seed, i), self._per_draw)
+                params, step_seed = state.theta * units, fold_in(seed, i)
+                cost = self._mean_cost(
+                    params, simulator, starts, step_seed, self._per_draw, width, late * search.effort
+                )
             grad = tape.gradient(cost, state.theta)
             norm = tf.norm(grad, axis=-1, keepdims=True)
             # A rollout that has left the model's range can overflow: that policy then stays where it is.
             grad = tf.where(tf.math.is_finite(norm), grad * tf.minimum(1.0, search.clip_norm / (norm + 1e-12)), 0.0)
-            progress = tf.cast(i, tf.float32) / tf.cast(num_updates, tf.float32)
             rate = search.final_learning_rate + 0.5 * fall * (1 + tf.cos(math.pi * progress))
             rate *= tf.minimum(1.0, (tf.cast(i, tf.float32) + 1.0) / search.warmup)
             return i + 1, adam.update(state, grad, rate), 0.98 * average + 0.02 * cost
 
-        start = tf.constant(0), adam.start(params / units), tf.ones([params.shape[0]])
+        start = tf.constant(0), adam.start(params / units), tf.zeros([params.shape[0]])
         _, state, average = tf.while_loop(lambda i, *_: i < num_updates, body, start)
         return state.theta * units, average / (1 - 0.98 ** tf.cast(num_updates, tf.float32))
 
@@ -217,15 +228,16 @@ class Searcher:
         costs = self._cost(obs[:-1], actions, obs[1:])
         return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
 
-    def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0) -> tf.Tensor:
-        wide = isinstance(self._cost, SaturatingCost) and width != 1.0
+    def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0, effort=0.0):
+        """Return each policy's expected cost, [R]."""
         low, high = self._controller.low, self._controller.high
 
-        def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
+        def saturating(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
             squashed = (2 * action - high - low) / (high - low)
-            effort = self._search.effort * tf.reduce_mean(tf.square(squashed), axis=-1)
-            return effort + (self._cost(obs, action, next_obs, width) if wide else self._cost(obs, action, next_obs))
+            lost = effort * tf.reduce_mean(tf.square(squashed), axis=-1)
+            return 1.0 - (1.0 - self._cost(obs, action, next_obs, width)) * (1.0 - lost)
 
+        cost = saturating if isinstance(self._cost, SaturatingCost) else self._cost
         start, noise = self._draw(params.shape[0], starts, seed, per_draw)
         act = self._policy_function(params, per_draw)
         costs = rollout_cost(self._make_step(simulator), act, cost, start, noise)
