@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.checks import check_positive, nearest
+
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Network outputs [..., B, K] and the likelihood's unknowns [..., U] to a distribution over the targets."""
+    """Network outputs [B, ..., K] and the likelihood's unknowns [U] to a distribution over the targets.
+
+    With S draws at once, outputs are [S, B, ..., K] and unknowns [S, U].
+    """
 
     def num_params(self, num_outputs: int) -> int:
         """Return U, the number of unknowns, for a network with `num_outputs` outputs."""
@@ -58,7 +63,8 @@ class Gaussian:
         log_scale_prior_std: standard deviation of the N(0, ·²) prior on a learned log-scale.
 
     Raises:
-        ValueError: if `scale` is neither positive nor one of the two words, or `floor` is negative.
+        ValueError: if `scale` is neither positive nor one of the two words, `floor` is negative, or
+            `log_scale_prior_std` is not positive.
     """
 
     scale: float | str = "learned"
@@ -66,15 +72,23 @@ class Gaussian:
     log_scale_prior_std: float = 3.0
 
     def __post_init__(self):
-        words = ("learned", "heteroscedastic")
-        if self.scale not in words and not (isinstance(self.scale, int | float) and self.scale > 0):
+        if not isinstance(self.scale, str):
+            object.__setattr__(self, "scale", check_positive("scale", self.scale))
+        elif self.scale not in ("learned", "heteroscedastic"):
             raise ValueError(
-                f"Invalid `scale`: expected a positive number, 'learned' or 'heteroscedastic'. Received: {self.scale!r}"
+                f"Invalid `scale`: expected a positive number, 'learned' or 'heteroscedastic'. "
+                f"Received: {self.scale!r}.{nearest(self.scale, ('learned', 'heteroscedastic'))}"
             )
-        if self.floor < 0:
+        if not self.floor >= 0:
             raise ValueError(f"Invalid `floor`: expected a number >= 0. Received: {self.floor!r}")
+        check_positive("log_scale_prior_std", self.log_scale_prior_std)
 
     def num_params(self, num_outputs: int) -> int:
+        if self.scale == "learned" and not num_outputs:
+            raise ValueError(
+                "Invalid `likelihood`: a learned scale needs a network with one output tensor of known last axis. "
+                "Received a network without. Give a subclassed model `compute_output_shape`, or the scale a number."
+            )
         return num_outputs if self.scale == "learned" else 0
 
     def init(self, num_outputs: int) -> tf.Tensor:
@@ -104,6 +118,11 @@ class Categorical(_NoUnknowns):
     """y in {0, …, K−1} with class logits as the K outputs."""
 
     def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+        if outputs.shape[-1] == 1:
+            raise ValueError(
+                "Invalid network: a categorical likelihood needs one output for each class, 2 at least. "
+                "Received: 1 output. For two classes with one logit use 'bernoulli'."
+            )
         return tfd.Categorical(logits=outputs)
 
 
@@ -125,7 +144,11 @@ class Poisson(_NoUnknowns):
 
 @dataclass(frozen=True)
 class Custom(_NoUnknowns):
-    """Any callable `outputs -> tfd.Distribution`, with a batch axis first in what it returns."""
+    """Any callable `outputs -> tfd.Distribution`.
+
+    Outputs are [B, ...], or [S, B, ...] for S draws at once, and so must be what it returns: take the K-th output as
+    `outputs[..., K]`, not `outputs[:, K]`.
+    """
 
     function: Callable[[tf.Tensor], tfd.Distribution]
 
@@ -135,6 +158,14 @@ class Custom(_NoUnknowns):
             raise ValueError(
                 "Invalid `likelihood`: expected a callable that returns a TFP distribution. "
                 f"Received one that returned {type(distribution).__name__}."
+            )
+        lead = tf.nest.flatten(outputs)[0].shape[: unknowns.shape.rank]  # [B] or [S, B]
+        shape = distribution.batch_shape.concatenate(distribution.event_shape)
+        if not shape[: lead.rank].is_compatible_with(lead):
+            raise ValueError(
+                f"Invalid `likelihood`: expected a distribution over targets [B, ...], or [S, B, ...] for S draws, "
+                f"here led by {lead}. Received: {distribution.name} of shape {shape}. Index outputs from the end: "
+                "`outputs[..., 0]`."
             )
         return distribution
 
@@ -146,16 +177,17 @@ def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) 
     """Return a Likelihood from its name, itself, or a callable `outputs -> tfd.Distribution`.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these; for an unknown name the nearest ones are listed.
     """
-    if isinstance(likelihood, str) and likelihood.lower() in _NAMED:
-        return _NAMED[likelihood.lower()]()
+    if isinstance(likelihood, str):
+        return _named(likelihood)()
     if isinstance(likelihood, Likelihood):
-        return likelihood
-    if callable(likelihood):
+        if not isinstance(likelihood, type):
+            return likelihood
+    elif callable(likelihood):
         return Custom(likelihood)
     raise ValueError(
-        f"Invalid `likelihood`: expected one of {sorted(_NAMED)}, a likelihood object, or a callable from outputs to "
+        f"Invalid `likelihood`: expected a name, a likelihood object such as Gaussian(), or a callable from outputs to "
         f"a TFP distribution. Received: {likelihood!r}"
     )
 
@@ -172,10 +204,23 @@ def to_config(likelihood: Likelihood) -> dict[str, Any]:
             f"Invalid `likelihood`: expected a built-in one, {sorted(_NAMED)}, to be saved. Received: {likelihood!r}. "
             "Code is never saved: pass it again when loading."
         )
-    return {"name": name, **asdict(likelihood)}
+    return {"name": name, **asdict(cast(Any, likelihood))}
 
 
 def from_config(config: dict[str, Any]) -> Likelihood:
-    """Return the likelihood that `to_config` described."""
-    fields = dict(config)
-    return _NAMED[fields.pop("name")](**fields)
+    """Return the likelihood that `to_config` described.
+
+    Raises:
+        ValueError: if the description names a likelihood this version does not know.
+    """
+    arguments = dict(config)
+    return _named(arguments.pop("name"))(**arguments)
+
+
+def _named(name: str) -> Callable[..., Likelihood]:
+    if name.lower() not in _NAMED:
+        raise ValueError(
+            f"Invalid `likelihood`: expected one of {sorted(_NAMED)}, a likelihood object, or a callable from outputs "
+            f"to a TFP distribution. Received: {name!r}.{nearest(name, _NAMED)}"
+        )
+    return _NAMED[name.lower()]

@@ -22,10 +22,12 @@ class Network:
     """The function (θ, x) -> outputs of a built Keras model.
 
     θ is the concatenation of the model's trainable weights, each flattened, in Keras's order. Where θ has a
-    leading axis [S, D], the outputs have it too, and x is [S, B, ...].
+    leading axis [S, D], the outputs have it too, and x is [S, B, ...]. A model of several inputs takes them as Keras
+    does, in a list, tuple or dictionary. Layers run in inference mode: dropout is off, and batch normalisation uses
+    its stored statistics.
 
     Raises:
-        ValueError: if the model is not built, or has no trainable weights.
+        ValueError: if the model is not built, has no trainable weights, or some that are not float32.
     """
 
     def __init__(self, model: keras.Model):
@@ -43,6 +45,12 @@ class Network:
             raise ValueError(
                 "Invalid `model`: expected at least one trainable weight. "
                 f"Received: {model.name!r} with none. Set `trainable = True` on the layers to be inferred."
+            )
+        odd = [v.path for v in model.trainable_variables if v.dtype != "float32"]
+        if odd:
+            raise ValueError(
+                f"Invalid `model`: expected trainable weights of type float32. Received: others at {odd}. "
+                "Build the model under keras.config.set_dtype_policy('float32')."
             )
         self.model = model
         self.paths = [v.path for v in model.trainable_variables]
@@ -69,17 +77,8 @@ class Network:
 
     def init(self, seed: int, n: int) -> tf.Tensor:
         """Return `n` fresh draws of the network's own Keras initialisers, [n, D]."""
-        return tf.stack(
-            [
-                self.flatten(
-                    [
-                        _fresh_value(self.model, v, host_seed(seed, i, j))
-                        for j, v in enumerate(self.model.trainable_variables)
-                    ]
-                )
-                for i in range(n)
-            ]
-        )
+        draw = [_initializer(self.model, variable) for variable in self.model.trainable_variables]
+        return tf.stack([self.flatten([f(host_seed(seed, i, j)) for j, f in enumerate(draw)]) for i in range(n)])
 
     def stack(self, theta: tf.Tensor) -> list[tf.Tensor]:
         """Return the weights of θ [..., D] in the form `forward` consumes.
@@ -93,9 +92,24 @@ class Network:
         return weights
 
     def forward(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        """Return outputs for weights with leading axes matching those of x, [S, B, ...], or none at all."""
+        """Return outputs for weights with leading axes matching those of x, [S, B, ...], or none at all.
+
+        Raises:
+            ValueError: if x has not one batch for each of the S draws, or does not fit the network.
+        """
         stacked = weights[0].shape.rank > len(self.shapes[0])
+        if stacked and any(a.shape[0] != weights[0].shape[0] for a in tf.nest.flatten(x)):
+            raise ValueError(
+                f"Invalid `x`: expected shape [S, B, ...] with S = {weights[0].shape[0]}, the draws of theta. "
+                f"Received: {[tuple(a.shape) for a in tf.nest.flatten(x)]}"
+            )
         if self._dense_chain is not None:
+            if len(x.shape) != 2 + stacked or x.shape[-1] != self.shapes[0][0]:
+                raise ValueError(
+                    f"Invalid `x`: expected shape {'[S, B, F]' if stacked else '[B, F]'} with F = {self.shapes[0][0]}, "
+                    f"the network's inputs. Received: {x.shape}"
+                )
+            x = tf.cast(x, tf.float32)
             return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
         if not stacked:
             return self._stateless(weights, x)
@@ -106,7 +120,8 @@ class Network:
         return self.forward(self.stack(theta), x)
 
     def _stateless(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        return self.model.stateless_call(weights, self.model.non_trainable_variables, x, training=False)[0]
+        outputs = self.model.stateless_call(weights, self.model.non_trainable_variables, x, training=False)[0]
+        return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs)  # a mixed policy computes in 16 bits
 
 
 def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
@@ -115,9 +130,13 @@ def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
     Such a chain becomes batched matrix products, several times faster than mapping over the model.
     """
     layers = [layer for layer in getattr(model, "layers", []) if not isinstance(layer, keras.layers.InputLayer)]
-    if not isinstance(model, keras.Sequential) or model.dtype_policy.compute_dtype != "float32":
+    if not isinstance(model, keras.Sequential):
         return None
-    if not all(type(layer) is keras.layers.Dense and layer.trainable for layer in layers):
+    plain = all(
+        type(layer) is keras.layers.Dense and layer.compute_dtype == "float32" and not layer._layers for layer in layers
+    )
+    # Of a layer that is frozen or used twice the weights are not there, or not there again.
+    if not plain or len(model.trainable_variables) != sum(1 + layer.use_bias for layer in layers):
         return None
     if len(model.inputs[0].shape) != 2:  # [B, T, K]: the stacked products below would take B for S
         return None
@@ -156,26 +175,34 @@ def _product(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor
     return product(x, kernel)
 
 
-def _fresh_value(model: keras.Model, variable, seed: int) -> tf.Tensor:
-    """Return a fresh draw for `variable` from the initialiser of the layer that owns it."""
+def _initializer(model: keras.Model, variable) -> Callable[[int], tf.Tensor]:
+    """Return the function from a seed to a fresh draw for `variable`, by the initialiser of the layer that owns it."""
     layer = next(
         layer
         for layer in model._flatten_layers()
         if any(variable is own for own in [*layer._trainable_variables, *layer._non_trainable_variables])
     )
     initializer = getattr(layer, _INITIALIZER_OF.get(variable.name, f"{variable.name}_initializer"), None)
-    if isinstance(initializer, keras.initializers.Initializer):
-        config = initializer.get_config()
-        if "seed" in config:
-            initializer = type(initializer).from_config({**config, "seed": seed})
-        value = tf.convert_to_tensor(initializer(variable.shape, dtype=variable.dtype))
-        if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
-            # Keras's LSTM starts the second quarter of its bias, the forget gate's, from ones.
-            value = tf.tensor_scatter_nd_update(
-                value, tf.range(layer.units, 2 * layer.units)[:, tf.newaxis], tf.ones([layer.units])
-            )
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return lambda seed: _shuffled(variable, seed)
+    config = initializer.get_config()
+
+    def draw(seed: int) -> tf.Tensor:
+        seeded = type(initializer).from_config({**config, "seed": seed}) if "seed" in config else initializer
+        value = tf.convert_to_tensor(seeded(variable.shape, dtype=variable.dtype))
+        if getattr(layer, "unit_forget_bias", False) and variable.name == "bias":
+            i, f, c, o = tf.split(value, 4)
+            value = tf.concat([i, tf.ones_like(f), c, o], axis=0)  # as keras.layers.LSTMCell builds it
         return value
-    # A layer of the user's own keeps its initialiser to itself. Its entries are exchangeable draws of it,
-    # so their shuffle is another one; a constant stays what it is.
+
+    return draw
+
+
+def _shuffled(variable, seed: int) -> tf.Tensor:
+    """Return the entries of `variable` in another order.
+
+    A layer of the user's own keeps its initialiser to itself. Its entries are exchangeable draws of it, so their
+    shuffle is another one; a constant stays what it is.
+    """
     values = np.random.default_rng(seed).permutation(np.asarray(variable).ravel())
     return tf.constant(values.reshape(variable.shape))

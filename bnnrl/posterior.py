@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.checks import check_count
 from bnnrl.seeds import as_seed, fold_in
 
 Arrays = dict[str, np.ndarray]
@@ -35,11 +36,6 @@ class Posterior(Protocol):
         ...
 
 
-def _check_count(n: int) -> None:
-    if n < 1:
-        raise ValueError(f"Invalid `n`: expected an integer of at least 1. Received: {n!r}")
-
-
 @dataclass(frozen=True)
 class Point:
     """All mass on one θ [D]: a maximum a posteriori estimate."""
@@ -51,7 +47,7 @@ class Point:
         return 1
 
     def sample(self, n: int, seed) -> tf.Tensor:
-        _check_count(n)
+        n = check_count("n", n)
         return tf.tile(self.theta[tf.newaxis], [n, 1])
 
     def mean(self) -> tf.Tensor:
@@ -81,7 +77,7 @@ class Mixture:
         return None if None in counts else sum(c for c in counts if c is not None)
 
     def sample(self, n: int, seed) -> tf.Tensor:
-        _check_count(n)
+        n = check_count("n", n)
         seed = as_seed(seed)
         size = len(self.components)
         # Which components give one draw more is random, so that no component is favoured over many calls.

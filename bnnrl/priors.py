@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -21,14 +22,21 @@ class Prior:
         shapes: the shape of each weight.
 
     Raises:
-        ValueError: if `prior` is neither, a path matches no pattern, or a distribution does not fit a weight.
+        ValueError: if `prior` is neither, a path matches no pattern or a pattern no path, or a distribution does not
+            fit a weight.
     """
 
     def __init__(self, prior: PriorLike, paths: Sequence[str], shapes: Sequence[tuple[int, ...]]):
         if isinstance(prior, tfd.Distribution):
-            self._distributions: list[tfd.Distribution] = [prior] * len(paths)
+            self._distributions: list[Any] = [prior] * len(paths)
         elif isinstance(prior, Mapping) and all(isinstance(d, tfd.Distribution) for d in prior.values()):
             self._distributions = [_matching(prior, path) for path in paths]
+            for pattern in prior:
+                if not any(fnmatchcase(path, pattern) for path in paths):
+                    raise ValueError(
+                        f"Invalid `prior`: expected patterns that match a weight. Received: {pattern!r}, which matches "
+                        f"none of {list(paths)}."
+                    )
         else:
             raise ValueError(
                 "Invalid `prior`: expected a TFP distribution, or a mapping from weight-path patterns to "
@@ -42,15 +50,12 @@ class Prior:
         """Return the log density, in nats, [...], of weights [..., *shape], given also flat as `theta` [..., D]."""
         if self._scalar:
             return tf.reduce_sum(self._distributions[0].log_prob(theta), axis=-1)
-        lead = theta.shape.rank - 1
-        return tf.add_n(
-            [
-                tf.reduce_sum(tf.reshape(d.log_prob(w), [*theta.shape[:-1], -1]), axis=-1)
-                if lead
-                else tf.reduce_sum(d.log_prob(w))
-                for d, w in zip(self._distributions, weights, strict=True)
-            ]
-        )
+        lead = theta.shape[:-1]
+        each = [
+            tf.reduce_sum(tf.reshape(d.log_prob(w), [*lead, -1]), axis=-1)
+            for d, w in zip(self._distributions, weights, strict=True)
+        ]
+        return tf.add_n(each)
 
 
 def _matching(prior: Mapping[str, tfd.Distribution], path: str) -> tfd.Distribution:
@@ -68,12 +73,18 @@ def _rank(distribution: tfd.Distribution) -> int | None:
 
 
 def _check_fits(distribution: tfd.Distribution, path: str, shape: tuple[int, ...]) -> None:
+    if distribution.dtype != tf.float32:
+        raise ValueError(
+            f"Invalid `prior` for {path!r}: expected a distribution of type float32. Received: {distribution.name} of "
+            f"type {distribution.dtype}. Give its parameters as Python numbers or float32 arrays."
+        )
     full = distribution.batch_shape.concatenate(distribution.event_shape)
     try:
         fits = tf.broadcast_static_shape(full, tf.TensorShape(shape)) == tf.TensorShape(shape)
     except ValueError:
         fits = False
-    if not fits:
+    event = distribution.event_shape.rank  # an event is one draw: it fits only whole
+    if not fits or (event and distribution.event_shape != shape[len(shape) - event :]):
         raise ValueError(
             f"Invalid `prior` for {path!r}: expected a distribution whose shape broadcasts to {shape}. "
             f"Received: {distribution.name} of shape {full}."

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import likelihoods, priors
+from bnnrl.checks import check_count
 from bnnrl.network import Network
 from bnnrl.seeds import host_seed
 
-Batch = tuple[tf.Tensor, ...]  # (x, y) or (x, y, weight), leading axes [B] or [S, B]
+# (x, y) or (x, y, weight), leading axes [B] or [S, B]. A network of several inputs has a structure of tensors as x.
+Batch = tuple[Any, ...]
 
 
 class Problem:
@@ -34,12 +36,10 @@ class Problem:
     """
 
     def __init__(self, model: keras.Model, likelihood, prior: priors.PriorLike, num_data: int):
-        if not tf.is_tensor(num_data) and num_data < 1:
-            raise ValueError(f"Invalid `num_data`: expected an integer of at least 1. Received: {num_data!r}")
         self.network = Network(model)
         self.likelihood = likelihoods.get(likelihood)
         self.prior = priors.Prior(prior, self.network.paths, self.network.shapes)
-        self.num_data = num_data
+        self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         self._num_outputs = _num_outputs(model)
         self._num_unknowns = self.likelihood.num_params(self._num_outputs)
 
@@ -51,19 +51,30 @@ class Problem:
     def with_num_data(self, num_data) -> Self:
         """Return the same problem for another N, which may be a tensor."""
         other = copy.copy(self)
-        other.num_data = num_data
+        other.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         return other
 
-    def init(self, seed: int, n: int) -> tf.Tensor:
-        """Return `n` fresh draws of the network's own Keras initialisers, [n, D]."""
-        if n < 1:
-            raise ValueError(f"Invalid `n`: expected an integer of at least 1. Received: {n!r}")
-        weights = self.network.init(host_seed(seed), n)
+    def init(self, seed, n: int) -> tf.Tensor:
+        """Return `n` fresh draws of the network's own Keras initialisers, [n, D].
+
+        Args:
+            seed: an integer, or a stateless pair.
+            n: how many; the i-th draw is the same for every n.
+        """
+        weights = self.network.init(host_seed(seed), check_count("n", n))
         unknowns = tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1])
         return tf.concat([weights, unknowns], axis=-1)
 
     def split(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the network's part of θ and the likelihood's."""
+        """Return the network's part of θ and the likelihood's.
+
+        Raises:
+            ValueError: if θ is not of shape [D] or [S, D].
+        """
+        if theta.shape.rank not in (1, 2) or theta.shape[-1] != self.num_params:
+            raise ValueError(
+                f"Invalid `theta`: expected shape [D] or [S, D] with D = {self.num_params}. Received: {theta.shape}"
+            )
         return theta[..., : self.network.num_params], theta[..., self.network.num_params :]
 
     def apply(self, theta: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
@@ -73,26 +84,31 @@ class Problem:
     def distribution(self, theta: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
         """Return the distribution of the targets given θ and x, its batch shape led by [B] or [S, B]."""
         weights, unknowns = self.split(theta)
-        return self.likelihood(self.network(weights, x), unknowns)
+        outputs = self.network(weights, x)
+        # A row of several positions, [S, B, T, K], shares its draw's unknowns, [S, U]: make them [S, 1, U].
+        positions = tf.nest.flatten(outputs)[0].shape.rank - theta.shape.rank - 1
+        return self.likelihood(outputs, unknowns[(..., *[tf.newaxis] * positions, slice(None))])
 
     def log_likelihood(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Return the sum over the batch of log p(y | x, θ), [] or [S].
 
         Args:
             theta: [D] or [S, D].
-            batch: (x, y), or (x, y, weight) with one weight for each row, [B] or [S, B].
+            batch: (x, y), or (x, y, weight) with one weight >= 0 for each row, [B] or [S, B]. A row of weight 0
+                counts for nothing whatever it holds, so that it can be padding.
 
         Raises:
             ValueError: if the targets' shape does not fit the distribution's.
         """
         x, y = batch[:2]
-        distribution = self.distribution(theta, x)
         rows = theta.shape.rank  # axes of the result before summing: [B] or [S, B]
+        if len(batch) == 3:
+            x, y = tf.nest.map_structure(lambda a: _without_padding(a, batch[2] > 0), (x, y))
+        distribution = self.distribution(theta, x)
         log_prob = distribution.log_prob(align_targets(distribution, y))  # [S, B, ...]
         log_prob = tf.reduce_sum(log_prob, axis=list(range(rows, log_prob.shape.rank)))
         if len(batch) == 3:
-            # where, not a product: a padded row may have a log density that is not finite.
-            log_prob = tf.where(batch[2] > 0, batch[2] * log_prob, 0.0)
+            log_prob *= batch[2]
         return tf.reduce_sum(log_prob, axis=-1)
 
     def log_prior(self, theta: tf.Tensor) -> tf.Tensor:
@@ -101,13 +117,26 @@ class Problem:
         return self.prior.log_prob(weights, self.network.unflatten(weights)) + self.likelihood.log_prior(unknowns)
 
     def log_joint(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
-        """Return log p(θ) + (N / B) log p(batch | θ), [] or [S]: unbiased for the whole data set's."""
+        """Return log p(θ) + (N / B) log p(batch | θ), [] or [S]: unbiased for the whole data set's.
+
+        With weights, B is their sum.
+        """
         if len(batch) == 3:
             batch_size = tf.reduce_sum(batch[2], axis=-1)
         else:
             batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
         scale = tf.cast(self.num_data, tf.float32) / batch_size
         return self.log_prior(theta) + scale * self.log_likelihood(theta, batch)
+
+
+def _without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Return rows `a` [..., B, ...] with the first real row in the place of those that are not `real` [..., B].
+
+    Padding may hold anything. Zero times NaN is NaN, in gradients too, so it must not get as far as the network.
+    """
+    lead = real.shape.rank - 1
+    first = tf.gather(a, tf.argmax(real, axis=-1)[..., tf.newaxis], axis=lead, batch_dims=lead)
+    return tf.where(tf.reshape(real, [*real.shape, *[1] * (a.shape.rank - lead - 1)]), a, first)
 
 
 def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
@@ -131,5 +160,9 @@ def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
 
 
 def _num_outputs(model: keras.Model) -> int:
+    """Return the last axis of the network's outputs; 0 if it has several tensors of them, or Keras cannot tell."""
     shape = getattr(model, "output_shape", None)
+    if shape is None:  # a subclassed model knows what it was called on
+        config = model.get_build_config() or {}
+        shape = model.compute_output_shape(config["input_shape"]) if "input_shape" in config else None
     return int(shape[-1]) if isinstance(shape, tuple) and shape and isinstance(shape[-1], int) else 0

@@ -1,7 +1,8 @@
 """Inference methods, by class or by lower-case name."""
 
-from difflib import get_close_matches
+from dataclasses import fields
 
+from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, Method
 from bnnrl.inference.driver import Driver
@@ -17,14 +18,29 @@ def get(method: str | Method, **hyper_parameters) -> Method:
     """Return an inference method from its name and hyper-parameters, or the instance itself.
 
     Raises:
-        ValueError: for an unknown name (the nearest ones are listed).
+        ValueError: for an unknown name of a method or hyper-parameter (the nearest ones are listed), an object that
+            is no method, or hyper-parameters beside an instance.
     """
-    if not isinstance(method, str):
-        return method
-    if method.lower() not in REGISTRY:
-        near = get_close_matches(method.lower(), REGISTRY, n=3, cutoff=0.4)
+    if isinstance(method, str):
+        if method.lower() not in REGISTRY:
+            near = nearest(method, REGISTRY)
+            raise ValueError(f"Invalid `method`: expected one of {sorted(REGISTRY)}. Received: {method!r}.{near}")
+        cls = REGISTRY[method.lower()]
+        known = [field.name for field in fields(cls)]
+        for name in hyper_parameters:
+            if name not in known:
+                raise ValueError(
+                    f"Invalid hyper-parameter of {method!r}: expected one of {known}. Received: {name!r}."
+                    f"{nearest(name, known)}"
+                )
+        return cls(**hyper_parameters)
+    if isinstance(method, type) or not isinstance(method, Method):
         raise ValueError(
-            f"Invalid `method`: expected one of {sorted(REGISTRY)}. Received: {method!r}."
-            + (f" Did you mean {' or '.join(map(repr, near))}?" if near else "")
+            f"Invalid `method`: expected an instance such as Adam(), or one of {sorted(REGISTRY)}. Received: {method!r}"
         )
-    return REGISTRY[method.lower()](**hyper_parameters)
+    if hyper_parameters:
+        raise ValueError(
+            f"Invalid hyper-parameters: expected them inside the method's instance. Received: {method!r} and "
+            f"{hyper_parameters}. Use dataclasses.replace(method, ...)."
+        )
+    return method

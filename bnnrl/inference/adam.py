@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.inference.base import Info, value_and_grad
+from bnnrl.checks import check_positive
+from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
 from bnnrl.problem import Batch, Problem
@@ -49,11 +50,10 @@ class Adam:
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"Invalid `{name}`: expected a number in [0, 1). Received: {getattr(self, name)!r}")
-        if not self.epsilon > 0:
-            raise ValueError(f"Invalid `epsilon`: expected a number > 0. Received: {self.epsilon!r}")
+        check_positive("epsilon", self.epsilon)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
-        theta = problem.init(seed, 1)[0] if theta is None else tf.convert_to_tensor(theta)
+        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
         return self.start(theta)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
@@ -70,11 +70,13 @@ class Adam:
 
     def update(self, state: AdamState, g: tf.Tensor, learning_rate: tf.Tensor | None = None) -> AdamState:
         """Return the state after one step along the gradient g [..., D] of any loss, at its own rate if given."""
-        t = tf.cast(state.step + 1, tf.float32)
+        # 1 − 0.999ᵗ in float32 keeps four digits at t = 1, and the step no more than they.
+        t = tf.cast(state.step + 1, tf.float64)
+        one_minus_power = lambda beta: tf.cast(1 - tf.constant(beta, tf.float64) ** t, tf.float32)
         m = self.beta_1 * state.m + (1 - self.beta_1) * g
         v = self.beta_2 * state.v + (1 - self.beta_2) * tf.square(g)
-        m_hat = m / (1 - self.beta_1**t)
-        v_hat = v / (1 - self.beta_2**t)
+        m_hat = m / one_minus_power(self.beta_1)
+        v_hat = v / one_minus_power(self.beta_2)
         alpha = rate(self.learning_rate, state.step) if learning_rate is None else learning_rate
         theta = state.theta - alpha * m_hat / (tf.sqrt(v_hat) + self.epsilon)
         return AdamState(state.step + 1, theta, m, v)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import tensorflow as tf
 
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
 
-State = Any  # a NamedTuple of tensors, one type for each method
+State = Any  # a NamedTuple of tensors with a field `theta`, one type for each method
 
 
 class Info(NamedTuple):
@@ -19,6 +19,7 @@ class Info(NamedTuple):
     grad_norm: tf.Tensor  # [...] of its gradient, divided by N
 
 
+@runtime_checkable
 class Method(Protocol):
     """A frozen dataclass of hyper-parameters with three pure functions.
 
@@ -32,6 +33,20 @@ class Method(Protocol):
     def step(self, problem: Problem, state: State, batch: Batch, seed) -> tuple[State, Info]: ...
 
     def posterior(self, problem: Problem, state: State) -> Posterior: ...
+
+
+def starting_point(problem: Problem, theta) -> tf.Tensor:
+    """Return a user's `theta` to start from, [D] or [M, D], in float32.
+
+    Raises:
+        ValueError: if it has another shape.
+    """
+    theta = tf.cast(theta, tf.float32)
+    if theta.shape.rank not in (1, 2) or theta.shape[-1] != problem.num_params:
+        raise ValueError(
+            f"Invalid `theta`: expected shape [D] or [M, D] with D = {problem.num_params}. Received: {theta.shape}"
+        )
+    return theta
 
 
 def value_and_grad(problem: Problem, theta: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:

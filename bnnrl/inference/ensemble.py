@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State
+from bnnrl.inference.base import Info, Method, State, starting_point
 from bnnrl.posterior import Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
@@ -26,33 +27,32 @@ class Ensemble:
         size: M, the number of members.
 
     Raises:
-        ValueError: if `size` is below 1, or `method` is an ensemble itself.
+        ValueError: if `size` is below 1, or `method` is not a method for one member.
     """
 
     method: Method = field(default_factory=Adam)
     size: int = 5
 
     def __post_init__(self):
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise ValueError(f"Invalid `size`: expected an integer of at least 1. Received: {self.size!r}")
-        if isinstance(self.method, Ensemble):
-            raise ValueError("Invalid `method`: expected a method for one member. Received: an Ensemble.")
+        check_count("size", self.size)
+        if isinstance(self.method, type | Ensemble) or not isinstance(self.method, Method):
+            raise ValueError(
+                f"Invalid `method`: expected an instance of a method for one member, such as Adam(). "
+                f"Received: {self.method!r}"
+            )
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State:
-        theta = problem.init(seed, self.size) if theta is None else tf.convert_to_tensor(theta)
-        if theta.shape != (self.size, problem.num_params):
+        start = problem.init(seed, self.size) if theta is None else starting_point(problem, theta)
+        if start.shape[:-1] != (self.size,):
             raise ValueError(
-                f"Invalid `theta`: expected shape {(self.size, problem.num_params)}. Received: {theta.shape}"
+                f"Invalid `theta`: expected shape {(self.size, problem.num_params)}, one row for each member. "
+                f"Received: {start.shape}"
             )
-        return self.method.init(problem, seed, theta)
+        return self.method.init(problem, seed, start)
 
     def step(self, problem: Problem, state: State, batch: Batch, seed) -> tuple[State, Info]:
         return self.method.step(problem, state, batch, seed)
 
     def posterior(self, problem: Problem, state: State) -> Posterior:
-        return mixture(
-            [
-                self.method.posterior(problem, tf.nest.map_structure(lambda a, i=i: a[i] if a.shape.rank else a, state))
-                for i in range(self.size)
-            ]
-        )
+        member = lambda i: tf.nest.map_structure(lambda a: a[i] if a.shape.rank else a, state)
+        return mixture([self.method.posterior(problem, member(i)) for i in range(self.size)])

@@ -7,25 +7,29 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from bnnrl.checks import check_positive
+
 
 @dataclass(frozen=True)
 class Schedule:
     """A rate that warms up, decays and then stays.
 
-    rate(t) = initial · t / warmup                                         for t < warmup
-            = final + (initial − final) · shape((t − warmup) / (steps − warmup))   until t = steps
-            = final                                                        after
-    with shape(p) = (1 + cos πp) / 2 for "cosine", 1 − p for "linear", and 1 for "constant" (then `final` is not used).
+    Steps t count from 0:
+        rate(t) = initial · (t + 1) / warmup                                           for t < warmup
+                = final + (initial − final) · shape((t − warmup) / (steps − warmup))   until t = steps
+                = final                                                                after
+    with shape(p) = (1 + cos πp) / 2 for "cosine", 1 − p for "linear", and 1 for "constant", which uses neither `final`
+    nor `steps`.
 
     Args:
-        initial: the highest rate.
+        initial: the rate after the warm-up.
         final: the rate from step `steps` on.
         steps: the length of the schedule, warm-up included.
-        warmup: steps of linear warm-up from zero.
+        warmup: steps of linear warm-up; the first of them already moves.
         kind: "cosine", "linear" or "constant".
 
     Raises:
-        ValueError: for a rate that is not positive, a warm-up longer than the schedule, or an unknown kind.
+        ValueError: for a rate that is not positive, a warm-up that leaves no step to decay, or an unknown kind.
     """
 
     initial: float
@@ -37,14 +41,13 @@ class Schedule:
     def __post_init__(self):
         if self.kind not in ("cosine", "linear", "constant"):
             raise ValueError(f"Invalid `kind`: expected 'cosine', 'linear' or 'constant'. Received: {self.kind!r}")
-        if not (self.initial > 0 and self.final >= 0):
+        if not (0 < self.initial < math.inf and 0 <= self.final < math.inf):
             raise ValueError(
-                f"Invalid rate: expected initial > 0 and final >= 0. Received: {self.initial!r}, {self.final!r}"
+                f"Invalid rate: expected finite initial > 0 and final >= 0. Received: {self.initial!r}, {self.final!r}"
             )
-        if not 0 <= self.warmup <= self.steps or self.steps < 1:
+        if self.warmup < 0 or self.steps < 1 or (self.kind != "constant" and self.warmup >= self.steps):
             raise ValueError(
-                f"Invalid `steps`: expected 0 <= warmup <= steps and steps >= 1. "
-                f"Received: warmup={self.warmup!r}, steps={self.steps!r}"
+                f"Invalid `steps`: expected 0 <= warmup < steps. Received: warmup={self.warmup!r}, steps={self.steps!r}"
             )
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
@@ -53,7 +56,7 @@ class Schedule:
         warm = tf.minimum(1.0, (step + 1.0) / self.warmup) if self.warmup else 1.0
         if self.kind == "constant":
             return tf.convert_to_tensor(self.initial * warm, tf.float32)
-        progress = tf.clip_by_value((step - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
+        progress = tf.clip_by_value((step - self.warmup) / (self.steps - self.warmup), 0.0, 1.0)
         shape = 0.5 * (1.0 + tf.cos(math.pi * progress)) if self.kind == "cosine" else 1.0 - progress
         return (self.final + (self.initial - self.final) * shape) * warm
 
@@ -65,5 +68,5 @@ def rate(value: float | Schedule, step: tf.Tensor) -> tf.Tensor:
 
 def check_rate(name: str, value: float | Schedule) -> None:
     """Raise ValueError unless `value` is a schedule or a positive finite number."""
-    if not isinstance(value, Schedule) and not (isinstance(value, int | float) and 0 < value < math.inf):
-        raise ValueError(f"Invalid `{name}`: expected a positive finite number or a Schedule. Received: {value!r}")
+    if not isinstance(value, Schedule):
+        check_positive(name, value)
