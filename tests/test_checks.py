@@ -1,0 +1,32 @@
+"""Checks of arguments."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bnnrl.checks import check_count, check_positive
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(3)])
+def test_counts(value):
+    assert check_count("n", value) == value
+    assert type(check_count("n", value)) is int
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None, np.float64(2)], ids=repr)
+def test_what_is_no_count(value):
+    with pytest.raises(ValueError, match="Invalid `n`: expected an integer of at least 1. Received"):
+        check_count("n", value)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float32(3)])
+def test_positive_numbers(value):
+    assert check_positive("scale", value) == value
+    assert type(check_positive("scale", value)) is float
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, True, "1", None], ids=repr)
+def test_what_is_not_positive(value):
+    with pytest.raises(ValueError, match="Invalid `scale`: expected a positive finite number. Received"):
+        check_positive("scale", value)

@@ -1,0 +1,43 @@
+"""Scalers and padding."""
+
+import numpy as np
+import pytest
+
+from bnnrl.data import Scaler, pad_rows
+from tests.scenarios import draws
+
+
+def test_a_scaler_standardises_each_column():
+    x = draws(200, 3) * [1.0, 50.0, 1e-4] + [0.0, -7.0, 1.0]
+    z = Scaler.fit(x).transform(x)
+    assert z.dtype == np.float32
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(z.std(0), 1, rtol=1e-3)
+
+
+def test_a_scaler_keeps_to_the_rows_it_was_fitted_on():
+    scaler = Scaler.fit(np.array([[0.0], [2.0]]))
+    np.testing.assert_array_equal(scaler.transform(np.array([[5.0]])), [[4.0]])
+
+
+def test_a_constant_column_is_only_centred():
+    x = np.full([10, 2], [3.0, 1e4], np.float32)
+    np.testing.assert_array_equal(Scaler.fit(x).transform(x), np.zeros([10, 2]))
+    np.testing.assert_array_equal(Scaler.fit(x).std, [1.0, 1.0])
+
+
+def test_padding():
+    x = draws(3, 2)
+    padded = pad_rows(x, 5)
+    assert padded.dtype == "float32"
+    np.testing.assert_array_equal(padded, np.r_[x, np.zeros([2, 2])])
+    np.testing.assert_array_equal(pad_rows(x, 3), x)
+    with pytest.raises(ValueError, match=r"`capacity`: expected.*Received: 2"):
+        pad_rows(x, 2)
+
+
+@pytest.mark.parametrize("bad", [np.zeros([0, 2]), np.array([[1.0, np.nan]]), np.array([[np.inf]]), np.array([["a"]])])
+def test_rows_are_checked(bad):
+    for function in (Scaler.fit, lambda x: pad_rows(x, 3)):
+        with pytest.raises(ValueError, match=r"`x`: expected.*Received"):
+            function(bad)

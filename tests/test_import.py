@@ -1,0 +1,32 @@
+"""Importing is quick and quiet, and loads TensorFlow only when something needs it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import bnnrl
+
+
+def run(code):
+    environment = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_importing_prints_nothing_and_leaves_tensorflow_out():
+    found = run("import sys, bnnrl; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'gymnasium')))")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_tensorflow_is_loaded_on_first_use_without_chatter():
+    found = run("import sys, bnnrl; bnnrl.Problem; print('tensorflow' in sys.modules); print('seen', file=sys.stderr)")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "True\n", "seen\n")
+
+
+def test_every_public_name_exists():
+    for name in bnnrl.__all__:
+        assert getattr(bnnrl, name) is not None
+    assert dir(bnnrl) == sorted(bnnrl.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Problme'"):
+        bnnrl.Problme  # noqa: B018

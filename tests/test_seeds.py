@@ -1,0 +1,66 @@
+"""Seeds: pairs, children, and nothing of the global generators."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnnrl import seeds
+
+
+def test_an_integer_becomes_a_pair():
+    np.testing.assert_array_equal(seeds.as_seed(5), [0, 5])
+    np.testing.assert_array_equal(seeds.as_seed(2**31 + 5), [1, 5])
+    np.testing.assert_array_equal(seeds.as_seed(np.int8(5)), [0, 5])
+    np.testing.assert_array_equal(seeds.as_seed((3, 4)), [3, 4])
+    np.testing.assert_array_equal(seeds.as_seed(np.array([3, 4])), [3, 4])
+    assert seeds.as_seed(tf.constant([3, 4], tf.int64)).dtype == tf.int32
+
+
+@pytest.mark.parametrize("bad", [1.5, True, None, "1", (1, 2, 3), (1.0, 2.0), [[1, 2]]], ids=repr)
+def test_what_is_no_seed_is_refused(bad):
+    with pytest.raises(ValueError, match=r"`seed`: expected.*Received"):
+        seeds.as_seed(bad)
+
+
+def test_children_differ_and_repeat():
+    pairs = [*seeds.split(0, 3), *(seeds.fold_in(0, i) for i in range(3)), *seeds.split(1, 2), seeds.as_seed(0)]
+    assert len({tuple(p.numpy()) for p in pairs}) == len(pairs)
+    np.testing.assert_array_equal(seeds.fold_in(7, tf.constant(2)), seeds.fold_in(7, 2))
+    np.testing.assert_array_equal(tf.stack(seeds.split(7)), tf.stack(seeds.split(7)))
+
+
+def test_draws_are_the_same_under_xla():
+    for draw in (seeds.normal, seeds.uniform):
+        eager = draw([50], 3)
+        np.testing.assert_array_equal(eager, draw([50], 3))
+        assert np.any(eager != draw([50], 4))
+        np.testing.assert_allclose(tf.function(lambda d=draw: d([50], 3), jit_compile=True)(), eager, rtol=1e-5)
+    np.testing.assert_array_equal(
+        tf.function(lambda: seeds.fold_in((1, 2), 9), jit_compile=True)(), seeds.fold_in((1, 2), 9)
+    )
+
+
+def test_moments_and_bounds():
+    x = seeds.normal([20000], 0).numpy()
+    assert abs(x.mean()) < 0.03 and abs(x.std() - 1) < 0.03
+    u = seeds.uniform([20000], 0, -2.0, 3.0).numpy()
+    assert u.min() >= -2 and u.max() < 3 and abs(u.mean() - 0.5) < 0.05
+    assert set(seeds.uniform([100], 0, 0, 3, tf.int32).numpy()) == {0, 1, 2}
+
+
+def test_host_seeds():
+    found = [seeds.host_seed(0), seeds.host_seed(1), seeds.host_seed(0, 1), seeds.host_seed(1, 1)]
+    assert len(set(found)) == 4 and found[0] == seeds.host_seed(0)
+    assert all(isinstance(s, int) and 0 <= s < 2**31 for s in found)
+
+
+def test_the_global_generators_are_left_alone():
+    draw = lambda: (np.random.rand(), tf.random.uniform([]).numpy())  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    tf.random.set_seed(0)
+    expected = draw()
+    np.random.seed(0)  # noqa: NPY002
+    tf.random.set_seed(0)
+    for function in (seeds.as_seed, seeds.split, seeds.host_seed, lambda s: seeds.normal([3], s)):
+        function(0)
+    assert draw() == expected
