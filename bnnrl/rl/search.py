@@ -55,7 +55,7 @@ class PolicySearch:
     """
 
     restarts: int = 8
-    updates: int = 1000
+    updates: int = 1500
     rounds: int = 4
     scout_updates: int = 200
     candidates: int = 2048
