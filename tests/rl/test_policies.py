@@ -1,0 +1,66 @@
+"""Policies: the formula, the bounds and the sizes."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnnrl.rl.dynamics import Features
+from bnnrl.rl.policies import MLP, RBF, Controller
+from bnnrl.seeds import as_seed
+
+COVER = tf.constant(np.random.default_rng(0).normal(size=(200, 5)) * [1, 2, 3, 0.5, 0.0] + 1, tf.float32)
+
+
+def test_rbf_is_its_formula():
+    rng, policy = np.random.default_rng(1), RBF(3)
+    c, log_l, w = rng.normal(size=(3, 5)), rng.normal(size=5) * 0.3, rng.normal(size=(3, 2))
+    x = rng.normal(size=(7, 5))
+    distance = np.square((x[:, None] - c) / np.exp(log_l)).sum(-1)
+    expected = np.tanh(np.exp(-0.5 * distance) @ w)
+    params = tf.constant(np.concatenate([c.ravel(), log_l, w.ravel()])[None], tf.float32)
+    np.testing.assert_allclose(policy(params, tf.constant(x[None], tf.float32), 2)[0], expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", [RBF(4), MLP((3, 6)), MLP(())], ids=["rbf", "mlp", "linear"])
+def test_sizes_seeds_and_units(policy):
+    size = policy.num_params(5, 2)
+    params = policy.init(as_seed(0), 3, COVER, 2)
+    assert params.shape == (3, size) and policy.units(COVER, 2).shape == (size,)
+    assert np.all(policy.units(COVER, 2) > 0) and np.isfinite(params).all()
+    np.testing.assert_array_equal(params, policy.init(as_seed(0), 3, COVER, 2))
+    assert not np.allclose(params[0], params[1]) and not np.allclose(params, policy.init(as_seed(1), 3, COVER, 2))
+    actions = policy(params, tf.tile(COVER[tf.newaxis], [3, 1, 1]), 2)
+    assert actions.shape == (3, 200, 2)
+
+
+def test_policies_go_side_by_side():
+    policy = RBF(4)
+    params, x = policy.init(as_seed(0), 3, COVER, 1), tf.random.stateless_normal([3, 7, 5], as_seed(1))
+    together = policy(params, x, 1)
+    for i in range(3):
+        np.testing.assert_allclose(together[i], policy(params[i : i + 1], x[i : i + 1], 1)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_actions_stay_within_the_bounds():
+    features = Features(3)
+    controller = Controller(RBF(4), features, tf.constant([-1.0, 2.0]), tf.constant([3.0, 5.0]))
+    strong = RBF(4, weight_scale=100.0).init(as_seed(0), 2, tf.random.stateless_normal([50, 3], as_seed(2)), 2)
+    actions = controller(strong, tf.random.stateless_normal([2, 500, 3], as_seed(1))).numpy()
+    assert (actions >= [-1, 2]).all() and (actions <= [3, 5]).all()
+    assert actions.min() < -0.9 and actions.max() > 4.9  # the bounds are reached
+    middle = controller(tf.zeros([1, controller.num_params]), tf.zeros([1, 1, 3]))
+    np.testing.assert_allclose(middle[0, 0], [1.0, 3.5])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: RBF(0), "num_centers"),
+        (lambda: RBF(weight_scale=0.0), "weight_scale"),
+        (lambda: RBF(length_scale=-1.0), "length_scale"),
+        (lambda: MLP((0,)), "hidden"),
+    ],
+)
+def test_bad_numbers(make, name):
+    with pytest.raises(ValueError, match=f"Invalid `{name}`.*expected.*Received"):
+        make()
