@@ -55,7 +55,7 @@ class PolicySearch:
     """
 
     restarts: int = 8
-    updates: int = 1500
+    updates: int = 1000
     rounds: int = 4
     scout_updates: int = 200
     candidates: int = 2048
@@ -199,12 +199,14 @@ class Searcher:
         def body(i, state: AdamState, average):
             progress = tf.cast(i, tf.float32) / tf.cast(num_updates, tf.float32)
             late = settle * tf.maximum(0.0, 2.0 * progress - 1.0)
-            width = search.settling_width**late
+            # Only what is near the goal settles: to the others a narrow cost would be flat, and they would be lost.
+            near = late * tf.clip_by_value(2.0 * (1.0 - average), 0.0, 1.0)
+            width = search.settling_width**near
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
                 params, step_seed = state.theta * units, fold_in(seed, i)
                 cost = self._mean_cost(
-                    params, simulator, starts, step_seed, self._per_draw, width, late * search.effort
+                    params, simulator, starts, step_seed, self._per_draw, width, near * search.effort
                 )
             grad = tape.gradient(cost, state.theta)
             norm = tf.norm(grad, axis=-1, keepdims=True)
@@ -229,7 +231,8 @@ class Searcher:
         return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
 
     def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0, effort=0.0):
-        """Return each policy's expected cost, [R]."""
+        """Return each policy's expected cost, [R]; `width` and `effort` are numbers or one for each policy, [R]."""
+        width, effort = (tf.repeat(a, per_draw) if tf.is_tensor(a) else a for a in (width, effort))
         low, high = self._controller.low, self._controller.high
 
         def saturating(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
