@@ -33,10 +33,10 @@ def rollout_cost(step: StepFunction, policy: PolicyFunction, cost, start: tf.Ten
     _, _, total = tf.while_loop(
         lambda t, *_: t < horizon,
         body,
-        (tf.constant(0), start, tf.zeros(start.shape[:-1])),
+        (tf.constant(0), start, tf.zeros(start.shape[:-1], start.dtype)),
         maximum_iterations=horizon,
     )
-    return total / horizon
+    return total / tf.cast(horizon, total.dtype)
 
 
 def trajectories(
@@ -51,8 +51,8 @@ def trajectories(
         return t + 1, next_obs, _put(seen, t + 1, next_obs), _put(done, t, action)
 
     first = policy(start)
-    seen = tf.concat([start[tf.newaxis], tf.zeros([horizon, *start.shape])], axis=0)
-    done = tf.zeros([horizon, *first.shape])
+    seen = tf.concat([start[tf.newaxis], tf.zeros([horizon, *start.shape], start.dtype)], axis=0)
+    done = tf.zeros([horizon, *first.shape], first.dtype)
     _, _, seen, done = tf.while_loop(
         lambda t, *_: t < horizon, body, (tf.constant(0), start, seen, done), maximum_iterations=horizon
     )
