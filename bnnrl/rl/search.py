@@ -27,7 +27,8 @@ class PolicySearch:
     The cost of a swing-up is flat for almost every policy and full of local optima for the rest, so that the search
     goes in three stages. Scouting, `rounds` times: the best of `candidates` random policies by a forward rollout
     under a wider cost, `restarts` of them side by side refined by a few gradient steps. Refinement: the best half of
-    the scouts and the best half of the last trial's policies, by many gradient steps. The one of least cost acts.
+    the scouts and the best half of the last trial's policies, by many gradient steps, kept where they lowered
+    the cost. The policy of least cost acts.
 
     Gradient steps are Adam's, in units of each parameter's natural size, with a warm-up and then a cosine for the
     learning rate; each policy's gradient is clipped to a global norm. Initial states and noise are drawn anew at
@@ -60,7 +61,7 @@ class PolicySearch:
     scout_updates: int = 200
     candidates: int = 2048
     screening_width: float = 2.5
-    learning_rate: float = 2e-2
+    learning_rate: float = 1e-2
     final_learning_rate: float = 1e-3
     warmup: int = 100
     settling_width: float = 0.5
@@ -120,6 +121,7 @@ class Searcher:
         self.num_traces = 0
         self.screen = tf.function(self._screen, jit_compile=jit_compile)
         self.refine = tf.function(self._refine, jit_compile=jit_compile)
+        self.score = tf.function(self._score, jit_compile=jit_compile)
         self.predict = tf.function(self._predict, jit_compile=jit_compile)
 
     def search(
@@ -136,7 +138,7 @@ class Searcher:
         """
         search = self._search
         units = self._controller.units(cover)
-        scout_seed, noise_seed, refine_seed = split(seed, 3)
+        scout_seed, noise_seed, refine_seed, score_seed = split(seed, 4)
         scouts = []
         for i in range(search.rounds):
             fresh = self.screen(cover, simulator, starts, fold_in(scout_seed, i))
@@ -149,7 +151,12 @@ class Searcher:
             kept = (search.restarts + 1) // 2
             policies = tf.concat([population[:kept], policies[: search.restarts - kept]], axis=0)
         policies, updates, settle = policies[: search.restarts], tf.constant(search.updates), tf.constant(1.0)
-        policies, costs = self.refine(policies, units, simulator, starts, updates, settle, refine_seed)
+        refined, _ = self.refine(policies, units, simulator, starts, updates, settle, refine_seed)
+        # A step too bold can throw a policy back onto the flat part of the cost: then its start is kept.
+        before, after = tf.split(self.score(tf.concat([policies, refined], axis=0), simulator, starts, score_seed), 2)
+        better = after < before
+        policies = tf.where(better[:, tf.newaxis], refined, policies)
+        costs = tf.where(better, after, before)
         order = _best_first(costs)
         return tf.gather(policies, order), tf.gather(costs, order)
 
@@ -219,6 +226,11 @@ class Searcher:
         start = tf.constant(0), adam.start(params / units), tf.zeros([params.shape[0]])
         _, state, average = tf.while_loop(lambda i, *_: i < num_updates, body, start)
         return state.theta * units, average / (1 - 0.98 ** tf.cast(num_updates, tf.float32))
+
+    def _score(self, params: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tf.Tensor:
+        """Return the expected cost of each policy [n, K], effort included, over several times the particles, [n]."""
+        self.num_traces += 1
+        return self._mean_cost(params, simulator, starts, seed, 5 * self._per_draw, effort=self._search.effort)
 
     def _predict(self, params: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Return particles [H + 1, P, O] of one policy [K] and their costs [H, P]."""
