@@ -35,7 +35,23 @@ class Train:
     particles: int = 100
     """Particles in a rollout."""
     horizon: int | None = None
-    """Steps the policy is optimised over; an episode's length if not given."""
+    """Steps the policy is optimised over; an episode's length and a quarter more if not given."""
+    hidden: tuple[int, ...] | None = None
+    """Widths of the model's hidden layers; this and the options below have the library's defaults if not given."""
+    members: int | None = None
+    """Members of the model, for method ensemble."""
+    steps: int | None = None
+    """Training steps of the model each trial."""
+    restarts: int | None = None
+    """Policies refined side by side."""
+    updates: int | None = None
+    """Gradient steps of a policy's refinement."""
+    rounds: int | None = None
+    """Rounds of scouting for policies."""
+    scout_updates: int | None = None
+    """Gradient steps of a scouting round."""
+    candidates: int | None = None
+    """Random policies screened in a scouting round."""
     stop_when_solved: bool = True
     """Stop after the first trial that solves the task."""
     folder: str | None = None
@@ -125,12 +141,15 @@ class Evaluate:
 def _make_agent(settings: dict):
     env_kwargs = {"preset": settings["preset"]} if settings["preset"] else {}
     tasks.get(settings["env"], **env_kwargs)  # a mistyped name is told before TensorFlow is loaded
+    given = lambda **options: {name: settings[o] for name, o in options.items() if settings[o] is not None}
+    search = {name: name for name in ("restarts", "updates", "rounds", "scout_updates", "candidates")}
     return bnnrl.PILCO(
         settings["env"],
-        bnnrl.Dynamics(method=settings["method"]),
+        bnnrl.Dynamics(method=settings["method"], **given(hidden="hidden", size="members", steps="steps")),
         {"rbf": bnnrl.policies.RBF, "mlp": bnnrl.policies.MLP}[settings["policy"]](),
         particles=settings["particles"],
         horizon=settings["horizon"],
+        search=bnnrl.PolicySearch(**given(**search)),
         seed=settings["seed"],
         env_kwargs=env_kwargs,
     )

@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -15,6 +15,9 @@ from keras.src.saving.serialization_lib import SafeModeScope
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import checkpoint, priors
+
+if TYPE_CHECKING:
+    from bnnrl.rl.tasks import Task
 
 _KINDS = {"bayesian_model": ("bnnrl.model", "BayesianModel"), "pilco": ("bnnrl.rl.pilco", "PILCO")}
 _PRIORS = {cls.__name__: (cls, names) for cls, names in (
@@ -24,14 +27,18 @@ _PRIORS = {cls.__name__: (cls, names) for cls, names in (
 )}  # fmt: skip
 
 
-def load(folder: checkpoint.Folder) -> Any:
+def load(folder: checkpoint.Folder, task: Task | None = None) -> Any:
     """Return what was saved to `folder`, or to the newest readable checkpoint of a run folder.
 
     No code is stored in the folder and none is run from it.
 
+    Args:
+        folder: the folder.
+        task: for an agent that was given a bnnrl.Task, that task again: its cost is code.
+
     Raises:
         CheckpointError: if there is nothing saved, or it is damaged; a ValueError, like the other errors of this call.
-        ValueError: if it is of a kind this version does not know.
+        ValueError: if it is of a kind this version does not know, or it needs a `task`, or it takes none.
     """
     path = os.fspath(folder)
     if os.path.isdir(os.path.join(path, "checkpoints")):
@@ -50,7 +57,10 @@ def load(folder: checkpoint.Folder) -> Any:
             f"Received: {path}, of kind {config.get('kind')!r}. Read it with `bnnrl.checkpoint.read`."
         )
     module, name = _KINDS[config["kind"]]
-    return getattr(importlib.import_module(module), name)._from_saved(config, arrays)
+    if task is not None and config["kind"] != "pilco":
+        raise ValueError(f"Invalid `task`: expected None for a saved {config['kind']}. Received: {task!r}.")
+    more = {} if task is None else {"task": task}
+    return getattr(importlib.import_module(module), name)._from_saved(config, arrays, **more)
 
 
 def network_to_config(model: keras.Model) -> dict[str, Any]:
