@@ -61,7 +61,7 @@ class Run(Callback):
                 f"It is left as it is; {remedy}."
             )
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            (path / "checkpoints").mkdir(parents=True)
             versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
             described = {"format": "bnnrl", "kind": "run", "settings": settings}
             described["versions"] = {"python": platform.python_version(), **versions}

@@ -1,0 +1,58 @@
+"""Settings as JSON: what was encoded comes back, and code does not."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from bnnrl import inference, likelihoods, policies
+from bnnrl.inference import Adam, Ensemble, Schedule
+from bnnrl.rl import config
+from bnnrl.rl.dynamics import Dynamics
+from bnnrl.rl.search import PolicySearch
+
+SETTINGS = [
+    Dynamics(),
+    Dynamics(hidden=(8,), size=3, likelihood=likelihoods.Gaussian(0.1)),
+    Dynamics(method=Ensemble(Adam(Schedule(0.1, 0.01, 50)), size=2), activation="tanh"),
+    *(Dynamics(method=name) for name in inference.REGISTRY),
+    policies.RBF(7, weight_scale=0.5),
+    policies.MLP((3, 4)),
+    policies.MLP(()),
+    PolicySearch(restarts=3, updates=5),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=repr)
+def test_round_trip_through_json(settings):
+    assert config.decode(json.loads(json.dumps(config.encode(settings)))) == settings
+
+
+@dataclass(frozen=True)
+class Foreign:
+    x: int = 0
+
+
+@dataclass(frozen=True)
+class RBF(policies.RBF):  # of the same name as one of ours
+    pass
+
+
+@pytest.mark.parametrize("value", [Foreign(), RBF(), lambda x: x, Dynamics(activation=len)], ids=repr)  # pyright: ignore
+def test_code_is_not_saved(value):
+    with pytest.raises(ValueError, match=r"Invalid setting: expected.*Received"):
+        config.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"class": "Dynamo"}, "expected one of .*'Dynamics'.*Received: 'Dynamo'"),
+        ({"hidden": [8]}, "Received: None"),
+        ({"class": "RBF", "centers": 3}, "settings of RBF: .*'centers'"),
+        ({"class": "RBF", "num_centers": 0}, "`num_centers`"),
+    ],
+)
+def test_settings_this_version_does_not_know(data, message):
+    with pytest.raises(ValueError, match=message):
+        config.decode(data)
