@@ -61,7 +61,7 @@ class PolicySearch:
     scout_updates: int = 200
     candidates: int = 2048
     screening_width: float = 2.5
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     final_learning_rate: float = 1e-3
     warmup: int = 100
     settling_width: float = 0.5
