@@ -1,0 +1,310 @@
+"""PILCO: learning is reproducible, resumable and quiet about what it was not given."""
+
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+import pytest
+
+import bnnrl
+from bnnrl import checkpoint
+from bnnrl.rl.episodes import EnvironmentFault
+from bnnrl.rl.pilco import PILCO, Callback
+from tests.rl.point_mass import HIGH, LOW, STEPS, TASK, faulty_task, make_agent
+
+CARTPOLE = "bnnrl/CartPoleSwingUp-v0"
+PHASES = ["model", "policy", "episode", "evaluation"]
+LOAD_AND_LEARN = """
+import sys
+import numpy as np
+import bnnrl
+from tests.rl.point_mass import TASK
+agent = bnnrl.load(sys.argv[1], task=TASK)
+np.save(sys.argv[2] + ".npy", agent.predict(np.load(sys.argv[1] + ".npy"))[0])
+agent.learn(2, evaluation_episodes=2).save(sys.argv[2])
+"""
+
+
+class Recorder(Callback):
+    """Records what it is told, and how often functions were traced."""
+
+    def __init__(self):
+        self.calls: list[tuple] = []
+        self.traces: list[tuple[int, int]] = []
+        self.error: BaseException | None = None
+
+    def on_phase(self, agent, trial, phase):
+        self.calls.append((trial, phase))
+
+    def on_trial_end(self, agent, trial):
+        assert agent.history[-1] is trial
+        self.calls.append((trial.trial, "end"))
+        self.traces.append((agent.model.driver.num_traces, agent._searcher.num_traces if agent._searcher else 0))
+
+    def on_error(self, agent, error):
+        self.error = error
+
+
+class Learned(NamedTuple):
+    agent: PILCO
+    recorder: Recorder
+    rows: list[int]  # that the model was given, trial by trial
+
+
+def learned_state(agent: PILCO) -> dict[str, Any]:
+    """Return all that `agent` learned, seconds aside."""
+    described, arrays = agent.to_saved()
+    history = [{k: v for k, v in t.items() if not k.endswith("_seconds")} for t in described.pop("history")]
+    return {"history": history, **described, **arrays}
+
+
+def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        np.testing.assert_array_equal(value, b[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def four() -> Learned:
+    """An agent after four trials in one go."""
+    learned = Learned(make_agent(), Recorder(), [])
+    fit = learned.agent.model.fit
+
+    def recording_fit(obs, actions, next_obs, seed):
+        learned.rows.append(len(obs))
+        fit(obs, actions, next_obs, seed)
+
+    learned.agent.model.fit = recording_fit
+    learned.agent.learn(4, [learned.recorder], evaluation_episodes=2)
+    return learned
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Another agent of the same seed: its folder after two trials, itself after two more, and what it said between."""
+    folder = tmp_path_factory.mktemp("two") / "agent"
+    agent = make_agent().learn(2, evaluation_episodes=2)
+    agent.save(folder)
+    obs = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    said = agent.predict(obs)[0]
+    return folder, obs, said, agent.learn(2, evaluation_episodes=2)
+
+
+# Learning.
+
+
+def test_one_seed_makes_one_run_however_it_is_cut(four, two):
+    assert_same(learned_state(four.agent), learned_state(two[-1]))
+
+
+def test_seeds_differ():
+    one, other = (make_agent(seed).learn(1, evaluation_episodes=1).episodes[0] for seed in (0, 1))
+    assert np.all(one.actions != other.actions) and np.all(one.obs[0] != other.obs[0])
+
+
+def test_nothing_is_traced_again_from_trial_to_trial(four):
+    first, second, *later = four.recorder.traces
+    assert first == (0, 0) and second[0] == 1 and second[1] >= 3
+    assert later == [second, second]
+
+
+def test_callbacks_are_told_in_order(four):
+    expected = [(1, phase) for phase in [*PHASES[2:], "end"]]
+    expected += [(trial, phase) for trial in (2, 3, 4) for phase in [*PHASES, "end"]]
+    assert four.recorder.calls == expected and four.recorder.error is None
+
+
+def test_the_model_is_given_the_trials_alone(four):
+    assert four.rows == [STEPS, 2 * STEPS, 3 * STEPS]
+    assert len(four.agent.episodes) == 4
+
+
+def test_the_history_says_what_happened(four):
+    history = four.agent.history
+    assert [t.trial for t in history] == [1, 2, 3, 4]
+    assert [t.steps for t in history] == [8, 16, 24, 32] and [t.experience for t in history] == [2, 4, 6, 8]
+    assert [t.predicted_cost is None for t in history] == [True, False, False, False]
+    assert all(t.fit_seconds > 0 and t.search_seconds > 0 for t in history[1:])
+    for trial, episode in zip(history, four.agent.episodes, strict=True):
+        cost = 1 - np.exp(-((episode.states[1:, 0] - 1) ** 2))
+        np.testing.assert_allclose(trial.real_cost, cost.mean(), rtol=1e-5)
+        np.testing.assert_allclose(four.agent.costs(episode), cost, rtol=1e-4, atol=1e-6)
+    assert history[-1].real_cost < history[0].real_cost  # it learned
+
+
+def test_the_last_prediction_starts_where_episodes_do(four):
+    prediction, agent = four.agent.prediction, four.agent
+    assert agent.horizon == 10 and prediction is not None  # eight steps and a quarter more
+    assert prediction.obs.shape[0] == 11 and prediction.costs.shape == (10, prediction.obs.shape[1])
+    starts = np.stack([e.obs[0] for e in agent.episodes[:-1]])  # of the trials before
+    assert all(np.any(np.all(row == starts, axis=1)) for row in prediction.obs[0])
+    np.testing.assert_allclose(agent.history[-1].predicted_cost, prediction.costs[:STEPS].mean(), rtol=1e-6)
+
+
+def test_learning_stops_when_the_task_is_solved():
+    agent = make_agent(task=replace(TASK, success=lambda states: True))
+    agent.learn(3, stop_when_solved=True, evaluation_episodes=1)
+    assert len(agent.history) == 1 and agent.solved == 1 and agent.history[0].success_rate == 1.0
+
+
+def test_a_task_without_success_is_never_solved():
+    agent = make_agent(task=replace(TASK, success=None, dt=None)).learn(1, evaluation_episodes=1)
+    trial = agent.history[0]
+    assert trial.success_rate is None and trial.experience is None and agent.solved is None and not trial.solved
+
+
+# Acting.
+
+
+def test_predict(four):
+    obs = np.random.default_rng(1).normal(size=(50, 2)) * 5
+    actions, state = four.agent.predict(obs)
+    assert state is None and actions.shape == (50, 1) and actions.dtype == np.float32
+    assert (actions >= LOW).all() and (actions <= HIGH).all() and actions.std() > 0
+    one, _ = four.agent.predict(obs[3])
+    assert one.shape == (1,)
+    np.testing.assert_allclose(one, actions[3], rtol=1e-5, atol=1e-6)
+
+
+def test_evaluate_leaves_the_agent_as_it_is(four):
+    before = learned_state(four.agent)
+    found = four.agent.evaluate(3, seed=1)
+    assert found == four.agent.evaluate(3, seed=1) != four.agent.evaluate(3, seed=2)
+    assert found.keys() == {"episodes", "mean_cost", "mean_return", "success_rate"}
+    assert found["episodes"] == 3 and 0 < found["mean_cost"] < 1 and found["mean_return"] < 0
+    assert_same(before, learned_state(four.agent))
+
+
+# Saving.
+
+
+def test_a_new_process_predicts_and_learns_the_same(four, two, tmp_path):
+    folder, obs, said, _ = two
+    np.save(f"{folder}.npy", obs)
+    command = [sys.executable, "-W", "ignore", "-c", LOAD_AND_LEARN, str(folder), str(tmp_path / "again")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), said)
+    again = bnnrl.load(tmp_path / "again", task=TASK)
+    assert_same(learned_state(again), learned_state(four.agent))
+    assert [asdict(t)["trial"] for t in again.history] == [1, 2, 3, 4]
+
+
+def test_a_task_of_the_users_is_needed_again(two):
+    with pytest.raises(ValueError, match=r"`task`: expected the bnnrl.Task of 'test/PointMass-v0'.*task=\.\.\."):
+        bnnrl.load(two[0])
+
+
+def test_a_registered_task_is_not(tmp_path):
+    agent = PILCO(CARTPOLE, horizon=5, seed=2, env_kwargs={"preset": "deep-pilco", "horizon": 5})
+    agent.learn(1, evaluation_episodes=1).save(tmp_path / "agent")
+    again = bnnrl.load(tmp_path / "agent")
+    assert_same(learned_state(again), learned_state(agent))
+    assert again.task.env_kwargs == {"preset": "deep-pilco", "horizon": 5}
+    assert (again.dynamics, again.policy, again.search) == (agent.dynamics, agent.policy, agent.search)
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path, four):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="left alone"):
+        four.agent.save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize("fault", [{"entry": 1, "value": np.nan}, {"reward": np.inf}], ids=["observation", "reward"])
+def test_a_fault_of_the_environment_keeps_what_came_before(fault, tmp_path):
+    agent, recorder = make_agent(task=faulty_task(step=3, **fault)), Recorder()
+    with pytest.raises(EnvironmentFault, match="at step 3.*The 2 steps before it are kept") as caught:
+        agent.learn(2, [recorder], evaluation_episodes=1)
+    assert recorder.error is caught.value
+    assert [len(e) for e in agent.episodes] == [2] and agent.history == []
+    assert np.isfinite(agent.episodes[0].obs).all()
+
+
+def test_a_fault_in_an_evaluation_is_told_and_gives_no_data():
+    agent = make_agent(task=faulty_task(episode=1, step=3, entry=0, value=np.nan))
+    with pytest.raises(EnvironmentFault, match="at step 3"):
+        agent.learn(1, evaluation_episodes=1)
+    assert [len(e) for e in agent.episodes] == [STEPS]
+
+
+def test_an_interruption_reaches_the_callbacks():
+    class Interrupting(Recorder):
+        def on_trial_end(self, agent, trial):
+            raise KeyboardInterrupt
+
+    recorder = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        make_agent().learn(2, [recorder], evaluation_episodes=1)
+    assert isinstance(recorder.error, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"env": "bnnrl/CartPoleSwingup-v0"}, "Did you mean 'bnnrl/CartPoleSwingUp-v0'"),
+        ({"env": "CartPole-v1"}, "with a registered task.*bnnrl.Task"),
+        ({"env": 3}, "`env`: expected the id of an environment or a bnnrl.Task. Received: int"),
+        ({"propagation": "ts1"}, r"`propagation`: expected one of \('ts_inf',\). Received: 'ts1'"),
+        ({"particles": 0}, "`particles`: expected an integer of at least 1. Received: particles=0"),
+        ({"particles": 2.5}, "`particles`"),
+        ({"horizon": 0}, "`horizon`: expected an integer of at least 1. Received: horizon=0"),
+        ({"seed": -1}, "`seed`: expected an integer of at least 0. Received: seed=-1"),
+        ({"seed": True}, "`seed`"),
+        ({"env_kwargs": {"preset": "pilko"}}, "`preset`: expected one of 'pilco'"),
+        ({"env_kwargs": {"presett": "pilco"}}, "`env_kwargs` for 'bnnrl/CartPoleSwingUp-v0'.*presett"),
+        ({"env_kwargs": {"horizon": 0}}, "`horizon`"),
+        ({"env": TASK, "env_kwargs": {"x": 1}}, "`env_kwargs`: expected none beside a Task"),
+    ],
+    ids=str,
+)
+def test_bad_settings(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        PILCO(**({"env": CARTPOLE} | kwargs))
+
+
+def test_an_environment_without_an_end_needs_a_horizon():
+    gymnasium.register("test/EndlessPointMass-v0", "tests.rl.point_mass:PointMass", disable_env_checker=True)
+    with pytest.raises(ValueError, match="`horizon`: expected an integer, since 'test/EndlessPointMass-v0'"):
+        make_agent(task=replace(TASK, env_id="test/EndlessPointMass-v0"))
+
+
+@pytest.mark.parametrize("name", ["trials", "evaluation_episodes"])
+@pytest.mark.parametrize("value", [0, -1, 1.5])
+def test_bad_numbers_of_trials(name, value):
+    agent = make_agent()
+    with pytest.raises(ValueError, match=f"`{name}`: expected an integer of at least 1"):
+        agent.learn(**{name: value})
+    assert agent.history == [] and agent.episodes == []
+
+
+@pytest.mark.parametrize(
+    "obs",
+    [np.zeros(3), np.zeros([2, 3]), np.zeros([1, 2, 2]), 0.0, [np.nan, 0.0]],
+    ids=["3", "2x3", "1x2x2", "0", "nan"],
+)
+def test_observations_of_another_shape(four, obs):
+    with pytest.raises(ValueError, match=r"`observation`: expected finite numbers of shape \(2,\) or \(B, 2\)"):
+        four.agent.predict(obs)
+
+
+def test_no_policy_before_the_second_trial(two):
+    for agent in (make_agent(), make_agent().learn(1, evaluation_episodes=1)):
+        for call in (lambda a: a.predict(np.zeros(2)), lambda a: a.evaluate(1)):
+            with pytest.raises(ValueError, match="expected one with a policy.*Call learn first"):
+                call(agent)
+    for episodes in (0, -1):
+        with pytest.raises(ValueError, match="`episodes`: expected an integer of at least 1"):
+            two[-1].evaluate(episodes)
+
+
+def test_a_checkpoint_of_a_newer_kind(tmp_path):
+    checkpoint.write(tmp_path / "agent", {"kind": "pilco2"}, {})
+    with pytest.raises(ValueError, match="expected a saved bayesian_model or pilco.*'pilco2'"):
+        bnnrl.load(tmp_path / "agent")
