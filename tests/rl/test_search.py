@@ -1,0 +1,155 @@
+"""Policy search: what the policies share, and that it lowers the cost."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnnrl.rl.dynamics import Features, Simulator
+from bnnrl.rl.policies import RBF, Controller
+from bnnrl.rl.search import PolicySearch, Searcher, Starts
+from bnnrl.rl.tasks import SaturatingCost
+from bnnrl.seeds import as_seed
+
+S, Q, R, H = 3, 2, 4, 6
+SEARCH = PolicySearch(restarts=R, updates=60, rounds=2, scout_updates=10, candidates=16, warmup=5)
+CONTROLLER = Controller(RBF(5), Features(2), tf.constant([-1.0]), tf.constant([2.0]))
+ONES = tf.ones(2)
+# Draws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
+SIMULATOR = Simulator(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
+STARTS = Starts(
+    tf.constant(np.r_[np.random.default_rng(0).normal(size=(5, 2)) * 0.2, np.full((3, 2), np.nan)], tf.float32),
+    tf.constant(5),
+)
+COVER = tf.constant(np.random.default_rng(1).normal(size=(100, 2)), tf.float32)
+COST = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0] - 1.0))
+
+
+def make_step(simulator):
+    def step(obs, action, noise):
+        x, v = obs[..., :1], obs[..., 1:]
+        push = simulator.theta[:, tf.newaxis]  # [S, 1, 1]
+        return tf.concat([x + 0.25 * v, v + 0.25 * (action + push)], -1) + 0.02 * noise
+
+    return step
+
+
+def make_searcher(search=SEARCH, cost=COST):
+    return Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
+
+
+@pytest.fixture(scope="module")
+def searcher():
+    return make_searcher()
+
+
+@pytest.fixture(scope="module")
+def found(searcher):
+    return searcher.search(None, COVER, SIMULATOR, STARTS, as_seed(0))
+
+
+def policies(n, seed=3):
+    return CONTROLLER.init(as_seed(seed), n, COVER)
+
+
+def test_policies_share_starts_and_noise(searcher):
+    params = policies(R)
+    together = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q)
+    assert len(set(together.numpy())) == R
+    for i in range(R):
+        copies = searcher._mean_cost(tf.repeat(params[i : i + 1], R, axis=0), SIMULATOR, STARTS, as_seed(5), Q)
+        np.testing.assert_allclose(copies, tf.repeat(together[i], R), rtol=1e-6)
+    other = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(6), Q)
+    assert np.all(other != together)
+
+
+def test_starts_are_those_observed_and_particles_differ(searcher):
+    start, noise = searcher._draw(R, STARTS, as_seed(0), Q)
+    assert start.shape == (S, R * Q, 2) and noise.shape == (H, S, R * Q, 2)
+    assert np.isfinite(start).all()  # the buffer's padding is never drawn
+    start, noise = np.reshape(start, [S, R, Q, 2]), np.reshape(noise, [H, S, R, Q, 2])
+    np.testing.assert_array_equal(start, np.broadcast_to(start[:, :1], start.shape))
+    np.testing.assert_array_equal(noise, np.broadcast_to(noise[:, :, :1], noise.shape))
+    assert len(np.unique(noise[:, :, 0])) == H * S * Q * 2
+
+
+def test_each_policy_acts_on_its_own_particles(searcher):
+    params, obs = policies(R), tf.constant(np.random.default_rng(2).normal(size=(S, R * Q, 2)), tf.float32)
+    actions = np.reshape(searcher._policy_function(params, Q)(obs), [S, R, Q, 1])
+    for i in range(R):
+        own = np.reshape(obs, [S, R, Q, 2])[:, i].reshape(1, S * Q, 2)
+        np.testing.assert_allclose(actions[:, i].reshape(S * Q, 1), CONTROLLER(params[i : i + 1], own)[0], rtol=1e-5)
+
+
+def test_a_particle_keeps_its_draw(searcher):
+    obs, costs = searcher.predict(policies(1)[0], SIMULATOR, STARTS, as_seed(0))
+    per_draw = obs.shape[1] // S
+    assert obs.shape == (H + 1, S * per_draw, 2) and costs.shape == (H, S * per_draw) and S * per_draw >= 200
+    obs = obs.numpy().reshape(H + 1, S, per_draw, 2)
+    act = CONTROLLER(policies(1), obs[:-1].reshape(1, -1, 2)).numpy().reshape(H, S, per_draw)
+    push = (obs[1:, ..., 1] - obs[:-1, ..., 1]) / 0.25 - act
+    np.testing.assert_allclose(push.mean(axis=(0, 2)), [0.1, 0.2, 0.3], atol=0.02)
+    np.testing.assert_allclose(costs, 1 - np.exp(-np.square(obs[1:, ..., 0] - 1)).reshape(H, -1), rtol=1e-4, atol=1e-6)
+
+
+def test_search_lowers_the_cost_and_sorts(searcher, found):
+    params, costs = found
+    assert params.shape == (R, CONTROLLER.num_params) and np.all(np.diff(costs) >= 0)
+    random = searcher._mean_cost(policies(64, seed=9), SIMULATOR, STARTS, as_seed(5), Q).numpy()
+    best = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q).numpy()[0]
+    assert best < random.min()
+
+
+def test_a_population_is_gone_on_with_and_nothing_is_traced_again(searcher, found):
+    traces = searcher.num_traces
+    params, costs = searcher.search(found[0], COVER, SIMULATOR, STARTS, as_seed(1))
+    assert searcher.num_traces == traces
+    assert params.shape == found[0].shape and costs[0] < found[1][0] + 0.02
+    again = searcher.search(found[0], COVER, SIMULATOR, STARTS, as_seed(1))
+    np.testing.assert_array_equal(params, again[0])
+
+
+def test_screening_keeps_the_best_candidates(searcher):
+    screened = searcher.screen(COVER, SIMULATOR, STARTS, as_seed(0))
+    costs = searcher._mean_cost(screened, SIMULATOR, STARTS, as_seed(7), 20, SEARCH.screening_width).numpy()
+    random = searcher._mean_cost(policies(64), SIMULATOR, STARTS, as_seed(7), 20, SEARCH.screening_width).numpy()
+    assert costs.mean() < random.mean() and np.isfinite(screened).all()
+
+
+def test_policies_that_leave_the_models_range_stay_where_they_are():
+    endless = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0]) / 0.0)  # its gradient is NaN
+    params, units = policies(R), CONTROLLER.units(COVER)
+    lost = make_searcher(cost=endless)
+    refined, costs = lost.refine(params, units, SIMULATOR, STARTS, tf.constant(3), tf.constant(1.0), as_seed(0))
+    np.testing.assert_allclose(refined, params, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(costs, 1.0, rtol=1e-5)
+
+
+def test_a_cost_of_the_users_own_is_not_given_a_width():
+    plain = make_searcher(cost=lambda obs, action, next_obs: tf.square(next_obs[..., 0] - 1.0) + 5.0)
+    costs = plain._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q, 2.5, 0.5)
+    assert costs.shape == (R,) and (costs.numpy() > 5).all()
+
+
+def test_effort_costs_what_it_says(searcher):
+    params = tf.concat([policies(1), tf.zeros_like(policies(1))], axis=0)  # zeros act at the middle: no effort
+    cost, with_effort = (
+        searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q, 1.0, e).numpy() for e in (0.0, 0.5)
+    )
+    assert with_effort[0] > cost[0]
+    np.testing.assert_allclose(with_effort[1], cost[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "name"),
+    [
+        *[({name: 0}, name) for name in ("restarts", "updates", "rounds", "scout_updates", "candidates", "warmup")],
+        *[({name: 0.0}, name) for name in ("screening_width", "settling_width", "learning_rate", "clip_norm")],
+        ({"candidates": 7}, "candidates"),
+        ({"effort": 1.0}, "effort"),
+        ({"effort": -0.1}, "effort"),
+    ],
+    ids=str,
+)
+def test_bad_settings(kwargs, name):
+    with pytest.raises(ValueError, match=f"Invalid `{name}`: expected.*Received"):
+        PolicySearch(**kwargs)
