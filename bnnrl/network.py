@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import keras
@@ -58,6 +59,8 @@ class Network:
         self.sizes = [int(np.prod(s)) for s in self.shapes]
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
+        # Keras hands this on to `call` as it is; a subclassed model's may not take it, and its layers then default to it.
+        self._mode = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
     def flatten(self, weights: Sequence) -> tf.Tensor:
         """Concatenate weights, [..., *shape] each, to θ [..., D]."""
@@ -120,7 +123,7 @@ class Network:
         return self.forward(self.stack(theta), x)
 
     def _stateless(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        outputs = self.model.stateless_call(weights, self.model.non_trainable_variables, x, training=False)[0]
+        outputs, _ = self.model.stateless_call(weights, self.model.non_trainable_variables, x, **self._mode)
         return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs)  # a mixed policy computes in 16 bits
 
 

@@ -121,12 +121,13 @@ class Problem:
 
         With weights, B is their sum.
         """
+        log_prior = self.log_prior(theta)
         if len(batch) == 3:
             batch_size = tf.reduce_sum(batch[2], axis=-1)
         else:
             batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
         scale = tf.cast(self.num_data, tf.float32) / batch_size
-        return self.log_prior(theta) + scale * self.log_likelihood(theta, batch)
+        return log_prior + scale * self.log_likelihood(theta, batch)
 
 
 def _without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

@@ -68,6 +68,10 @@ def test_an_unknown_likelihood_is_refused():
         ValueError, match=r"`likelihood`: expected one of .*'gaussian'.*Received: 'gausian'.*'gaussian'"
     ):
         likelihoods.get("gausian")
+    with pytest.raises(ValueError, match=r"such as Gaussian\(\).*Received: <class"):
+        likelihoods.get(likelihoods.Gaussian)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"`likelihood`: expected one of .*Received: 'gamma'"):
+        likelihoods.from_config({"name": "gamma"})
     with pytest.raises(ValueError, match=r"`likelihood`: expected.*Received: 3"):
         likelihoods.get(3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"expected a callable that returns a TFP distribution.*EagerTensor"):

@@ -19,6 +19,23 @@ def two_inputs():
     return keras.Model([a, b], L.Dense(2)(L.Concatenate()([L.Dense(4, activation="relu")(a), b])))
 
 
+class Subclassed(keras.Model):
+    """Its `call` takes no `training`, as many a user's."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.drop, self.norm, self.head = L.Dense(4), L.Dropout(0.9), L.BatchNormalization(), L.Dense(2)
+
+    def call(self, x):
+        return self.head(self.drop(self.norm(self.hidden(x))))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.zeros([1, 3], np.float32))
+    return model
+
+
 NETWORKS = {
     "dense": (mlp, [(3,)]),
     "dense on sequences": (lambda: keras.Sequential([keras.Input((S, 3)), L.Dense(4), L.Dense(2)]), [(S, 3)]),
@@ -31,6 +48,7 @@ NETWORKS = {
         lambda: keras.Sequential([keras.Input((3,)), L.Dense(4), L.BatchNormalization(), L.Dense(2)]),
         [(3,)],
     ),
+    "subclassed": (subclassed, [(3,)]),
     "two inputs": (two_inputs, [(3,), (2,)]),
     "convolution": (
         lambda: keras.Sequential([keras.Input((6, 6, 1)), L.Conv2D(2, 3), L.Flatten(), L.Dense(2)]),
@@ -177,3 +195,49 @@ def test_models_without_weights_are_refused():
     model.trainable = False
     with pytest.raises(ValueError, match="at least one trainable weight.*Received.*trainable = True"):
         Network(model)
+
+
+def test_whole_numbers_are_taken_as_inputs():
+    network = Network(mlp())
+    theta, x = tf.constant(draws(S, network.num_params)), tf.ones([S, B, 3], tf.int32)
+    np.testing.assert_array_equal(network(theta, x), network(theta, tf.ones([S, B, 3])))
+
+
+def test_a_layer_used_twice_and_an_activation_with_weights():
+    shared = L.Dense(3, activation="tanh")
+    inputs = keras.Input((3,))
+    twice = keras.Model(inputs, L.Dense(2)(shared(shared(inputs))))
+    learned: Any = L.PReLU()  # Keras types it as a name or function only
+    rectified = keras.Sequential([keras.Input((3,)), L.Dense(4, activation=learned), L.Dense(2)])
+    rectified(np.zeros([1, 3]))  # Keras builds such an activation at the first call
+    for model in (twice, rectified):
+        network = Network(model)
+        theta, x = tf.constant(draws(S, network.num_params)), tf.constant(draws(S, B, 3))
+        found = network(theta, x)
+        for s in range(S):
+            np.testing.assert_allclose(found[s], keras_call(model, theta[s], x[s]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_mixed_policy_gives_float32():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, L.Dense(2, dtype="mixed_bfloat16")(inputs))
+    network = Network(model)
+    assert network(network.init(0, S), tf.constant(draws(S, B, 3))).dtype == tf.float32
+    chain = Network(keras.Sequential([keras.Input((3,)), L.Dense(2, dtype="mixed_bfloat16")]))
+    found = chain(chain.init(0, 1)[0], tf.constant(draws(B, 3)))
+    np.testing.assert_array_equal(found, tf.cast(tf.cast(found, tf.bfloat16), tf.float32))  # it did compute in 16 bits
+
+
+def test_weights_of_another_type_are_refused():
+    with pytest.raises(ValueError, match=r"float32. Received: others at \['net/odd/kernel'.*set_dtype_policy"):
+        Network(keras.Sequential([keras.Input((3,)), L.Dense(2), L.Dense(1, dtype="float64", name="odd")], name="net"))
+
+
+@pytest.mark.parametrize("shape", [(B, 3), (S, B, 2), (2, B, 3), (S, B, 3, 3)], ids=str)
+def test_inputs_that_do_not_fit_the_draws_or_the_network_are_refused(shape):
+    network = Network(mlp())
+    with pytest.raises(ValueError, match=r"`x`: expected shape \[S, B.*Received"):
+        network(network.init(0, S), tf.zeros(shape))
+    if len(shape) != 2:
+        with pytest.raises(ValueError, match=r"`x`: expected shape \[B, F\] with F = 3.*Received"):
+            network(network.init(0, 1)[0], tf.zeros(shape))

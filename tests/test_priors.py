@@ -57,6 +57,9 @@ def test_log_prob_equals_scipy(name):
         ({"*/bias": tfd.Normal(0.0, 1.0)}, r"none that matches 'net/dense/kernel'.*last '\*'"),
         (tfd.Normal(tf.zeros(3), 1.0), r"'net/head/kernel': expected.*\(3, 1\).*Received: Normal"),
         (tfd.Normal(tf.zeros([5, 2, 3]), 1.0), r"expected.*Received"),
+        ({"*/kernell": tfd.Normal(0.0, 9.0), "*": tfd.Normal(0.0, 1.0)}, r"match a weight. Received: '\*/kernell'"),
+        (tfd.Normal(np.zeros(()), 1.0), r"expected a distribution of type float32.*float64"),
+        (tfd.MultivariateNormalDiag(tf.zeros(1), tf.ones(1)), r"'net/dense/kernel': expected.*Received"),
     ],
 )
 def test_a_prior_that_does_not_fit_is_refused(prior, message):

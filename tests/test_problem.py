@@ -1,5 +1,6 @@
 """The log joint against NumPy and SciPy, for each likelihood and prior, stacked and single, with minibatches."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -179,3 +180,99 @@ def test_an_odd_number_of_outputs_cannot_be_heteroscedastic():
     problem = Problem(mlp(num_outputs=3), likelihoods.Gaussian("heteroscedastic"), PRIOR, 5)
     with pytest.raises(ValueError, match="even number of outputs.*Received: 3"):
         problem.distribution(problem.init(0, 1)[0], tf.constant(X))
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_rows_of_weight_zero_have_no_influence_on_value_or_gradient(poison):
+    line = linear_regression()
+    x, y = np.tile(line.x, [2, 1, 1]), np.tile(line.y, [2, 1, 1])
+    weight = np.ones([2, 24], np.float32)
+    weight[0, :5], weight[1, 9:] = 0, 0
+    x[weight == 0], y[weight == 0] = poison, poison
+    theta = tf.constant(draws(2, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        found = line.problem.log_joint(theta, tuple(map(tf.constant, (x, y, weight))))
+    grads = tape.gradient(found, theta)
+    for s, rows in enumerate((slice(5, 24), slice(0, 9))):
+        batch = tf.constant(line.x[rows]), tf.constant(line.y[rows])
+        np.testing.assert_allclose(found[s], line.problem.log_joint(theta[s], batch), rtol=1e-5)
+        np.testing.assert_allclose(grads[s], -24 * line.grad(theta[s].numpy(), rows), rtol=1e-4)
+
+
+def test_positions_of_a_sequence_share_the_learned_scale():
+    model = keras.Sequential([keras.Input((S, 3)), keras.layers.Dense(K)])  # T = S = B: nothing may be mistaken
+    problem = Problem(model, "gaussian", PRIOR, S)
+    theta, x, y = draws(S, problem.num_params), draws(S, S, S, 3), draws(S, S, S, K, seed=1)
+    found = problem.log_likelihood(tf.constant(theta), (tf.constant(x), tf.constant(y)))
+    for s in range(S):
+        kernel, bias, unknowns = np.split(theta[s], [3 * K, 4 * K])
+        scale = 1e-3 + np.exp(unknowns)
+        expected = stats.norm.logpdf(y[s], x[s] @ kernel.reshape(3, K) + bias, scale).sum()
+        np.testing.assert_allclose(found[s], expected, rtol=1e-5)
+        np.testing.assert_allclose(problem.log_likelihood(tf.constant(theta[s]), (x[s], y[s])), expected, rtol=1e-5)
+
+
+def test_a_subclassed_model_has_as_many_scales_as_outputs():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(K)
+
+        def call(self, x):
+            return self.head(x)
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], K)
+
+    model = Net()
+    model(np.zeros([B, 3], np.float32))
+    problem = Problem(model, "gaussian", PRIOR, B)
+    assert problem.num_params == 4 * K + K
+    theta, x, y = draws(S, problem.num_params), draws(S, B, 3), draws(S, B, K, seed=1)
+    found = problem.log_likelihood(tf.constant(theta), (tf.constant(x), tf.constant(y)))
+    for s in range(S):
+        kernel, bias, unknowns = np.split(theta[s], [3 * K, 4 * K])
+        expected = stats.norm.logpdf(y[s], x[s] @ kernel.reshape(3, K) + bias, 1e-3 + np.exp(unknowns)).sum()
+        np.testing.assert_allclose(found[s], expected, rtol=1e-5)
+
+
+def test_several_outputs_cannot_have_a_learned_scale_but_any_callable():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
+    with pytest.raises(ValueError, match=r"learned scale needs .*Received"):
+        Problem(model, "gaussian", PRIOR, B)
+    problem = Problem(model, lambda f: tfd.Independent(tfd.Normal(f[0], tf.exp(f[1])), 1), PRIOR, B)
+    theta, x, y = draws(S, 8), draws(S, B, 3), draws(S, B, 1, seed=1)
+    found = problem.log_likelihood(tf.constant(theta), (tf.constant(x), tf.constant(y)))
+    w, v = theta[:, :4], theta[:, 4:]
+    loc, raw = (np.einsum("sbf,sf->sb", x, a[:, :3]) + a[:, 3:] for a in (w, v))
+    np.testing.assert_allclose(found, stats.norm.logpdf(y[..., 0], loc, np.exp(raw)).sum(1), rtol=1e-5)
+
+
+def test_a_callable_that_takes_the_wrong_axis_is_refused():
+    problem = Problem(mlp(), lambda f: tfd.Normal(f[:, 0], tf.math.softplus(f[:, 1])), PRIOR, B)
+    theta = problem.init(0, S)
+    assert problem.log_likelihood(theta[0], (X, draws(B))).shape == ()
+    with pytest.raises(ValueError, match=r"\[S, B, \.\.\.\].*Received: Normal.*from the end"):
+        problem.log_likelihood(theta, (tf.constant(draws(S, B, 3)), tf.constant(draws(S, B))))
+
+
+def test_one_class_is_refused():
+    problem = Problem(mlp(num_outputs=1), "categorical", PRIOR, B)
+    with pytest.raises(ValueError, match=r"2 at least.*Received: 1 output.*bernoulli"):
+        problem.log_likelihood(problem.init(0, 1)[0], (X, tf.zeros(B)))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (S, 2), (1, S, 3)], ids=str)
+def test_a_theta_of_another_shape_is_refused(shape):
+    line = linear_regression()
+    for function in (lambda t: line.problem.log_joint(t, line.data), line.problem.log_prior):
+        with pytest.raises(ValueError, match=r"`theta`: expected shape \[D\] or \[S, D\] with D = 3. Received"):
+            function(tf.zeros(shape))
+
+
+def test_seeds_may_be_pairs():
+    problem = linear_regression().problem
+    np.testing.assert_array_equal(problem.init((1, 2), 2), problem.init(tf.constant([1, 2]), 2))
+    assert np.any(problem.init((1, 2), 1) != problem.init((2, 1), 1))

@@ -52,6 +52,10 @@ def test_host_seeds():
     found = [seeds.host_seed(0), seeds.host_seed(1), seeds.host_seed(0, 1), seeds.host_seed(1, 1)]
     assert len(set(found)) == 4 and found[0] == seeds.host_seed(0)
     assert all(isinstance(s, int) and 0 <= s < 2**31 for s in found)
+    assert seeds.host_seed((3, 4), 1) == seeds.host_seed(tf.constant([3, 4]), 1) != seeds.host_seed((4, 3), 1)
+    assert seeds.host_seed(-1) != seeds.host_seed(1)
+    with pytest.raises(ValueError, match=r"`seed`: expected.*Received"):
+        seeds.host_seed(0, 1.5)
 
 
 def test_the_global_generators_are_left_alone():

@@ -192,3 +192,19 @@ def test_arguments_are_checked(problem):
             driver.run(state, ROWS, 1, seed=0, num_data=bad)
     with pytest.raises(ValueError, match=r"expected.*Received"):
         driver.run(state, (ROWS[0], ROWS[1][:3]), 1, seed=0)
+
+
+def test_a_network_xla_cannot_compile_is_named_with_the_remedy():
+    layers = [keras.layers.Conv1D(1, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
+    problem = Problem(keras.Sequential([keras.Input((3, 1)), *layers]), "gaussian", tfd.Normal(0.0, 1.0), N)
+    method, data = Ensemble(Adam(), 2), (tf.zeros([N, 3, 1]), tf.zeros([N, 1]))
+    with pytest.raises(ValueError, match=r"`jit_compile`: expected False .*Received: True"):
+        Driver(problem, method, None).run(method.init(problem, 0), data, 1, seed=0)
+    state, _ = Driver(problem, method, None, jit_compile=False).run(method.init(problem, 0), data, 1, seed=0)
+    assert state.step == 1
+
+
+def test_many_drivers_raise_no_warning_of_retracing(problem, caplog):
+    for _ in range(6):
+        Driver(problem, Visits(), None, jit_compile=False).run(Visits().start(), ROWS, 1, seed=0)
+    assert not caplog.records
