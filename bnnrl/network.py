@@ -59,7 +59,7 @@ class Network:
         self.sizes = [int(np.prod(s)) for s in self.shapes]
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
-        # Keras hands this on to `call` as it is; a subclassed model's may not take it, and its layers then default to it.
+        # Keras hands this on to `call`; a subclassed model may not take it, and its layers then default to it.
         self._mode = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
     def flatten(self, weights: Sequence) -> tf.Tensor:
