@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 import bnnrl
+from bnnrl.checks import check_count
 from bnnrl.rl import tasks
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -30,8 +31,8 @@ class Train:
     """Kind of policy."""
     seed: int = 0
     """All randomness derives from it."""
-    trials: int = 8
-    """Trials at most, the random first one included."""
+    trials: int | None = None
+    """Trials at most, the random first one included; 8 if not given."""
     particles: int = 100
     """Particles in a rollout."""
     horizon: int | None = None
@@ -92,6 +93,7 @@ class Train:
             )
         settings = dataclasses.asdict(self)
         del settings["folder"], settings["resume"]
+        settings["trials"] = check_count("trials", 8 if self.trials is None else self.trials)
         agent = _make_agent(settings)
         from bnnrl.rl.runs import Run
 
@@ -112,7 +114,8 @@ class Train:
         from bnnrl.rl.runs import Run
 
         run = Run.reopen(self.resume or "")
-        run.settings["trials"] = max(self.trials, run.settings["trials"])
+        if self.trials is not None:
+            run.change(trials=max(check_count("trials", self.trials), run.settings["trials"]))
         agent = run.latest(warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr))
         return run, agent or _make_agent(run.settings)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from bnnrl import inference, likelihoods
 from bnnrl.rl import dynamics, policies, search
 
@@ -38,6 +40,8 @@ def encode(value: Any) -> Any:
         return {"class": name, **fields}
     if isinstance(value, tuple | list):
         return [encode(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"Invalid setting: expected a number, a string, or one of bnnrl's own. Received: {value!r}.")

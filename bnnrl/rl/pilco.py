@@ -84,7 +84,8 @@ class PILCO:
         propagation: "ts_inf", a particle keeps its draw of the model.
         particles: in a rollout, shared by the search's restarts; at least one for each restart is used.
         horizon: steps the policy is optimised over; None takes the length of an episode and a quarter more, without
-            which a policy has no reason to be in a good state at the episode's end.
+            which a policy has no reason to be in a good state at the episode's end. An environment that does not say
+            how long its episodes are is stopped after as many steps.
         search: how a policy is sought.
         seed: all randomness of the agent and of its environment derives from it.
         env_kwargs: keyword arguments of gymnasium.make, for an environment given by its id.
@@ -278,13 +279,16 @@ class PILCO:
     def _act_for_real(self, trial: int) -> Episode:
         act = self._random_policy(trial) if self._population is None else self._greedy
         try:
-            episode = run_episode(self.env, act, host_seed(self.seed, _RESET, trial))
+            episode = self._run(act, host_seed(self.seed, _RESET, trial))
         except EnvironmentFault as fault:
             if len(fault.episode):
                 self.episodes.append(fault.episode)
             raise
         self.episodes.append(episode)
         return episode
+
+    def _run(self, policy: Callable[[np.ndarray], np.ndarray], seed: int) -> Episode:
+        return run_episode(self.env, policy, seed, None if self._length else self.horizon)
 
     def _random_policy(self, trial: int) -> Callable[[np.ndarray], np.ndarray]:
         rng = np.random.default_rng(host_seed(self.seed, _EXPLORE, trial))
@@ -296,7 +300,10 @@ class PILCO:
     @property
     def _params(self) -> np.ndarray:
         if self._population is None:
-            raise ValueError("Invalid agent: expected one with a policy. Received: one without. Call learn first.")
+            raise ValueError(
+                "Invalid agent: expected one with a policy. Received: one without. "
+                "Call learn first, for two trials at least: the first acts at random."
+            )
         return self._population[0]
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
@@ -344,7 +351,7 @@ class PILCO:
 
     def _evaluate(self, episodes: int, stream: int) -> dict[str, Any]:
         act = self._random_policy(stream) if self._population is None else self._greedy
-        runs = [run_episode(self.env, act, host_seed(self.seed, _EVALUATE, stream, i)) for i in range(episodes)]
+        runs = [self._run(act, host_seed(self.seed, _EVALUATE, stream, i)) for i in range(episodes)]
         success = self.task.success
         return {
             "episodes": episodes,

@@ -87,23 +87,41 @@ class Run(Callback):
             )
         return cls(path, json.loads((path / "config.json").read_text())["settings"])
 
+    def change(self, **settings) -> None:
+        """Change settings of the run, in config.json too."""
+        self.settings |= settings
+        described = json.loads((self.folder / "config.json").read_text())
+        _write(self.folder / "config.json", json.dumps({**described, "settings": self.settings}, indent=2) + "\n")
+
     def latest(self, warn: Callable[[str], None]) -> PILCO | None:
         """Return the agent of the newest checkpoint that can be read, or None where there is none yet.
+
+        Tables and pictures are brought to its state: they differ where a run died just before they were written, or
+        where the newest checkpoint is damaged.
 
         Raises:
             CheckpointError: if there are checkpoints and none can be read.
         """
         found = checkpoint.read_latest(self.folder, warn)
-        return None if found is None else PILCO._from_saved(*found[1:])
+        if found is None:
+            return None
+        agent = PILCO._from_saved(*found[1:])
+        self.show(agent)
+        return agent
 
     def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
         checkpoint.write_step(self.folder, trial.trial, *agent.to_saved())
-        self.write_metrics(agent)
-        self.draw(agent)
+        self.show(agent)
 
     def on_error(self, agent: PILCO, error: BaseException) -> None:
         if isinstance(error, EnvironmentFault) and agent.episodes:
             checkpoint.write_step(self.folder, len(agent.history), *agent.to_saved())
+
+    def show(self, agent: PILCO) -> None:
+        """Write metrics.csv and the pictures."""
+        self.write_metrics(agent)
+        if agent.history:
+            self.draw(agent)
 
     def write_metrics(self, agent: PILCO) -> None:
         """Write metrics.csv, a row for each trial."""

@@ -177,7 +177,7 @@ class Searcher:
             params = self._controller.init(fold_in(draw_seed, i), chunk, cover)
             cost = self._mean_cost(params, simulator, starts, noise_seed, 1, self._search.screening_width)
             params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
-            order = tf.argsort(cost)[:size]
+            order = _best_first(cost)[:size]
             return i + 1, tf.gather(params, order), tf.gather(cost, order)
 
         chunks = -(-self._search.candidates // chunk)

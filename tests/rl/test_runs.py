@@ -91,11 +91,11 @@ def test_metrics(whole):
 
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd):
     folder = tmp_path / "run"
-    args = [*TRAIN, "--trials", "3", "--no-stop-when-solved", "--folder", str(folder)]
+    args = [*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]
     died = subprocess.run([sys.executable, "-c", KILLED, *args], capture_output=True, text=True, timeout=300)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert metrics(folder) == metrics(whole)[:2]
-    assert cli.main(["train", "--resume", str(folder), "--trials", "4"]) == 0
+    assert cli.main(["train", "--resume", str(folder)]) == 0
     assert metrics(folder) == metrics(whole)
     (_, config, arrays), (_, whole_config, whole_arrays) = (
         checkpoint.read_latest(f, pytest.fail) or pytest.fail("no checkpoint") for f in (folder, whole)
@@ -108,7 +108,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd):
 
 def test_a_finished_run_is_not_gone_on_with(whole, capsys):
     before = contents(whole)
-    assert cli.main(["train", "--resume", str(whole)]) == 0 if len(metrics(whole)) >= 8 else True
+    assert cli.main(["train", "--resume", str(whole)]) == 0
     assert cli.main(["evaluate", str(whole), "--episodes", "2"]) == 0
     out = capsys.readouterr().out
     assert "episodes: 2\n" in out and "mean_cost: 0." in out and "success_rate: " in out
@@ -184,6 +184,25 @@ def test_a_truncated_checkpoint_falls_back_with_a_warning(begun):
     assert again is not None and again.history == agent.history
     np.testing.assert_array_equal(again.episodes[0].obs, agent.episodes[0].obs)
     assert len(warnings) == 1 and "Skipped checkpoint step_2, using step_1" in warnings[0]
+
+
+def test_a_run_that_died_beside_its_checkpoint_shows_all_of_it_again(begun):
+    run, agent = begun
+    rows, curve = (run.folder / "metrics.csv").read_bytes(), run.folder / "curve.png"
+    for lost, ahead in ((b"", False), (rows + rows.splitlines()[-1] + b"\n", True)):
+        (run.folder / "metrics.csv").write_bytes(lost)
+        if not ahead:
+            curve.unlink()
+        Run.reopen(run.folder).latest(pytest.fail)
+        assert (run.folder / "metrics.csv").read_bytes() == rows and share_inked(curve) > 0.01
+
+
+def test_a_raised_number_of_trials_stays(begun):
+    run, _ = begun
+    before = json.loads((run.folder / "config.json").read_text())
+    run.change(trials=9)
+    assert Run.reopen(run.folder).settings == {"trials": 9} == run.settings
+    assert json.loads((run.folder / "config.json").read_text()) == {**before, "settings": {"trials": 9}}
 
 
 def test_a_run_without_a_checkpoint_has_no_agent_yet(tmp_path):

@@ -8,7 +8,7 @@ from bnnrl.rl.dynamics import Features, Simulator
 from bnnrl.rl.policies import RBF, Controller
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
 from bnnrl.rl.tasks import SaturatingCost
-from bnnrl.seeds import as_seed
+from bnnrl.seeds import as_seed, split
 
 S, Q, R, H = 3, 2, 4, 6
 SEARCH = PolicySearch(restarts=R, updates=60, rounds=2, scout_updates=10, candidates=16, warmup=5)
@@ -103,7 +103,11 @@ def test_a_population_is_gone_on_with_and_nothing_is_traced_again(searcher, foun
     traces = searcher.num_traces
     params, costs = searcher.search(found[0], COVER, SIMULATOR, STARTS, as_seed(1))
     assert searcher.num_traces == traces
-    assert params.shape == found[0].shape and costs[0] < found[1][0] + 0.02
+    assert params.shape == found[0].shape
+    # Half of the population goes on, and refinement is taken back where it did harm: on the noise it was scored with,
+    # the best is no worse than the best before.
+    before = searcher.score(tf.concat([found[0], found[0]], axis=0), SIMULATOR, STARTS, split(as_seed(1), 4)[3])
+    assert costs[0] <= before[0]
     again = searcher.search(found[0], COVER, SIMULATOR, STARTS, as_seed(1))
     np.testing.assert_array_equal(params, again[0])
 

@@ -1,0 +1,86 @@
+"""A mass on a line that a force moves: linear, cheap, and what PILCO's tests learn."""
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import tensorflow as tf
+
+import bnnrl
+from bnnrl.rl.tasks import SaturatingCost
+
+ENV_ID, STEPS, DT = "test/PointMass-v0", 8, 0.25
+A = np.array([[1, DT], [0, 1]])
+B = np.array([[0], [DT]])
+LOW, HIGH = -1.0, 2.0
+
+
+class PointMass(gymnasium.Env):
+    """(x, v) -> A (x, v) + B u. Starts near rest at 0.
+
+    Args:
+        fault: what a later observation's entry or the reward becomes, for tests: {"step": 3, "entry": 1, "value": nan}
+            or {"step": 3, "reward": nan}.
+        episode: in which of the environment's episodes, counted from 0.
+    """
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(LOW, HIGH, (1,), np.float32)
+
+    def __init__(self, fault: dict[str, Any] | None = None, episode: int = 0):
+        self._fault, self._faulty_episode, self._episode = fault or {}, episode, -1
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self._state, self._steps = 0.1 * self.np_random.normal(size=2), 0
+        self._episode += 1
+        return self._observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self._state = A @ self._state + B @ np.asarray(action, np.float64)
+        self._steps += 1
+        reward = -float((self._state[0] - 1) ** 2)
+        return self._observe(), self._fault.get("reward", reward) if self._is_faulty() else reward, False, False, {}
+
+    def _observe(self):
+        obs = self._state.astype(np.float32)
+        if self._is_faulty() and "entry" in self._fault:
+            obs[self._fault["entry"]] = self._fault["value"]
+        return obs
+
+    def _is_faulty(self) -> bool:
+        return self._episode == self._faulty_episode and self._steps == self._fault.get("step")
+
+
+gymnasium.register(ENV_ID, PointMass, max_episode_steps=STEPS, disable_env_checker=True)
+
+
+def goal_distance(next_obs: tf.Tensor) -> tf.Tensor:
+    return tf.square(next_obs[..., 0] - 1.0)
+
+
+TASK = bnnrl.Task(
+    ENV_ID,
+    SaturatingCost(goal_distance),
+    invariant=(0,),
+    success=lambda states: bool(abs(states[-1, 0] - 1) < 0.5),
+    dt=DT,
+)
+
+
+def make_agent(seed: int = 0, task: bnnrl.Task = TASK, **changes) -> bnnrl.PILCO:
+    """Return an agent with settings so small that a trial takes no time once it is compiled."""
+    settings: dict[str, Any] = {
+        "dynamics": bnnrl.Dynamics(hidden=(8,), size=3, steps=150, batch_size=16),
+        "policy": bnnrl.policies.RBF(6),
+        "search": bnnrl.PolicySearch(restarts=2, updates=30, rounds=2, scout_updates=5, candidates=16, warmup=5),
+        "particles": 12,
+    }
+    return bnnrl.PILCO(task, **(settings | changes), seed=seed)
+
+
+def faulty_task(episode: int = 0, **fault) -> bnnrl.Task:
+    """Return the task with an environment that breaks at one step of one episode."""
+    return replace(TASK, env_kwargs={"fault": fault, "episode": episode})

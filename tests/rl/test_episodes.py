@@ -1,0 +1,140 @@
+"""Real episodes: what is recorded, and environments an agent cannot use."""
+
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+
+from bnnrl.rl.episodes import EnvironmentFault, episode_length, make_env, run_episode
+from bnnrl.rl.tasks import Task, get
+from tests.rl.point_mass import ENV_ID, STEPS, TASK, A, B, faulty_task
+
+
+def pushes(obs):
+    return np.array([0.5 - obs[1]], np.float32)
+
+
+def test_an_episode_is_recorded_as_it_went():
+    episode = run_episode(make_env(TASK), pushes, seed=3)
+    assert len(episode) == STEPS
+    assert [a.shape for a in (episode.obs, episode.actions, episode.rewards)] == [(STEPS + 1, 2), (STEPS, 1), (STEPS,)]
+    assert [a.dtype.name for a in (episode.obs, episode.actions, episode.states)] == ["float32", "float32", "float64"]
+    np.testing.assert_array_equal(episode.actions[:, 0], 0.5 - episode.obs[:-1, 1])
+    np.testing.assert_allclose(episode.obs[1:], episode.obs[:-1] @ A.T + episode.actions @ B.T, atol=1e-6)
+    np.testing.assert_allclose(episode.rewards, -((episode.obs[1:, 0] - 1) ** 2), atol=1e-5)
+    np.testing.assert_array_equal(episode.states, episode.obs)  # this environment tells no others
+
+
+def test_true_states_are_kept_beside_noisy_observations():
+    task = get("bnnrl/CartPoleSwingUp-v0", preset="pilco", horizon=5)
+    episode = run_episode(make_env(task), lambda obs: np.zeros(1, np.float32), seed=0)
+    error = episode.obs - episode.states
+    assert len(episode) == 5 and 0.003 < error.std() < 0.03  # the preset's noise is 0.01
+
+
+def test_the_seed_makes_the_episode():
+    env = make_env(TASK)
+    one, again, other = (run_episode(env, pushes, seed).obs for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.any(one[0] != other[0])
+
+
+def test_an_episode_can_be_cut_short():
+    assert len(run_episode(make_env(TASK), pushes, seed=0, max_steps=3)) == 3
+    assert len(run_episode(make_env(TASK), pushes, seed=0, max_steps=100)) == STEPS
+
+
+def test_lengths_are_read_from_the_environment():
+    assert episode_length(make_env(TASK)) == STEPS
+    assert episode_length(make_env(get("bnnrl/CartPoleSwingUp-v0", preset="deep-pilco"))) == 25
+    assert episode_length(make_env(endless(gymnasium.spaces.Box(-1, 1, (2,))))) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_bad_observation_is_named_and_what_came_before_is_kept(value):
+    good = run_episode(make_env(TASK), pushes, seed=3)
+    with pytest.raises(
+        EnvironmentFault, match=f"at step 4, entry 1 of the observation is {value}. The 3 steps"
+    ) as info:
+        run_episode(make_env(faulty_task(step=4, entry=1, value=value)), pushes, seed=3)
+    kept = info.value.episode
+    assert isinstance(info.value, ValueError) and len(kept) == 3
+    np.testing.assert_array_equal(kept.obs, good.obs[:4])
+    np.testing.assert_array_equal(kept.actions, good.actions[:3])
+    np.testing.assert_array_equal(kept.rewards, good.rewards[:3])
+    np.testing.assert_array_equal(kept.states, good.states[:4])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bad_reward_is_named(value):
+    with pytest.raises(EnvironmentFault, match=f"at step 2, the reward is {value}. The 1 steps") as info:
+        run_episode(make_env(faulty_task(step=2, reward=value)), pushes, seed=3)
+    assert len(info.value.episode) == 1
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_an_environment_bad_from_the_start(step):
+    with pytest.raises(
+        EnvironmentFault, match=f"at step {step}, entry 0 of the observation is nan. The 0 steps"
+    ) as info:
+        run_episode(make_env(faulty_task(step=step, entry=0, value=np.nan)), pushes, seed=3)
+    assert len(info.value.episode) == 0 and len(info.value.episode.obs) == step
+
+
+class Spaces(gymnasium.Env):
+    """An environment of any spaces that never ends, and that reports something of its own as a state."""
+
+    def __init__(self, observation, action):
+        self.observation_space, self.action_space = observation, action
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {"state": {"phase": 1}}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, False, {"state": [1.0, 2.0, 3.0]}
+
+
+gymnasium.register("test/Spaces-v0", Spaces, disable_env_checker=True)
+VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
+
+
+def endless(observation=VECTOR, action=VECTOR) -> Task:
+    return Task("test/Spaces-v0", TASK.cost, env_kwargs={"observation": observation, "action": action})
+
+
+def test_a_state_that_is_no_observation_is_not_taken_for_one():
+    episode = run_episode(make_env(endless()), lambda obs: np.zeros(2, np.float32), seed=0, max_steps=4)
+    np.testing.assert_array_equal(episode.states, episode.obs)
+
+
+@pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(0, 1, (2, 2))])
+def test_unsupported_spaces(space):
+    with pytest.raises(ValueError, match="Invalid observation space of 'test/Spaces-v0': expected a Box with one axis"):
+        make_env(endless(observation=space))
+    with pytest.raises(ValueError, match="Invalid action space of 'test/Spaces-v0': expected a Box with one axis"):
+        make_env(endless(action=space))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-np.inf, 1.0), (-1.0, np.inf)])
+def test_unbounded_actions(low, high):
+    with pytest.raises(ValueError, match="expected finite bounds. Received: low=.*RescaleAction"):
+        make_env(endless(action=gymnasium.spaces.Box(low, high, (1,))))
+
+
+@pytest.mark.parametrize("name", ["angles", "invariant"])
+@pytest.mark.parametrize("index", [-1, 2])
+def test_indices_beyond_the_observation(name, index):
+    with pytest.raises(ValueError, match=f"Invalid `{name}` of the task: expected indices from 0 to 1"):
+        make_env(replace(TASK, **{name: (index,)}))
+
+
+def test_an_unknown_environment_lists_the_nearest():
+    with pytest.raises(ValueError, match=f"Received: 'test/PointMas-v0'. Did you mean '{ENV_ID}'"):
+        make_env(replace(TASK, env_id="test/PointMas-v0"))
+
+
+def test_unknown_keyword_arguments():
+    with pytest.raises(ValueError, match=f"Invalid `env_kwargs` for '{ENV_ID}': .*'mass'"):
+        make_env(replace(TASK, env_kwargs={"mass": 2.0}))
