@@ -20,7 +20,7 @@ from bnnrl.inference.adam import AdamState
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features, Simulator
 from bnnrl.rl.policies import MLP, RBF, Controller
-from bnnrl.rl.rollout import rollout_cost
+from bnnrl.rl.rollout import rollout_cost, spread_gradient
 from bnnrl.seeds import fold_in, normal
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1
@@ -34,8 +34,10 @@ class Args:
     policy: Literal["mlp", "rbf"] = "mlp"
     defaults: bool = False
     """The package's own activation, noise model and fresh noise at each update, instead of the peers' work."""
+    groups: int = 1
+    """How many groups of draws go side by side."""
     updates: int = 200
-    """How many are timed, in one compiled call."""
+    """How many are timed, in one call."""
 
 
 class ClippedGaussian(Gaussian):
@@ -66,22 +68,27 @@ def main(args: Args) -> None:
     def cost(obs, action, next_obs):
         return 1.0 - tf.exp(-0.5 * tf.reduce_sum(tf.square(next_obs), axis=-1))
 
-    def act(params, obs):
-        action = controller(params, tf.reshape(obs, [1, DRAWS * PER_DRAW, OBS]))
-        return tf.reshape(action, [DRAWS, PER_DRAW, ACTIONS])
+    def mean_cost(params, simulator: Simulator, start, noise):
+        def act(obs):
+            action = controller(params, tf.reshape(obs, [1, -1, OBS]))
+            return tf.reshape(action, [*obs.shape[:-1], ACTIONS])
+
+        return tf.reduce_mean(rollout_cost(model.stacked(simulator), act, cost, start, noise))[tf.newaxis]
+
+    gradient = spread_gradient(mean_cost, args.groups)
 
     @tf.function(jit_compile=True)
+    def step(state: AdamState, grad):
+        return adam.update(state, tf.clip_by_norm(grad, 1.0))
+
+    @tf.function
     def run(state: AdamState, simulator: Simulator, start, noise, num_updates):
         def update(i, state, _):
             eps = normal(noise.shape, fold_in(3, i)) if args.defaults else noise
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(state.theta)
-                step = model.stacked(simulator)
-                value = tf.reduce_mean(rollout_cost(step, lambda obs: act(state.theta, obs), cost, start, eps))
-            grad = tf.clip_by_norm(tape.gradient(value, state.theta), 1.0)
-            return i + 1, adam.update(state, grad), value
+            value, grad = gradient(state.theta, simulator, start, eps)
+            return i + 1, step(state, grad), value
 
-        return tf.while_loop(lambda i, *_: i < num_updates, update, (tf.constant(0), state, tf.constant(0.0)))[1:]
+        return tf.while_loop(lambda i, *_: i < num_updates, update, (tf.constant(0), state, tf.zeros([1])))[1:]
 
     state = adam.start(controller.init(4, 1, normal([100, OBS], 5)))
     started = perf_counter()

@@ -28,13 +28,17 @@ COMPARISONS: dict[str, dict[str, list[str]]] = {
         "bnnrl": ["rollout.py", "--policy", "mlp"],
         "JAX": ["peers/rollout_jax.py", "mlp"],
         "PyTorch": ["peers/rollout_torch.py", "mlp"],
+        "bnnrl, two groups": ["rollout.py", "--policy", "mlp", "--groups", "2"],
         "bnnrl, its defaults": ["rollout.py", "--policy", "mlp", "--defaults"],
+        "bnnrl, its defaults, two groups": ["rollout.py", "--policy", "mlp", "--defaults", "--groups", "2"],
     },
     "Policy update, RBF policy": {
         "bnnrl": ["rollout.py", "--policy", "rbf"],
         "JAX": ["peers/rollout_jax.py", "rbf"],
         "PyTorch": ["peers/rollout_torch.py", "rbf"],
+        "bnnrl, two groups": ["rollout.py", "--policy", "rbf", "--groups", "2"],
         "bnnrl, its defaults": ["rollout.py", "--policy", "rbf", "--defaults"],
+        "bnnrl, its defaults, two groups": ["rollout.py", "--policy", "rbf", "--defaults", "--groups", "2"],
     },
     "Adam step of an ensemble of five": {
         "bnnrl": ["ensemble.py"],
