@@ -117,7 +117,7 @@ def run_episode(
 
 
 def _state(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-    state = info.get("state")
+    state: Any = info.get("state")
     # Only an array of the observation's shape is one: an environment may mean something else by the word.
     return np.asarray(state if np.shape(state) == np.shape(obs) else obs, np.float64)
 

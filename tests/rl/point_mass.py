@@ -54,7 +54,7 @@ class PointMass(gymnasium.Env):
         return self._episode == self._faulty_episode and self._steps == self._fault.get("step")
 
 
-gymnasium.register(ENV_ID, PointMass, max_episode_steps=STEPS, disable_env_checker=True)
+gymnasium.register(ENV_ID, lambda **kwargs: PointMass(**kwargs), max_episode_steps=STEPS, disable_env_checker=True)
 
 
 def goal_distance(next_obs: tf.Tensor) -> tf.Tensor:

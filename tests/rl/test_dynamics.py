@@ -80,6 +80,7 @@ def test_a_fixed_noise_is_heeded():
         Dynamics(hidden=(8,), size=2, steps=50, likelihood=Gaussian(0.1)), Features(2), 1, capacity=64
     )
     model.fit(*transitions(40), seed=0)
+    assert model.scalers is not None
     step = model.stacked(model.simulator(2, as_seed(0)))
     zeros = tf.zeros([2, 4, 2])
     difference = step(zeros, zeros[..., :1], zeros + 1.0) - step(zeros, zeros[..., :1], zeros)

@@ -96,7 +96,7 @@ class Spaces(gymnasium.Env):
         return np.zeros(2, np.float32), 0.0, False, False, {"state": [1.0, 2.0, 3.0]}
 
 
-gymnasium.register("test/Spaces-v0", Spaces, disable_env_checker=True)
+gymnasium.register("test/Spaces-v0", lambda **kwargs: Spaces(**kwargs), disable_env_checker=True)
 VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
 
 

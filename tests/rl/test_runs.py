@@ -187,7 +187,7 @@ def test_a_truncated_checkpoint_falls_back_with_a_warning(begun):
 
 
 def test_a_run_that_died_beside_its_checkpoint_shows_all_of_it_again(begun):
-    run, agent = begun
+    run, _ = begun
     rows, curve = (run.folder / "metrics.csv").read_bytes(), run.folder / "curve.png"
     for lost, ahead in ((b"", False), (rows + rows.splitlines()[-1] + b"\n", True)):
         (run.folder / "metrics.csv").write_bytes(lost)

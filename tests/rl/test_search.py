@@ -7,7 +7,7 @@ import tensorflow as tf
 from bnnrl.rl.dynamics import Features, Simulator
 from bnnrl.rl.policies import RBF, Controller
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
-from bnnrl.rl.tasks import SaturatingCost
+from bnnrl.rl.tasks import Cost, SaturatingCost
 from bnnrl.seeds import as_seed, split
 
 S, Q, R, H = 3, 2, 4, 6
@@ -33,7 +33,7 @@ def make_step(simulator):
     return step
 
 
-def make_searcher(search=SEARCH, cost=COST):
+def make_searcher(search=SEARCH, cost: Cost = COST):
     return Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
 
 
