@@ -124,7 +124,12 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Run, "on_trial_end", then_interrupt)
     folder = tmp_path / "run"
-    assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
+    # A shell starts what it puts into the background with the signal ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
     error = capsys.readouterr().err
     assert error == f"Interrupted; 1 trials are kept. Go on: bnnrl train --resume {folder}\n"
     assert len(metrics(folder)) == 1 and (folder / "checkpoints" / "step_1").is_dir()
