@@ -84,3 +84,25 @@ def make_agent(seed: int = 0, task: bnnrl.Task = TASK, **changes) -> bnnrl.PILCO
 def faulty_task(episode: int = 0, **fault) -> bnnrl.Task:
     """Return the task with an environment that breaks at one step of one episode."""
     return replace(TASK, env_kwargs={"fault": fault, "episode": episode})
+
+
+class Spaces(gymnasium.Env):
+    """An environment of any spaces that never ends, and that reports something of its own as a state."""
+
+    def __init__(self, observation, action):
+        self.observation_space, self.action_space = observation, action
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {"state": {"phase": 1}}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, False, {"state": [1.0, 2.0, 3.0]}
+
+
+gymnasium.register("test/Spaces-v0", lambda **kwargs: Spaces(**kwargs), disable_env_checker=True)
+VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
+
+
+def endless(observation=VECTOR, action=VECTOR) -> bnnrl.Task:
+    return bnnrl.Task("test/Spaces-v0", TASK.cost, env_kwargs={"observation": observation, "action": action})

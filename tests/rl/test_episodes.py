@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bnnrl.rl.episodes import EnvironmentFault, episode_length, make_env, run_episode
-from bnnrl.rl.tasks import Task, get
-from tests.rl.point_mass import ENV_ID, STEPS, TASK, A, B, faulty_task
+from bnnrl.rl.tasks import get
+from tests.rl.point_mass import ENV_ID, STEPS, TASK, A, B, endless, faulty_task
 
 
 def pushes(obs):
@@ -80,28 +80,6 @@ def test_an_environment_bad_from_the_start(step):
     ) as info:
         run_episode(make_env(faulty_task(step=step, entry=0, value=np.nan)), pushes, seed=3)
     assert len(info.value.episode) == 0 and len(info.value.episode.obs) == step
-
-
-class Spaces(gymnasium.Env):
-    """An environment of any spaces that never ends, and that reports something of its own as a state."""
-
-    def __init__(self, observation, action):
-        self.observation_space, self.action_space = observation, action
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(2, np.float32), {"state": {"phase": 1}}
-
-    def step(self, action):
-        return np.zeros(2, np.float32), 0.0, False, False, {"state": [1.0, 2.0, 3.0]}
-
-
-gymnasium.register("test/Spaces-v0", lambda **kwargs: Spaces(**kwargs), disable_env_checker=True)
-VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
-
-
-def endless(observation=VECTOR, action=VECTOR) -> Task:
-    return Task("test/Spaces-v0", TASK.cost, env_kwargs={"observation": observation, "action": action})
 
 
 def test_a_state_that_is_no_observation_is_not_taken_for_one():
