@@ -123,7 +123,7 @@ class Network:
         return self.forward(self.stack(theta), x)
 
     def _stateless(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        outputs, _ = self.model.stateless_call(weights, self.model.non_trainable_variables, x, **self._mode)
+        outputs = self.model.stateless_call(weights, self.model.non_trainable_variables, x, **self._mode)[0]
         return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs)  # a mixed policy computes in 16 bits
 
 
