@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-# TensorFlow's "auto_select" gives other numbers under XLA than outside it, and takes 3 to 5 times as long there on CPU.
+# TensorFlow's "auto_select" takes 3 to 5 times as long under XLA on CPU. With either, draws under XLA are others than
+# outside it, though each repeat; derived seeds are the same.
 _ALGORITHM = "philox"
 
 
