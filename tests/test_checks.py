@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_positive, nearest
 
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
@@ -30,3 +30,18 @@ def test_positive_numbers(value):
 def test_what_is_not_positive(value):
     with pytest.raises(ValueError, match="Invalid `scale`: expected a positive finite number. Received"):
         check_positive("scale", value)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("ensembel", " Did you mean 'ensemble'?"),
+        ("ENSEMBLE", " Did you mean 'ensemble'?"),
+        ("swaag", " Did you mean 'SWAG' or 'sgd'?"),
+        ("sgdl", " Did you mean 'sgd' or 'sgld' or 'SWAG'?"),
+        ("xyz", ""),
+        ("", ""),
+    ],
+)
+def test_nearest_names(word, said):
+    assert nearest(word, ["ensemble", "SWAG", "sgd", "sgld"]) == said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from time import perf_counter
 from typing import Any, Self
 
@@ -151,7 +152,12 @@ class PILCO:
         seen_by_model = Features(num_obs, tuple(self.task.angles), tuple(self.task.invariant))
         self.model = DynamicsModel(self.dynamics, seen_by_model, num_actions, capacity)
         self._searcher: Searcher | None = None
-        self._act = tf.function(lambda params, obs: self._controller(params, obs[tf.newaxis])[0], jit_compile=True)
+
+        def act(params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
+            # Rounding can lead beyond a bound by one bit, and an environment may refuse that.
+            return tf.clip_by_value(self._controller(params, obs[tf.newaxis])[0], low, high)
+
+        self._act = tf.function(partial(act), jit_compile=True)  # a partial for the reason in Searcher
 
     @property
     def solved(self) -> int | None:

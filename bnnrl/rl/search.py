@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -119,10 +120,10 @@ class Searcher:
         self._cost, self._horizon = cost, horizon
         self._num_draws, self._per_draw = num_draws, per_draw
         self.num_traces = 0
-        self.screen = tf.function(self._screen, jit_compile=jit_compile)
-        self.refine = tf.function(self._refine, jit_compile=jit_compile)
-        self.score = tf.function(self._score, jit_compile=jit_compile)
-        self.predict = tf.function(self._predict, jit_compile=jit_compile)
+        # A partial, or TensorFlow would warn of retracing at the fifth Searcher: it counts a method's over all objects.
+        compiled = lambda function: tf.function(partial(function), jit_compile=jit_compile)
+        self.screen, self.refine = compiled(self._screen), compiled(self._refine)
+        self.score, self.predict = compiled(self._score), compiled(self._predict)
 
     def search(
         self, population: tf.Tensor | None, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed
@@ -153,7 +154,8 @@ class Searcher:
         policies, updates, settle = policies[: search.restarts], tf.constant(search.updates), tf.constant(1.0)
         refined, _ = self.refine(policies, units, simulator, starts, updates, settle, refine_seed)
         # A step too bold can throw a policy back onto the flat part of the cost: then its start is kept.
-        before, after = tf.split(self.score(tf.concat([policies, refined], axis=0), simulator, starts, score_seed), 2)
+        scores = self.score(tf.concat([policies, refined], axis=0), simulator, starts, score_seed)
+        before, after = tf.split(tf.where(tf.math.is_finite(scores), scores, math.inf), 2)
         better = after < before
         policies = tf.where(better[:, tf.newaxis], refined, policies)
         costs = tf.where(better, after, before)

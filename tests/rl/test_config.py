@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from bnnrl import inference, likelihoods, policies
@@ -25,6 +26,11 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=repr)
 def test_round_trip_through_json(settings):
+    assert config.decode(json.loads(json.dumps(config.encode(settings)))) == settings
+
+
+def test_numpys_numbers_become_pythons():
+    settings = Dynamics(steps=np.int64(5), prior_std=np.float32(0.5))  # pyright: ignore[reportArgumentType]
     assert config.decode(json.loads(json.dumps(config.encode(settings)))) == settings
 
 

@@ -14,6 +14,7 @@ from bnnrl import checkpoint
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO, Callback
 from tests.rl.point_mass import HIGH, LOW, STEPS, TASK, faulty_task, make_agent
+from tests.rl.test_episodes import endless
 
 CARTPOLE = "bnnrl/CartPoleSwingUp-v0"
 PHASES = ["model", "policy", "episode", "evaluation"]
@@ -169,6 +170,24 @@ def test_predict(four):
     np.testing.assert_allclose(one, actions[3], rtol=1e-5, atol=1e-6)
 
 
+def test_actions_are_not_beyond_the_bounds_by_one_bit():
+    ends = np.sort(np.random.default_rng(0).uniform(-3, 3, size=(2, 40)).astype(np.float32), axis=0)
+    agent = make_agent(task=endless(action=gymnasium.spaces.Box(*ends)), horizon=5)
+    agent._population = np.random.default_rng(1).normal(size=(1, agent._controller.num_params)).astype(np.float32)
+    agent._population[:, -6 * 40 :] *= 1e3  # the weights: every action is at one of its bounds
+    actions, _ = agent.predict(np.random.default_rng(2).normal(size=(100, 2)))
+    assert (actions >= ends[0]).all() and (actions <= ends[1]).all()
+    assert (np.ptp(actions, axis=0) > 0.99 * np.ptp(ends, axis=0)).mean() > 0.5
+
+
+def test_many_agents_raise_no_warning_of_retracing(four, caplog):
+    for seed in range(6):
+        agent = make_agent(seed)
+        agent._population = four.agent._population
+        agent.predict(np.zeros(2))
+    assert not caplog.records
+
+
 def test_evaluate_leaves_the_agent_as_it_is(four):
     before = learned_state(four.agent)
     found = four.agent.evaluate(3, seed=1)
@@ -273,6 +292,9 @@ def test_an_environment_without_an_end_needs_a_horizon():
     gymnasium.register("test/EndlessPointMass-v0", "tests.rl.point_mass:PointMass", disable_env_checker=True)
     with pytest.raises(ValueError, match="`horizon`: expected an integer, since 'test/EndlessPointMass-v0'"):
         make_agent(task=replace(TASK, env_id="test/EndlessPointMass-v0"))
+    agent = make_agent(task=replace(TASK, env_id="test/EndlessPointMass-v0"), horizon=6)
+    agent.learn(1, evaluation_episodes=1)
+    assert [len(e) for e in agent.episodes] == [6] == [t.steps for t in agent.history]
 
 
 @pytest.mark.parametrize("name", ["trials", "evaluation_episodes"])

@@ -1,5 +1,8 @@
 """Policy search: what the policies share, and that it lowers the cost."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -141,6 +144,87 @@ def test_effort_costs_what_it_says(searcher):
     )
     assert with_effort[0] > cost[0]
     np.testing.assert_allclose(with_effort[1], cost[1], rtol=1e-6)
+
+
+class Constant:
+    """A policy that always does the same: its cost is known."""
+
+    def num_params(self, num_features, num_actions):
+        return num_actions
+
+    def init(self, seed, n, cover, num_actions):
+        return tf.random.stateless_normal([n, num_actions], seed)
+
+    def units(self, cover, num_actions):
+        return tf.ones([num_actions])
+
+    def __call__(self, params, features, num_actions):
+        return tf.tanh(tf.repeat(params[:, tf.newaxis], features.shape[1], axis=1))
+
+
+def nan_above_zero(obs, action, next_obs):
+    return tf.where(action[..., 0] > 0, np.nan, action[..., 0])
+
+
+def off_target(obs, action, next_obs):
+    return tf.square(action[..., 0] - 0.5)
+
+
+def constant_searcher(cost, **settings: Any):
+    controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
+    return Searcher(replace(SEARCH, **settings), controller, make_step, cost, H, S, Q, jit_compile=False)
+
+
+def test_screening_finds_the_best_and_passes_over_costs_that_are_not_finite():
+    searcher = constant_searcher(nan_above_zero, candidates=300)
+    screened = searcher.screen(COVER, SIMULATOR, STARTS, as_seed(0)).numpy()[:, 0]
+    assert len(screened) == R and (np.diff(screened) >= 0).all()
+    assert screened.max() < -1.5  # of 300 standard normal numbers, half of them forbidden
+
+
+def test_refining_finds_the_optimum():
+    searcher = constant_searcher(off_target, learning_rate=0.05)
+    start, settle = tf.constant([[-1.0], [2.0]]), tf.constant(1.0)
+    refined, costs = searcher.refine(start, tf.ones(1), SIMULATOR, STARTS, tf.constant(200), settle, as_seed(0))
+    np.testing.assert_allclose(tf.tanh(refined), [[0.5], [0.5]], atol=0.02)
+    assert (costs.numpy() < 0.1).all()
+
+
+def test_refining_moves_in_natural_units():
+    searcher, zero = constant_searcher(off_target, warmup=1), tf.zeros([1, 1])
+    for unit in (1.0, 3.0):
+        units = tf.constant([unit])
+        moved, _ = searcher.refine(zero, units, SIMULATOR, STARTS, tf.constant(1), tf.constant(0.0), as_seed(0))
+        np.testing.assert_allclose(moved, [[unit * SEARCH.learning_rate]], rtol=1e-3)  # Adam's first step
+
+
+def test_what_refining_spoils_is_kept_as_it_was():
+    bold = {"learning_rate": 50.0, "final_learning_rate": 50.0, "warmup": 1, "updates": 7}
+    good = tf.atanh(tf.constant([[0.5], [0.48]]))
+    for cost in (
+        off_target,
+        lambda obs, action, next_obs: off_target(obs, tf.where(action > 0.9, np.nan, action), None),
+    ):
+        policies, costs = constant_searcher(cost, **bold).search(
+            tf.concat([good, good], axis=0), COVER, SIMULATOR, STARTS, as_seed(0)
+        )
+        np.testing.assert_allclose(policies[:2], good, rtol=1e-6)
+        assert np.isfinite(costs[:2]).all() and costs[0] <= costs[1]
+
+
+def test_what_refining_mends_is_taken():
+    searcher, mended = constant_searcher(nan_above_zero), tf.constant([[-1.0], [-2.0], [-0.5], [1.0]])
+    searcher.refine = lambda params, *_: (mended, tf.zeros(R))
+    policies, costs = searcher.search(tf.ones([R, 1]), COVER, SIMULATOR, STARTS, as_seed(0))
+    # Half of the population, of no finite cost, and the scouts −1 and −2: the refined −0.5 and 1 are no better.
+    np.testing.assert_array_equal(policies, [[-2.0], [-2.0], [-1.0], [-1.0]])
+    np.testing.assert_allclose(costs, np.tanh(policies[:, 0]), rtol=1e-5)
+
+
+def test_many_searchers_raise_no_warning_of_retracing(caplog):
+    for _ in range(6):
+        constant_searcher(off_target).predict(tf.zeros([1]), SIMULATOR, STARTS, as_seed(0))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,24 @@ def test_the_cost_is_the_environments(preset):
     assert task.dt == cartpole.PRESETS[preset].dt and task.angles == (2,)
 
 
+def test_what_the_task_says_of_the_plant_holds():
+    """Angles turn all the way round, and nothing depends on what is invariant; all other entries matter."""
+    task, force = tasks.get("bnnrl/CartPoleSwingUp-v0"), np.random.default_rng(1).uniform(-10, 10, size=200)
+    change = lambda states: cartpole.advance(states, force, 0.1) - states
+    for entry in range(4):
+        shift = np.eye(4)[entry] * (2 * np.pi if entry in task.angles else 1.0)
+        matters = np.abs(change(STATES + shift) - change(STATES)).max() > 1e-6
+        assert matters == (entry not in (*task.angles, *task.invariant))
+
+
+@pytest.mark.parametrize("preset", cartpole.PRESETS)
+def test_success_is_the_presets(preset):
+    task = tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
+    up = np.tile([0.2, 0.0, np.pi, 0.0], (61, 1))  # 0.2 m off
+    assert task.success is not None and task.success(up * [0, 1, 1, 1])
+    assert task.success(up) == (preset == "deep-pilco")
+
+
 def test_a_wider_cost_keeps_the_order_and_the_minimum():
     cost = tasks.SaturatingCost(lambda obs: tf.square(obs[..., 0]))
     x = tf.constant(np.linspace(-1, 1, 21)[:, None], tf.float32)
