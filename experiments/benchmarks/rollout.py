@@ -1,4 +1,4 @@
-"""One policy update through the learned model: rollout, gradient, clip, Adam. Prints ms an update.
+"""One policy update through the learned model: rollout, gradient, clip, Adam.
 
     python experiments/benchmarks/rollout.py --policy rbf --defaults
 
@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Literal
 
 import tensorflow as tf
 import tyro
 from tensorflow_probability import distributions as tfd
+from turns import serve
 
 from bnnrl.inference import Adam
 from bnnrl.inference.adam import AdamState
@@ -36,8 +36,8 @@ class Args:
     """The package's own activation, noise model and fresh noise at each update, instead of the peers' work."""
     groups: int = 1
     """How many groups of draws go side by side."""
-    updates: int = 200
-    """How many are timed, in one call."""
+    updates: int = 20
+    """How many in a timed block, which is one call."""
 
 
 class ClippedGaussian(Gaussian):
@@ -91,12 +91,7 @@ def main(args: Args) -> None:
         return tf.while_loop(lambda i, *_: i < num_updates, update, (tf.constant(0), state, tf.zeros([1])))[1:]
 
     state = adam.start(controller.init(4, 1, normal([100, OBS], 5)))
-    started = perf_counter()
-    run(state, simulator, start, noise, tf.constant(1))[1].numpy()
-    compiled = perf_counter() - started
-    started = perf_counter()
-    run(state, simulator, start, noise, tf.constant(args.updates))[1].numpy()
-    print(f"{(perf_counter() - started) / args.updates * 1e3:.3f} ms, compiled in {compiled:.1f} s")
+    serve(lambda: run(state, simulator, start, noise, tf.constant(args.updates))[1].numpy(), args.updates)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""Time bnnrl against other stacks, alternating, and write the table to experiments/results/benchmarks.md.
+"""Time bnnrl against other stacks, turn by turn, and write the table to experiments/results/benchmarks.md.
 
-python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 9]
+Every script is a process of its own, compiled and warm before the clock starts; then each in turn runs a short block,
+A B C A B C ..., so that what else the machine does falls on all alike.
+
+    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--lock FILE]
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import platform
 import re
 import subprocess
@@ -19,30 +24,26 @@ from statistics import median
 
 import tyro
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "benchmarks.md"
 
-# For each comparison: bnnrl first, then what it is compared with. A script in peers/ runs in the peers' environment.
+# For each comparison, what runs; the ratios are to the first and to the second.
 COMPARISONS: dict[str, dict[str, list[str]]] = {
-    "Policy update, MLP policy": {
-        "bnnrl": ["rollout.py", "--policy", "mlp"],
-        "JAX": ["peers/rollout_jax.py", "mlp"],
-        "PyTorch": ["peers/rollout_torch.py", "mlp"],
-        "bnnrl, two groups": ["rollout.py", "--policy", "mlp", "--groups", "2"],
-        "bnnrl, its defaults": ["rollout.py", "--policy", "mlp", "--defaults"],
-        "bnnrl, its defaults, two groups": ["rollout.py", "--policy", "mlp", "--defaults", "--groups", "2"],
-    },
-    "Policy update, RBF policy": {
-        "bnnrl": ["rollout.py", "--policy", "rbf"],
-        "JAX": ["peers/rollout_jax.py", "rbf"],
-        "PyTorch": ["peers/rollout_torch.py", "rbf"],
-        "bnnrl, two groups": ["rollout.py", "--policy", "rbf", "--groups", "2"],
-        "bnnrl, its defaults": ["rollout.py", "--policy", "rbf", "--defaults"],
-        "bnnrl, its defaults, two groups": ["rollout.py", "--policy", "rbf", "--defaults", "--groups", "2"],
+    **{
+        f"Policy update, {policy.upper()} policy": {
+            "bnnrl": ["rollout.py", "--policy", policy],
+            "bnnrl, two groups": ["rollout.py", "--policy", policy, "--groups", "2"],
+            "bnnrl, its defaults": ["rollout.py", "--policy", policy, "--defaults"],
+            "bnnrl, its defaults, two groups": ["rollout.py", "--policy", policy, "--defaults", "--groups", "2"],
+            "JAX": ["rollout_jax.py", policy, "1"],
+            "JAX, 5 steps unrolled": ["rollout_jax.py", policy, "5"],
+            "PyTorch": ["rollout_torch.py", policy],
+        }
+        for policy in ("mlp", "rbf")
     },
     "Adam step of an ensemble of five": {
         "bnnrl": ["ensemble.py"],
-        "PyTorch, batched": ["peers/ensemble_torch.py"],
+        "PyTorch, batched": ["ensemble_torch.py"],
         "keras.Model.fit, one member": ["keras_fit.py"],
     },
 }
@@ -54,10 +55,71 @@ class Args:
 
     peers: Path | None = None
     """A Python with the packages of peers.txt; without it, an environment is made beside this file."""
-    rounds: int = 7
-    """How often each script is run; in a round, each once."""
+    rounds: int = 15
+    """In a round, every script has one turn."""
     lock: Path | None = None
-    """A file to lock during each round, on a machine where other work takes the same lock."""
+    """A file to lock while the clock runs, on a machine where other work takes the same lock."""
+
+
+class Entrant:
+    """A warm process that runs one timed block when told to."""
+
+    def __init__(self, python: Path, script: list[str]):
+        self._name = " ".join(script)
+        self._process = subprocess.Popen(
+            [str(python), str(HERE / script[0]), *script[1:]],
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        )
+        self.first_s = self._answer()["first_s"]
+
+    def turn(self) -> dict[str, float]:
+        print(file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _answer(self) -> dict[str, float]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise RuntimeError(f"{self._name} stopped. Run it alone to see why.")
+        return json.loads(line)
+
+
+def compare(scripts: dict[str, list[str]], peers: Path, args: Args) -> list[str]:
+    """Return the rows of a comparison's table."""
+    of = lambda script: peers if script[0].endswith(("_jax.py", "_torch.py")) else Path(sys.executable)
+    entrants = {stack: Entrant(of(script), script) for stack, script in scripts.items()}
+    with locked(args.lock):
+        for entrant in entrants.values():
+            entrant.turn()
+        rounds = [{stack: entrant.turn() for stack, entrant in entrants.items()} for _ in range(args.rounds)]
+    first, second = list(entrants)[:2]
+    rows = []
+    for stack, entrant in entrants.items():
+        entrant.close()
+        ms = [turns[stack]["ms"] for turns in rounds]
+        ratio = lambda base: median(turns[base]["ms"] / turns[stack]["ms"] for turns in rounds)  # noqa: B023
+        cells = [f"{min(ms):.2f}", f"{median(ms):.2f}", f"{max(ms):.2f}", f"{ratio(first):.2f}"]
+        cells += [f"{ratio(second):.2f}" if second.startswith("bnnrl") else ""]
+        cells += [f"{median(turns[stack]['cores'] for turns in rounds):.1f}", f"{entrant.first_s:.1f}"]
+        rows.append(f"| {stack} | {' | '.join(cells)} |")
+    return rows
+
+
+@contextmanager
+def locked(path: Path | None):
+    if path is None:
+        yield
+        return
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_peers() -> Path:
@@ -73,74 +135,37 @@ def make_peers() -> Path:
     return python
 
 
-@contextmanager
-def locked(path: Path | None):
-    if path is None:
-        yield
-        return
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def measure(command: list[str], peers: Path) -> tuple[float, float]:
-    """Run one script; return its milliseconds and its seconds of compilation."""
-    script, *rest = command
-    python = peers if script.startswith("peers/") else Path(sys.executable)
-    done = subprocess.run([str(python), str(HERE / script), *rest], capture_output=True, text=True)
-    found = re.search(r"([\d.]+) ms, compiled in ([\d.]+) s", done.stdout)
-    if done.returncode or not found:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return float(found[1]), float(found[2])
-
-
-def table(times: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
-    lines = [
-        "| Work | Stack | min, ms | median, ms | max, ms | bnnrl / this | compile, s |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for work, stacks in times.items():
-        ours = [ms for ms, _ in stacks["bnnrl"]]
-        for stack, pairs in stacks.items():
-            ms = [value for value, _ in pairs]
-            ratio = median(a / b for a, b in zip(ours, ms, strict=True))
-            cells = [f"{min(ms):.2f}", f"{median(ms):.2f}", f"{max(ms):.2f}", f"{ratio:.2f}"]
-            lines.append(f"| {' | '.join([work, stack, *cells, f'{median(s for _, s in pairs):.1f}'])} |")
-    return "\n".join(lines)
-
-
 def machine() -> str:
-    cpus = (
-        re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
-    )
-    name = cpus[0] if cpus else platform.processor()
-    return f"{len(cpus) or '?'} × {name}"
+    info = Path("/proc/cpuinfo")
+    cpus = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{len(cpus) or os.cpu_count()} × {cpus[0] if cpus else platform.processor()}"
 
 
 def versions(peers: Path) -> str:
-    code = (
-        "import importlib.metadata as m, platform; print(platform.python_version(), *map(m.version, ['jax', 'torch']))"
-    )
-    python, jax, torch = subprocess.run(
-        [str(peers), "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
+    code = "import platform, jax, torch; print(platform.python_version(), jax.__version__, torch.__version__)"
+    done = subprocess.run([str(peers), "-c", code], capture_output=True, text=True, check=True)
+    python, jax, torch = done.stdout.split()
     ours = f"Python {platform.python_version()}, TensorFlow {version('tensorflow')}, Keras {version('keras')}"
     return f"{ours}; peers: Python {python}, JAX {jax}, PyTorch {torch}"
 
 
 def main(args: Args) -> None:
     peers = args.peers or make_peers()
-    times = {work: {stack: [] for stack in stacks} for work, stacks in COMPARISONS.items()}
-    for i in range(args.rounds):
-        for work, stacks in COMPARISONS.items():
-            with locked(args.lock):
-                for stack, command in stacks.items():
-                    times[work][stack].append(measure(command, peers))
-        print(f"round {i + 1} of {args.rounds}", file=sys.stderr)
-    text = f"{table(times)}\n\n{args.rounds} rounds, each script once a round. {machine()}. {versions(peers)}.\n"
-    print(text)
+    lines = ["# Benchmarks", "", "Written by experiments/benchmarks/run.py; README.md there says what is timed.", ""]
+    for work, scripts in COMPARISONS.items():
+        table = [
+            f"## {work}",
+            "",
+            "| Stack | min, ms | median, ms | max, ms | bnnrl / this | two groups / this | cores | first block, s |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *compare(scripts, peers, args),
+            "",
+        ]
+        print("\n".join(table), flush=True)
+        lines += table
+    lines.append(f"{args.rounds} rounds, medians of the ratios within a round. {machine()}. {versions(peers)}.")
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(f"# Benchmarks\n\nWritten by experiments/benchmarks/run.py, which says what is timed.\n\n{text}")
+    RESULTS.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""The update of ../rollout.py in PyTorch, eager, on two threads. Prints ms an update.
+"""The update of rollout.py in PyTorch, eager, on two threads.
 
 python rollout_torch.py mlp|rbf
 """
 
 import itertools
 import sys
-from time import perf_counter
 
 import torch  # pyright: ignore[reportMissingImports]
+from turns import serve
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS, WIDTH, UNITS = 10, 10, 25, 5, 1, 200, 50
-WARM_UP, UPDATES = 5, 50
+UPDATES = 10
 
 
 class RBF(torch.nn.Module):
@@ -63,14 +63,11 @@ def main():
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
 
-    started = perf_counter()
-    for _ in range(WARM_UP):
-        update()
-    warm = perf_counter() - started
-    started = perf_counter()
-    for _ in range(UPDATES):
-        update()
-    print(f"{(perf_counter() - started) / UPDATES * 1e3:.3f} ms, compiled in {warm:.1f} s")
+    def block():
+        for _ in range(UPDATES):
+            update()
+
+    serve(block, UPDATES)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""The update of ../rollout.py in JAX, compiled: the faster of a scan over one step and over five. Prints ms an update.
+"""The update of rollout.py in JAX, compiled: a scan whose body is UNROLL steps.
 
-python rollout_jax.py mlp|rbf
+python rollout_jax.py mlp|rbf UNROLL
 """
 
 import sys
-from time import perf_counter
 
 import jax  # pyright: ignore[reportMissingImports]
 import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 import optax  # pyright: ignore[reportMissingImports]
+from turns import serve
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS, WIDTH, UNITS = 10, 10, 25, 5, 1, 200, 50
-UPDATES = 200
+UPDATES = 20
 
 
 def init_network(key):
@@ -69,26 +69,23 @@ def make_update(policy, layers, optimizer, unroll):
     return update
 
 
-def time_updates(name, unroll):
-    """Return ms an update and seconds of compilation."""
+def main():
+    name, unroll = sys.argv[1], int(sys.argv[2])
     keys = jax.random.split(jax.random.key(0), 4)
     params = init_policy(name, keys[0])
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
     update = make_update(mlp if name == "mlp" else rbf, init_network(keys[1]), optimizer, unroll)
     start = jax.random.normal(keys[2], (DRAWS, PER_DRAW, OBS))
     noise = jax.random.normal(keys[3], (HORIZON, DRAWS, PER_DRAW, OBS))
-    state = optimizer.init(params)
-    started = perf_counter()
-    params, state, value = update(params, state, start, noise)
-    value.block_until_ready()
-    compiled = perf_counter() - started
-    started = perf_counter()
-    for _ in range(UPDATES):
-        params, state, value = update(params, state, start, noise)
-    value.block_until_ready()
-    return (perf_counter() - started) / UPDATES * 1e3, compiled
+
+    def block():
+        now, state = params, optimizer.init(params)
+        for _ in range(UPDATES):
+            now, state, value = update(now, state, start, noise)
+        value.block_until_ready()
+
+    serve(block, UPDATES)
 
 
 if __name__ == "__main__":
-    ms, compiled = min(time_updates(sys.argv[1], unroll) for unroll in (1, 5))
-    print(f"{ms:.3f} ms, compiled in {compiled:.1f} s")
+    main()

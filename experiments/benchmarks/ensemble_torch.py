@@ -1,12 +1,12 @@
-"""The steps of ../ensemble.py in PyTorch: five networks as batched products, eager, two threads. Prints ms a step."""
+"""The steps of ensemble.py in PyTorch: five networks as batched products, eager, two threads."""
 
 import itertools
-from time import perf_counter
 
 import torch  # pyright: ignore[reportMissingImports]
+from turns import serve
 
 ROWS, BATCH, WIDTH, MEMBERS = 1000, 64, 200, 5
-WARM_UP, STEPS = 20, 500
+STEPS = 100
 
 
 def main():
@@ -30,14 +30,11 @@ def main():
         loss.backward()
         optimizer.step()
 
-    started = perf_counter()
-    for _ in range(WARM_UP):
-        step()
-    warm = perf_counter() - started
-    started = perf_counter()
-    for _ in range(STEPS):
-        step()
-    print(f"{(perf_counter() - started) / STEPS * 1e3:.3f} ms, compiled in {warm:.1f} s")
+    def block():
+        for _ in range(STEPS):
+            step()
+
+    serve(block, STEPS)
 
 
 if __name__ == "__main__":
