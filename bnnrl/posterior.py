@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
-from bnnrl.seeds import as_seed, fold_in
+from bnnrl.seeds import as_seed, fold_in, uniform
 
 Arrays = dict[str, np.ndarray]
 
@@ -81,7 +81,7 @@ class Mixture:
         seed = as_seed(seed)
         size = len(self.components)
         # Which components give one draw more is random, so that no component is favoured over many calls.
-        order = np.argsort(tf.random.stateless_uniform([size], fold_in(seed, size)).numpy())
+        order = np.argsort(uniform([size], fold_in(seed, size)).numpy())
         counts = np.full(size, n // size)
         counts[order[: n % size]] += 1
         return tf.concat(

@@ -9,8 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bnnrl.checks import nearest
-from bnnrl.rl.tasks import Task
+from bnnrl.rl.tasks import Task, check_exists
 
 
 class EnvironmentFault(ValueError):
@@ -40,12 +39,7 @@ def make_env(task: Task, **kwargs) -> gymnasium.Env:
     Raises:
         ValueError: if it does not exist, refuses its arguments, or has spaces the agent cannot use.
     """
-    if task.env_id not in gymnasium.registry:
-        known = nearest(task.env_id, gymnasium.registry)
-        raise ValueError(
-            f"Invalid environment: expected the id of a registered Gymnasium environment. "
-            f"Received: {task.env_id!r}.{known}"
-        )
+    check_exists(task.env_id)
     try:
         env = gymnasium.make(task.env_id, **task.env_kwargs, **kwargs)
     except TypeError as error:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from bnnrl import checkpoint, posterior
 from bnnrl.checks import check_count
-from bnnrl.data import Scaler
+from bnnrl.data import Scaler, pad_rows
 from bnnrl.rl import config, tasks
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
@@ -269,9 +269,7 @@ class PILCO:
     def _starts(self) -> Starts:
         obs = np.stack([e.obs[0] for e in self.episodes])
         capacity = 1 << max(6, (len(obs) - 1).bit_length())
-        padded = np.zeros([capacity, obs.shape[1]], np.float32)
-        padded[: len(obs)] = obs
-        return Starts(tf.constant(padded), tf.constant(len(obs)))
+        return Starts(pad_rows(obs, capacity), tf.constant(len(obs)))
 
     def _cover(self, trial: int, size: int = 1024) -> tf.Tensor:
         """Return features [N, F] all over where the policy may have to act: around what was seen, at any angle."""

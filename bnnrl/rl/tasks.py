@@ -99,6 +99,15 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
 _REGISTERED: dict[str, Callable[..., Task]] = {"bnnrl/CartPoleSwingUp-v0": _cartpole_swingup}
 
 
+def check_exists(env_id: str) -> None:
+    """Raise ValueError, with the nearest names, unless Gymnasium knows the environment."""
+    if env_id not in gymnasium.registry:
+        raise ValueError(
+            f"Invalid environment: expected the id of a registered Gymnasium environment, such as "
+            f"{sorted(_REGISTERED)[0]!r}. Received: {env_id!r}.{nearest(env_id, gymnasium.registry)}"
+        )
+
+
 def get(env_id: str, **env_kwargs) -> Task:
     """Return the registered task of an environment.
 
@@ -107,12 +116,7 @@ def get(env_id: str, **env_kwargs) -> Task:
             it, or the environment refuses a keyword argument.
     """
     if env_id not in _REGISTERED:
-        if env_id not in gymnasium.registry:
-            known = [*_REGISTERED, *gymnasium.registry]
-            raise ValueError(
-                f"Invalid environment: expected the id of a registered Gymnasium environment, such as "
-                f"{sorted(_REGISTERED)[0]!r}. Received: {env_id!r}.{nearest(env_id, known)}"
-            )
+        check_exists(env_id)
         raise ValueError(
             f"Invalid environment: expected one with a registered task, {sorted(_REGISTERED)}. Received: {env_id!r}. "
             "Describe it to the agent with a bnnrl.Task: its id, a differentiable cost, and which entries are angles."
