@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from bnnrl.likelihoods import Gaussian
+from bnnrl.rl import dynamics
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
 from bnnrl.seeds import as_seed
 
@@ -70,9 +71,27 @@ def test_data_beyond_the_capacity_and_a_column_that_does_not_vary():
     out = step(
         tf.constant(obs[None, :3].repeat(2, 0)), tf.constant(actions[None, :3].repeat(2, 0)), tf.zeros([2, 3, 2])
     )
+    np.testing.assert_allclose(out[..., 0], 7.0, atol=0.2)  # where it stays
     assert np.isfinite(out).all()
     model.fit(*transitions(30), seed=0)
     assert model.driver.num_traces == 1  # the doubled capacity stays
+
+
+def test_rows_beyond_the_data_do_not_matter(monkeypatch):
+    """Filled with NaN instead of zeros, they leave the draws as they are."""
+    model = DynamicsModel(Dynamics(hidden=(8,), size=2, steps=50), Features(2), 1, capacity=64)
+    model.fit(*transitions(40), seed=0)
+    before = model.simulator(2, as_seed(0)).theta.numpy()
+
+    def pad_with_nan(x, capacity):
+        return tf.constant(np.concatenate([x, np.full([capacity - len(x), x.shape[1]], np.nan, np.float32)]))
+
+    monkeypatch.setattr(dynamics, "pad_rows", pad_with_nan)
+    model.fit(*transitions(40), seed=0)
+    assert model.driver.num_traces == 1
+    np.testing.assert_array_equal(model.simulator(2, as_seed(0)).theta, before)
+    model.fit(*transitions(40), seed=1)
+    assert np.any(model.simulator(2, as_seed(0)).theta.numpy() != before)
 
 
 def test_a_fixed_noise_is_heeded():

@@ -1,5 +1,7 @@
 """Policies: the formula, the bounds and the sizes."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,6 +21,47 @@ def test_rbf_is_its_formula():
     expected = np.tanh(np.exp(-0.5 * distance) @ w)
     params = tf.constant(np.concatenate([c.ravel(), log_l, w.ravel()])[None], tf.float32)
     np.testing.assert_allclose(policy(params, tf.constant(x[None], tf.float32), 2)[0], expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [(), (3,), (3, 6)])
+def test_mlp_is_its_formula(hidden):
+    rng, policy, widths = np.random.default_rng(1), MLP(hidden), [5, *hidden, 2]
+    layers = [(rng.normal(size=(i, o)), rng.normal(size=o)) for i, o in itertools.pairwise(widths)]
+    x = expected = rng.normal(size=(7, 5))
+    for kernel, bias in layers:
+        expected = np.tanh(expected @ kernel + bias)
+    params = tf.constant(np.concatenate([a.ravel() for layer in layers for a in layer])[None])
+    assert params.shape[1] == policy.num_params(5, 2)
+    np.testing.assert_allclose(policy(params, tf.constant(x[None]), 2)[0], expected, rtol=1e-10)
+
+
+SPREAD = np.array([*COVER.numpy()[:, :4].std(axis=0), 1.0])  # the last feature does not vary
+
+
+def test_rbf_starts_all_over_what_was_observed():
+    params = RBF(100, weight_scale=3.0, length_scale=0.5).init(as_seed(0), 2, COVER, 2).numpy()
+    centers, log_scales, weights = np.split(params, [500, 505], axis=1)
+    rows = {tuple(row) for row in COVER.numpy()}
+    drawn = {tuple(center) for center in centers[0].reshape(100, 5)}
+    assert drawn <= rows and len(drawn) > 60  # of 200 rows, with replacement
+    np.testing.assert_allclose(np.exp(log_scales), np.tile(0.5 * SPREAD, (2, 1)), rtol=1e-4)
+    assert -3 <= weights.min() < -2.8 and 2.8 < weights.max() <= 3
+
+
+def test_mlp_starts_on_standardised_features():
+    params = MLP((50,), weight_scale=0.5).init(as_seed(0), 20, COVER, 1).numpy().astype(np.float64)
+    kernel, bias = params[:, :250].reshape(20, 5, 50), params[:, 250:300]
+    before = COVER.numpy() @ kernel + bias[:, np.newaxis]
+    assert np.abs(before.mean(axis=1)).max() < 1e-3
+    np.testing.assert_allclose(
+        np.mean(before.std(axis=1)), 0.5 * np.sqrt(4 / 5), rtol=0.1
+    )  # four of five features vary
+    np.testing.assert_allclose(params[:, 300:-1].std(), 0.5 / np.sqrt(50), rtol=0.1)
+
+
+def test_units_are_natural_sizes():
+    np.testing.assert_allclose(RBF(3).units(COVER, 2), [*np.tile(SPREAD, 3), *np.ones(5 + 6)], rtol=1e-4)
+    np.testing.assert_allclose(MLP((4,)).units(COVER, 2), [*np.repeat(1 / SPREAD, 4), *np.ones(4 + 8 + 2)], rtol=1e-4)
 
 
 @pytest.mark.parametrize("policy", [RBF(4), MLP((3, 6)), MLP(())], ids=["rbf", "mlp", "linear"])

@@ -58,6 +58,14 @@ def begun(tmp_path):
     return run, agent
 
 
+@pytest.fixture
+def interruptible():
+    """A shell starts what it puts into the background with SIGINT ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run of four trials in one go: its folder."""
@@ -115,7 +123,7 @@ def test_a_finished_run_is_not_gone_on_with(whole, capsys):
     assert contents(whole) == before
 
 
-def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, interruptible, monkeypatch, capsys):
     on_trial_end = Run.on_trial_end
 
     def then_interrupt(self, agent, trial):
@@ -124,15 +132,27 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Run, "on_trial_end", then_interrupt)
     folder = tmp_path / "run"
-    # A shell starts what it puts into the background with the signal ignored.
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
     error = capsys.readouterr().err
     assert error == f"Interrupted; 1 trials are kept. Go on: bnnrl train --resume {folder}\n"
     assert len(metrics(folder)) == 1 and (folder / "checkpoints" / "step_1").is_dir()
+
+
+@pytest.mark.slow
+def test_a_run_interrupted_amid_a_trial_goes_on_as_if_it_had_not(whole, tmp_path, interruptible, monkeypatch):
+    folder, act_for_real = tmp_path / "run", PILCO._act_for_real
+
+    def interrupted(self, trial):
+        if trial == 3:
+            signal.raise_signal(signal.SIGINT)
+        return act_for_real(self, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PILCO, "_act_for_real", interrupted)
+        assert cli.main([*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]) == 130
+    assert metrics(folder) == metrics(whole)[:2]
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+    assert metrics(folder) == metrics(whole)
 
 
 def test_the_first_trial_draws_no_rollouts(begun):
