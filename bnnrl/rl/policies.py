@@ -51,7 +51,7 @@ class RBF:
 
     num_centers: int = 100
     weight_scale: float = 2.0
-    length_scale: float = 1.0
+    length_scale: float = 0.7
 
     def __post_init__(self):
         check_count("num_centers", self.num_centers)

@@ -49,6 +49,9 @@ class PolicySearch:
             the distance of a pole's tip hardly feels the pole sway around its tip; a narrow one does.
         effort: share of a step's reward 1 − c that a saturating cost takes away for the largest action, and in
             proportion to its square for a smaller one; it comes in in the same way.
+        adjoint_bound: how much a saturating cost's mean over the horizon may change, to the gradient's eye, when one
+            particle is moved by a typical step at any time. Rollouts near an unstable equilibrium are chaotic: without
+            the bound, a few particles whose gradients explode would set the direction for all.
         beta_2: Adam's β₂.
         clip_norm: largest norm of one policy's gradient.
 
@@ -67,6 +70,7 @@ class PolicySearch:
     warmup: int = 100
     settling_width: float = 0.5
     effort: float = 0.1
+    adjoint_bound: float = 1.0
     beta_2: float = 0.99
     clip_norm: float = 1.0
 
@@ -80,7 +84,14 @@ class PolicySearch:
             )
         if not 0 <= self.effort < 1:
             raise ValueError(f"Invalid `effort`: expected a number in [0, 1). Received: effort={self.effort!r}.")
-        for name in ("screening_width", "settling_width", "learning_rate", "final_learning_rate", "clip_norm"):
+        for name in (
+            "screening_width",
+            "settling_width",
+            "learning_rate",
+            "final_learning_rate",
+            "adjoint_bound",
+            "clip_norm",
+        ):
             check_positive(name, getattr(self, name))
 
 
@@ -254,19 +265,34 @@ class Searcher:
             lost = effort * tf.reduce_mean(tf.square(squashed), axis=-1)
             return 1.0 - (1.0 - self._cost(obs, action, next_obs, width)) * (1.0 - lost)
 
-        cost = saturating if isinstance(self._cost, SaturatingCost) else self._cost
+        step, cost = self._make_step(simulator), self._cost
+        if isinstance(cost, SaturatingCost):
+            bound = self._search.adjoint_bound / (self._num_draws * per_draw)  # the mean over particles is to come
+            step, cost = _bounded(step, simulator.target_std, bound), saturating
         start, noise = self._draw(params.shape[0], starts, seed, per_draw)
         act = self._policy_function(params, per_draw)
-        costs = rollout_cost(self._make_step(simulator), act, cost, start, noise)
+        costs = rollout_cost(step, act, cost, start, noise)
         return tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], per_draw]), axis=[0, 2])
 
     def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy."""
-        row_seed, noise_seed = split(seed)
+        """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy.
+
+        Initial states are a smoothed bootstrap of the observed ones (Silverman 1986, section 6.4.1): few were seen, and
+        a policy that suits them alone fails from others.
+        """
+        row_seed, jitter_seed, noise_seed = split(seed, 3)
         s, dim = self._num_draws, starts.obs.shape[-1]
         rows = uniform([s, per_draw], row_seed, 0, starts.count, tf.int32)
         noise = normal([self._horizon, s, per_draw, dim], noise_seed)
-        return tf.tile(tf.gather(starts.obs, rows), [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
+        count = tf.cast(starts.count, tf.float32)
+        seen = (tf.range(starts.obs.shape[0]) < starts.count)[:, tf.newaxis]
+        mean = tf.reduce_sum(tf.where(seen, starts.obs, 0.0), axis=0) / count
+        squares = tf.reduce_sum(tf.where(seen, tf.square(starts.obs - mean), 0.0), axis=0)
+        deviation = tf.sqrt(squares / tf.maximum(count - 1, 1))
+        h = (4 / ((dim + 2) * count)) ** (1 / (dim + 4))  # Silverman's bandwidth
+        jitter = h * deviation * normal([s, per_draw, dim], jitter_seed)
+        start = mean + (tf.gather(starts.obs, rows) - mean + jitter) / tf.sqrt(1 + h**2)
+        return tf.tile(start, [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
 
     def _policy_function(self, params: tf.Tensor, per_draw: int):
         r, s = params.shape[0], self._num_draws
@@ -278,6 +304,21 @@ class Searcher:
             return tf.reshape(by_draw, [s, r * per_draw, -1])
 
         return act
+
+
+def _bounded(step: Callable, scale: tf.Tensor, bound: float) -> Callable:
+    """Return `step` with the gradient that flows back through next_obs, in units of `scale` [O], clipped to a norm."""
+
+    @tf.custom_gradient
+    def identity(next_obs: tf.Tensor, scale: tf.Tensor):
+        def grad(adjoint: tf.Tensor):
+            norm = tf.norm(adjoint * scale, axis=-1, keepdims=True)
+            finite = tf.math.is_finite(norm)
+            return tf.where(finite, adjoint * tf.minimum(1.0, bound / (norm + 1e-20)), 0.0), None
+
+        return tf.identity(next_obs), grad
+
+    return lambda obs, action, noise: identity(step(obs, action, noise), scale)
 
 
 def _best_first(costs: tf.Tensor) -> tf.Tensor:

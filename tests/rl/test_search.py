@@ -65,7 +65,7 @@ def test_policies_share_starts_and_noise(searcher):
     assert np.all(other != together)
 
 
-def test_starts_are_those_observed_and_particles_differ(searcher):
+def test_starts_are_near_those_observed_and_particles_differ(searcher):
     start, noise = searcher._draw(R, STARTS, as_seed(0), Q)
     assert start.shape == (S, R * Q, 2) and noise.shape == (H, S, R * Q, 2)
     assert np.isfinite(start).all()  # the buffer's padding is never drawn
@@ -73,6 +73,46 @@ def test_starts_are_those_observed_and_particles_differ(searcher):
     np.testing.assert_array_equal(start, np.broadcast_to(start[:, :1], start.shape))
     np.testing.assert_array_equal(noise, np.broadcast_to(noise[:, :, :1], noise.shape))
     assert len(np.unique(noise[:, :, 0])) == H * S * Q * 2
+
+
+def test_starts_have_the_mean_and_variance_of_those_observed(searcher):
+    seen = STARTS.obs.numpy()[:5]
+    start = searcher._draw(1, STARTS, as_seed(0), 20_000)[0].numpy().reshape(-1, 2)
+    assert len(np.unique(start, axis=0)) > 50_000  # between them, too
+    std = seen.std(axis=0, ddof=1)
+    np.testing.assert_allclose(start.mean(axis=0), seen.mean(axis=0), atol=0.02 * std.max())
+    # A bootstrap has the population's variance n − 1 / n s², and the jitter h² s², both shrunk by 1 + h².
+    h2 = (4 / (4 * 5)) ** (2 / 6)
+    np.testing.assert_allclose(start.var(axis=0), std**2 * (4 / 5 + h2) / (1 + h2), rtol=0.03)
+
+
+def test_the_only_start_observed_is_where_all_particles_start(searcher):
+    start, _ = searcher._draw(R, STARTS._replace(count=tf.constant(1)), as_seed(0), Q)
+    np.testing.assert_allclose(start, np.broadcast_to(STARTS.obs[0], start.shape), rtol=1e-6)
+
+
+def test_no_particle_has_the_gradient_to_itself():
+    """A particle whose rollout explodes is bounded; without a bound the others are as they would be by themselves."""
+
+    def gradient(bound, growth):
+        def make_step(simulator):
+            rate = tf.reshape(growth, [S, 1, 1])
+            return lambda obs, action, noise: obs * tf.concat([rate, tf.ones_like(rate)], -1) + 0.1 * action + 0 * noise
+
+        search = PolicySearch(restarts=R, candidates=16, adjoint_bound=bound)
+        cost = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0]) / 1e4)
+        searcher = Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
+        params = policies(R)
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            value = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q)
+        return tape.gradient(value, params).numpy(), value.numpy()
+
+    calm, chaotic = tf.constant([1.0, 1.1, 0.9]), tf.constant([1.0, 1.1, 20.0])
+    np.testing.assert_array_equal(gradient(1e3, calm)[0], gradient(1e6, calm)[0])
+    (free, value), (bounded, same) = gradient(1e6, chaotic), gradient(1e-3, chaotic)
+    np.testing.assert_array_equal(value, same)  # the cost itself is not touched
+    assert np.linalg.norm(free) > 10 * np.linalg.norm(bounded) > 0
 
 
 def test_each_policy_acts_on_its_own_particles(searcher):
@@ -231,7 +271,10 @@ def test_many_searchers_raise_no_warning_of_retracing(caplog):
     ("kwargs", "name"),
     [
         *[({name: 0}, name) for name in ("restarts", "updates", "rounds", "scout_updates", "candidates", "warmup")],
-        *[({name: 0.0}, name) for name in ("screening_width", "settling_width", "learning_rate", "clip_norm")],
+        *[
+            ({name: 0.0}, name)
+            for name in ("screening_width", "settling_width", "learning_rate", "adjoint_bound", "clip_norm")
+        ],
         ({"candidates": 7}, "candidates"),
         ({"effort": 1.0}, "effort"),
         ({"effort": -0.1}, "effort"),
