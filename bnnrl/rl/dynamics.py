@@ -83,7 +83,7 @@ class Dynamics:
     activation: str = "swish"
     method: str | Method = "ensemble"
     size: int = 10
-    likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=1e-2))
+    likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=3e-2))
     prior_std: float = 1.0
     steps: int = 2000
     batch_size: int = 32

@@ -47,6 +47,11 @@ class PolicySearch:
         warmup: updates of linear rise; Adam's first steps, all of full size, would undo the screening.
         settling_width: how much narrower a saturating cost becomes in the second half of the refinement. A cost such as
             the distance of a pole's tip hardly feels the pole sway around its tip; a narrow one does.
+        optimism: κ, policies are sought by the mean less κ standard deviations of their expected cost over the model's
+            draws, as long as that mean is high: fully at 1, and not at all below 0.5. A model that has seen little is
+            worth trying out where some of its draws promise success (Curi et al., "Efficient Model-Based Reinforcement
+            Learning through Optimistic Policy Search and Planning", NeurIPS 2020); near the goal, what counts is that
+            none fails.
         effort: share of a step's reward 1 − c that a saturating cost takes away for the largest action, and in
             proportion to its square for a smaller one; it comes in in the same way.
         adjoint_bound: how much a saturating cost's mean over the horizon may change, to the gradient's eye, when one
@@ -69,6 +74,7 @@ class PolicySearch:
     final_learning_rate: float = 1e-3
     warmup: int = 100
     settling_width: float = 0.5
+    optimism: float = 1.0
     effort: float = 0.1
     adjoint_bound: float = 1.0
     beta_2: float = 0.99
@@ -82,6 +88,8 @@ class PolicySearch:
                 f"Invalid `candidates`: expected at least one for each of the {self.restarts} restarts. "
                 f"Received: candidates={self.candidates}."
             )
+        if not self.optimism >= 0:
+            raise ValueError(f"Invalid `optimism`: expected at least 0. Received: optimism={self.optimism!r}.")
         if not 0 <= self.effort < 1:
             raise ValueError(f"Invalid `effort`: expected a number in [0, 1). Received: effort={self.effort!r}.")
         for name in (
@@ -256,7 +264,10 @@ class Searcher:
         return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
 
     def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0, effort=0.0):
-        """Return each policy's expected cost, [R]; `width` and `effort` are numbers or one for each policy, [R]."""
+        """Return each policy's expected cost, less the search's optimism, [R].
+
+        `width` and `effort` are numbers or one for each policy, [R].
+        """
         width, effort = (tf.repeat(a, per_draw) if tf.is_tensor(a) else a for a in (width, effort))
         low, high = self._controller.low, self._controller.high
 
@@ -272,13 +283,19 @@ class Searcher:
         start, noise = self._draw(params.shape[0], starts, seed, per_draw)
         act = self._policy_function(params, per_draw)
         costs = rollout_cost(step, act, cost, start, noise)
-        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], per_draw]), axis=[0, 2])
+        by_draw = tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], per_draw]), axis=2)
+        mean = tf.reduce_mean(by_draw, axis=0)
+        if not (self._search.optimism and isinstance(self._cost, SaturatingCost)):
+            return mean
+        spread = tf.sqrt(tf.math.reduce_variance(by_draw, axis=0) + 1e-6) - 1e-3  # the root of zero has no gradient
+        far = tf.stop_gradient(tf.clip_by_value(2.0 * mean - 1.0, 0.0, 1.0))
+        return mean - self._search.optimism * far * spread
 
     def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy.
 
-        Initial states are a smoothed bootstrap of the observed ones (Silverman 1986, section 6.4.1): few were seen, and
-        a policy that suits them alone fails from others.
+        Initial states are drawn from a kernel density estimate of the observed ones (Silverman 1986, section 4.3): few
+        were seen, and a policy that suits them alone fails from others.
         """
         row_seed, jitter_seed, noise_seed = split(seed, 3)
         s, dim = self._num_draws, starts.obs.shape[-1]
@@ -291,8 +308,9 @@ class Searcher:
         deviation = tf.sqrt(squares / tf.maximum(count - 1, 1))
         h = (4 / ((dim + 2) * count)) ** (1 / (dim + 4))  # Silverman's bandwidth
         jitter = h * deviation * normal([s, per_draw, dim], jitter_seed)
-        start = mean + (tf.gather(starts.obs, rows) - mean + jitter) / tf.sqrt(1 + h**2)
-        return tf.tile(start, [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
+        return tf.tile(tf.gather(starts.obs, rows) + jitter, [1, num_policies, 1]), tf.tile(
+            noise, [1, 1, num_policies, 1]
+        )
 
     def _policy_function(self, params: tf.Tensor, per_draw: int):
         r, s = params.shape[0], self._num_draws

@@ -57,7 +57,7 @@ def test_the_step_is_the_networks_output_unstandardised(fitted):
         w = [a.numpy() for a in fitted.problem.network.unflatten(simulator.theta[s])]
         hidden = z @ w[0] + w[1]
         out = (hidden / (1 + np.exp(-hidden))) @ w[2] + w[3]
-        scale = 1e-2 + np.log1p(np.exp(out[:, 2:]))
+        scale = 3e-2 + np.log1p(np.exp(out[:, 2:]))
         expected = obs + targets.mean + targets.std * (out[:, :2] + scale * noise[s])
         np.testing.assert_allclose(got[s], expected, rtol=1e-4, atol=1e-5)
 

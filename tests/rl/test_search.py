@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bnnrl.rl.dynamics import Features, Simulator
 from bnnrl.rl.policies import RBF, Controller
+from bnnrl.rl.rollout import rollout_cost
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
 from bnnrl.rl.tasks import Cost, SaturatingCost
 from bnnrl.seeds import as_seed, split
@@ -81,14 +82,37 @@ def test_starts_have_the_mean_and_variance_of_those_observed(searcher):
     assert len(np.unique(start, axis=0)) > 50_000  # between them, too
     std = seen.std(axis=0, ddof=1)
     np.testing.assert_allclose(start.mean(axis=0), seen.mean(axis=0), atol=0.02 * std.max())
-    # A bootstrap has the population's variance n − 1 / n s², and the jitter h² s², both shrunk by 1 + h².
+    # A bootstrap has the population's variance, n − 1 / n s², and the jitter h² s².
     h2 = (4 / (4 * 5)) ** (2 / 6)
-    np.testing.assert_allclose(start.var(axis=0), std**2 * (4 / 5 + h2) / (1 + h2), rtol=0.03)
+    np.testing.assert_allclose(start.var(axis=0), std**2 * (4 / 5 + h2), rtol=0.03)
 
 
 def test_the_only_start_observed_is_where_all_particles_start(searcher):
     start, _ = searcher._draw(R, STARTS._replace(count=tf.constant(1)), as_seed(0), Q)
     np.testing.assert_allclose(start, np.broadcast_to(STARTS.obs[0], start.shape), rtol=1e-6)
+
+
+def test_optimism_counts_far_from_the_goal_only():
+    """The cost of a policy is its mean over draws, less κ standard deviations where that mean is above one half."""
+
+    def mean_cost(optimism, scale):
+        search = PolicySearch(restarts=R, candidates=16, optimism=optimism)
+        cost = SaturatingCost(lambda next_obs: scale * tf.square(next_obs[..., 0] - 1.0))
+        searcher = Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
+        start, noise = searcher._draw(R, STARTS, as_seed(5), Q)
+        act = searcher._policy_function(policies(R), Q)
+        by_particle = rollout_cost(make_step(SIMULATOR), act, cost, start, noise)
+        by_draw = np.reshape(by_particle, [S, R, Q]).mean(axis=2)
+        return searcher._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q).numpy(), by_draw
+
+    near, by_draw = mean_cost(2.0, 0.05)
+    assert by_draw.mean(axis=0).max() < 0.5
+    np.testing.assert_allclose(near, by_draw.mean(axis=0), rtol=1e-6)
+    far, by_draw = mean_cost(2.0, 3.0)
+    mean, std = by_draw.mean(axis=0), by_draw.std(axis=0)
+    assert mean.min() > 0.5
+    np.testing.assert_allclose(far, mean - 2.0 * (2 * mean - 1) * std, atol=2e-3)
+    np.testing.assert_allclose(mean_cost(0.0, 3.0)[0], mean, rtol=1e-6)
 
 
 def test_no_particle_has_the_gradient_to_itself():
@@ -276,6 +300,7 @@ def test_many_searchers_raise_no_warning_of_retracing(caplog):
             for name in ("screening_width", "settling_width", "learning_rate", "adjoint_bound", "clip_norm")
         ],
         ({"candidates": 7}, "candidates"),
+        ({"optimism": -0.1}, "optimism"),
         ({"effort": 1.0}, "effort"),
         ({"effort": -0.1}, "effort"),
     ],
