@@ -71,7 +71,7 @@ class PILCO:
     """Probabilistic inference for learning control, with particles through a Bayesian neural network.
 
     The first trial acts at random. Each later one infers the dynamics model anew from all transitions, seeks a
-    policy of low expected cost over particles that start where real episodes started, each with its own draw of
+    policy of low expected cost over particles that start about where real episodes did, each with its own draw of
     the model for its whole rollout, and runs that policy for one real episode.
 
     Sources: Deisenroth & Rasmussen, "PILCO", ICML 2011; Gal, McAllister & Rasmussen, "Improving PILCO with Bayesian

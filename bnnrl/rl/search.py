@@ -48,7 +48,7 @@ class PolicySearch:
         settling_width: how much narrower a saturating cost becomes in the second half of the refinement. A cost such as
             the distance of a pole's tip hardly feels the pole sway around its tip; a narrow one does.
         optimism: κ, policies are sought by the mean less κ standard deviations of their expected cost over the model's
-            draws, as long as that mean is high: fully at 1, and not at all below 0.5. A model that has seen little is
+            draws, as long as that mean is high: fully above 0.6, and not at all below 0.4. A model that has seen little is
             worth trying out where some of its draws promise success (Curi et al., "Efficient Model-Based Reinforcement
             Learning through Optimistic Policy Search and Planning", NeurIPS 2020); near the goal, what counts is that
             none fails.
@@ -288,7 +288,7 @@ class Searcher:
         if not (self._search.optimism and isinstance(self._cost, SaturatingCost)):
             return mean
         spread = tf.sqrt(tf.math.reduce_variance(by_draw, axis=0) + 1e-6) - 1e-3  # the root of zero has no gradient
-        far = tf.stop_gradient(tf.clip_by_value(2.0 * mean - 1.0, 0.0, 1.0))
+        far = tf.stop_gradient(tf.clip_by_value(5.0 * mean - 2.0, 0.0, 1.0))
         return mean - self._search.optimism * far * spread
 
     def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -136,12 +136,13 @@ def test_the_history_says_what_happened(four):
     assert history[-1].real_cost < history[0].real_cost  # it learned
 
 
-def test_the_last_prediction_starts_where_episodes_do(four):
+def test_the_last_prediction_starts_about_where_episodes_do(four):
     prediction, agent = four.agent.prediction, four.agent
     assert agent.horizon == 10 and prediction is not None  # eight steps and a quarter more
     assert prediction.obs.shape[0] == 11 and prediction.costs.shape == (10, prediction.obs.shape[1])
     starts = np.stack([e.obs[0] for e in agent.episodes[:-1]])  # of the trials before
-    assert all(np.any(np.all(row == starts, axis=1)) for row in prediction.obs[0])
+    away = np.abs(prediction.obs[0] - starts.mean(axis=0)) / starts.std(axis=0, ddof=1)
+    assert 0.5 < away.mean() < 2 and away.max() < 6
     np.testing.assert_allclose(agent.history[-1].predicted_cost, prediction.costs[:STEPS].mean(), rtol=1e-6)
 
 

@@ -93,7 +93,7 @@ def test_the_only_start_observed_is_where_all_particles_start(searcher):
 
 
 def test_optimism_counts_far_from_the_goal_only():
-    """The cost of a policy is its mean over draws, less κ standard deviations where that mean is above one half."""
+    """The cost of a policy is its mean over draws, less κ standard deviations above 0.6 and nothing below 0.4."""
 
     def mean_cost(optimism, scale):
         search = PolicySearch(restarts=R, candidates=16, optimism=optimism)
@@ -106,12 +106,12 @@ def test_optimism_counts_far_from_the_goal_only():
         return searcher._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q).numpy(), by_draw
 
     near, by_draw = mean_cost(2.0, 0.05)
-    assert by_draw.mean(axis=0).max() < 0.5
+    assert by_draw.mean(axis=0).max() < 0.4
     np.testing.assert_allclose(near, by_draw.mean(axis=0), rtol=1e-6)
     far, by_draw = mean_cost(2.0, 3.0)
     mean, std = by_draw.mean(axis=0), by_draw.std(axis=0)
-    assert mean.min() > 0.5
-    np.testing.assert_allclose(far, mean - 2.0 * (2 * mean - 1) * std, atol=2e-3)
+    assert mean.min() > 0.4 and mean.max() > 0.6
+    np.testing.assert_allclose(far, mean - 2.0 * np.clip(5 * mean - 2, 0, 1) * std, atol=2e-3)
     np.testing.assert_allclose(mean_cost(0.0, 3.0)[0], mean, rtol=1e-6)
 
 
