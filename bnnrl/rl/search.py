@@ -48,10 +48,10 @@ class PolicySearch:
         settling_width: how much narrower a saturating cost becomes in the second half of the refinement. A cost such as
             the distance of a pole's tip hardly feels the pole sway around its tip; a narrow one does.
         optimism: κ, policies are sought by the mean less κ standard deviations of their expected cost over the model's
-            draws, as long as that mean is high: fully above 0.6, and not at all below 0.4. A model that has seen little is
-            worth trying out where some of its draws promise success (Curi et al., "Efficient Model-Based Reinforcement
-            Learning through Optimistic Policy Search and Planning", NeurIPS 2020); near the goal, what counts is that
-            none fails.
+            draws, as long as that mean is high: fully above 0.6, and not at all below 0.4. A model that has seen
+            little is worth trying out where some of its draws promise success (Curi et al., "Efficient Model-Based
+            Reinforcement Learning through Optimistic Policy Search and Planning", NeurIPS 2020); near the goal, what
+            counts is that none fails. For a saturating cost.
         effort: share of a step's reward 1 − c that a saturating cost takes away for the largest action, and in
             proportion to its square for a smaller one; it comes in in the same way.
         adjoint_bound: how much a saturating cost's mean over the horizon may change, to the gradient's eye, when one
