@@ -24,6 +24,12 @@ def test_tensorflow_is_loaded_on_first_use_without_chatter():
     assert (found.returncode, found.stdout, found.stderr) == (0, "True\n", "seen\n")
 
 
+def test_the_command_line_trains_without_chatter(tmp_path):
+    arguments = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "1", "--folder", str(tmp_path)]
+    found = run(f"import sys; from bnnrl.cli import main; sys.exit(main({arguments!r}))")
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 def test_every_public_name_exists():
     for name in bnnrl.__all__:
         assert getattr(bnnrl, name) is not None

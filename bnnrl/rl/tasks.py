@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
+import bnnrl
 import bnnrl_envs
 from bnnrl.checks import nearest
 
@@ -71,6 +72,7 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
     from bnnrl_envs.cartpole_swingup import find_preset, is_success
 
     parameters = find_preset(preset)
+    bnnrl._import_tensorflow()
     import tensorflow as tf
 
     length = parameters.length
