@@ -157,7 +157,7 @@ class PILCO:
             # Rounding can lead beyond a bound by one bit, and an environment may refuse that.
             return tf.clip_by_value(self._controller(params, obs[tf.newaxis])[0], low, high)
 
-        self._act = tf.function(partial(act), jit_compile=True)  # a partial for the reason in Searcher
+        self._act = tf.function(partial(act), autograph=False, jit_compile=True)  # a partial for the reason in Searcher
 
     @property
     def solved(self) -> int | None:

@@ -55,7 +55,7 @@ def spread_gradient(cost, groups: int = 2, jit_compile: bool = True):
         jit_compile: whether XLA compiles each group.
     """
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(autograph=False, jit_compile=jit_compile)
     def value_and_grad(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)

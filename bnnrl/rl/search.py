@@ -140,7 +140,7 @@ class Searcher:
         self._num_draws, self._per_draw = num_draws, per_draw
         self.num_traces = 0
         # A partial, or TensorFlow would warn of retracing at the fifth Searcher: it counts a method's over all objects.
-        compiled = lambda function: tf.function(partial(function), jit_compile=jit_compile)
+        compiled = lambda function: tf.function(partial(function), autograph=False, jit_compile=jit_compile)
         self.screen, self.refine = compiled(self._screen), compiled(self._refine)
         self.score, self.predict = compiled(self._score), compiled(self._predict)
 
