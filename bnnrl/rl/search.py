@@ -174,7 +174,7 @@ class Searcher:
         refined, _ = self.refine(policies, units, simulator, starts, updates, settle, refine_seed)
         # A step too bold can throw a policy back onto the flat part of the cost: then its start is kept.
         scores = self.score(tf.concat([policies, refined], axis=0), simulator, starts, score_seed)
-        before, after = tf.split(tf.where(tf.math.is_finite(scores), scores, math.inf), 2)
+        before, after = tf.split(_worst_if_not_finite(scores), 2)
         better = after < before
         policies = tf.where(better[:, tf.newaxis], refined, policies)
         costs = tf.where(better, after, before)
@@ -237,9 +237,8 @@ class Searcher:
                     params, simulator, starts, step_seed, self._per_draw, width, near * search.effort
                 )
             grad = tape.gradient(cost, state.theta)
-            norm = tf.norm(grad, axis=-1, keepdims=True)
             # A rollout that has left the model's range can overflow: that policy then stays where it is.
-            grad = tf.where(tf.math.is_finite(norm), grad * tf.minimum(1.0, search.clip_norm / (norm + 1e-12)), 0.0)
+            grad = _clip(grad, search.clip_norm)
             rate = search.final_learning_rate + 0.5 * fall * (1 + tf.cos(math.pi * progress))
             rate *= tf.minimum(1.0, (tf.cast(i, tf.float32) + 1.0) / search.warmup)
             return i + 1, adam.update(state, grad, rate), 0.98 * average + 0.02 * cost
@@ -329,15 +328,21 @@ def _bounded(step: Callable, scale: tf.Tensor, bound: float) -> Callable:
 
     @tf.custom_gradient
     def identity(next_obs: tf.Tensor, scale: tf.Tensor):
-        def grad(adjoint: tf.Tensor):
-            norm = tf.norm(adjoint * scale, axis=-1, keepdims=True)
-            finite = tf.math.is_finite(norm)
-            return tf.where(finite, adjoint * tf.minimum(1.0, bound / (norm + 1e-20)), 0.0), None
-
-        return tf.identity(next_obs), grad
+        return tf.identity(next_obs), lambda adjoint: (_clip(adjoint, bound, scale), None)
 
     return lambda obs, action, noise: identity(step(obs, action, noise), scale)
 
 
+def _clip(vectors: tf.Tensor, limit: float, scale: tf.Tensor | float = 1.0) -> tf.Tensor:
+    """Return vectors [..., D] shortened to a norm of `limit` in units of `scale`, zero where the norm is not finite."""
+    norm = tf.norm(vectors * scale, axis=-1, keepdims=True)
+    return tf.where(tf.math.is_finite(norm), vectors * tf.minimum(1.0, limit / (norm + 1e-20)), 0.0)
+
+
+def _worst_if_not_finite(costs: tf.Tensor) -> tf.Tensor:
+    """Return costs with infinity for what is not finite, so that it is the worst."""
+    return tf.where(tf.math.is_finite(costs), costs, math.inf)
+
+
 def _best_first(costs: tf.Tensor) -> tf.Tensor:
-    return tf.argsort(tf.where(tf.math.is_finite(costs), costs, math.inf))
+    return tf.argsort(_worst_if_not_finite(costs))
