@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ import bnnrl
 from bnnrl.checks import check_count
 from bnnrl.rl import tasks
 
+_FIELDS = {"members": "size"}  # options whose setting has another name
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
@@ -144,15 +145,17 @@ class Evaluate:
 def _make_agent(settings: dict):
     env_kwargs = {"preset": settings["preset"]} if settings["preset"] else {}
     tasks.get(settings["env"], **env_kwargs)  # a mistyped name is told before TensorFlow is loaded
-    given = lambda **options: {name: settings[o] for name, o in options.items() if settings[o] is not None}
-    search = {name: name for name in ("restarts", "updates", "rounds", "scout_updates", "candidates")}
+
+    def given(*options: str) -> dict[str, Any]:
+        return {_FIELDS.get(o, o): settings[o] for o in options if settings[o] is not None}
+
     return bnnrl.PILCO(
         settings["env"],
-        bnnrl.Dynamics(method=settings["method"], **given(hidden="hidden", size="members", steps="steps")),
+        bnnrl.Dynamics(method=settings["method"], **given("hidden", "members", "steps")),
         {"rbf": bnnrl.policies.RBF, "mlp": bnnrl.policies.MLP}[settings["policy"]](),
         particles=settings["particles"],
         horizon=settings["horizon"],
-        search=bnnrl.PolicySearch(**given(**search)),
+        search=bnnrl.PolicySearch(**given("restarts", "updates", "rounds", "scout_updates", "candidates")),
         seed=settings["seed"],
         env_kwargs=env_kwargs,
     )
