@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from bnnrl import checkpoint, posterior
 from bnnrl.checks import check_count
-from bnnrl.data import Scaler, pad_rows
+from bnnrl.data import Scaler
 from bnnrl.rl import config, tasks
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
@@ -248,7 +248,8 @@ class PILCO:
         """Search for a policy on the fitted model and return its expected cost."""
         searcher, num_draws = self._get_searcher()
         seed = lambda purpose: as_seed(host_seed(self.seed, purpose, trial))
-        simulator, starts, cover = self.model.simulator(num_draws, seed(_DRAWS)), self._starts(), self._cover(trial)
+        simulator, cover = self.model.simulator(num_draws, seed(_DRAWS)), self._cover(trial)
+        starts = Starts.observed(np.stack([e.obs[0] for e in self.episodes]))
         policies, _ = searcher.search(self._population, cover, simulator, starts, seed(_SEARCH))
         self._population = policies.numpy()
         obs, step_costs = searcher.predict(self._params, simulator, starts, seed(_PREDICT))
@@ -265,11 +266,6 @@ class PILCO:
                 self.search, self._controller, step, self.task.cost, self.horizon, num_draws, per_draw
             )
         return self._searcher, num_draws
-
-    def _starts(self) -> Starts:
-        obs = np.stack([e.obs[0] for e in self.episodes])
-        capacity = 1 << max(6, (len(obs) - 1).bit_length())
-        return Starts(pad_rows(obs, capacity), tf.constant(len(obs)))
 
     def _cover(self, trial: int, size: int = 1024) -> tf.Tensor:
         """Return features [N, F] all over where the policy may have to act: around what was seen, at any angle."""

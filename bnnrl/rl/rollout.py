@@ -14,7 +14,14 @@ StepFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 PolicyFunction = Callable[[tf.Tensor], tf.Tensor]
 
 
-def rollout_cost(step: StepFunction, policy: PolicyFunction, cost, start: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+def rollout_cost(
+    step: StepFunction,
+    policy: PolicyFunction,
+    cost,
+    start: tf.Tensor,
+    noise: tf.Tensor,
+    horizon: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Return each particle's mean cost over the horizon, [S, P].
 
     The horizon is a while_loop: its body is a barrier, without which XLA fuses across time steps and recomputes.
@@ -25,8 +32,10 @@ def rollout_cost(step: StepFunction, policy: PolicyFunction, cost, start: tf.Ten
         cost: (obs, action, next_obs) -> [S, P].
         start: initial observations, [S, P, O].
         noise: standard normal draws, [H, S, P, O].
+        horizon: how many of the H steps to take, int32 [], at least 1; all if None.
     """
-    horizon = int(noise.shape[0])
+    steps = int(noise.shape[0])
+    horizon = tf.constant(steps) if horizon is None else horizon
 
     def body(t, obs, total):
         action = policy(obs)
@@ -37,7 +46,7 @@ def rollout_cost(step: StepFunction, policy: PolicyFunction, cost, start: tf.Ten
         lambda t, *_: t < horizon,
         body,
         (tf.constant(0), start, tf.zeros(start.shape[:-1], start.dtype)),
-        maximum_iterations=horizon,
+        maximum_iterations=steps,
     )
     return total / tf.cast(horizon, total.dtype)
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_positive
+from bnnrl.data import pad_rows
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.dynamics import Simulator
 from bnnrl.rl.policies import Controller
@@ -41,6 +43,9 @@ class PolicySearch:
         rounds: rounds of scouting.
         scout_updates: gradient steps of a round.
         candidates: random policies screened in a round, rounded up to whole batches of 128.
+        scout_horizon: share of the horizon that scouts are judged by. A refinement's horizon grows from it to the whole
+            in the first half of the updates: over a long one, what counts most is how a policy that cannot yet hold the
+            goal leaves it again.
         screening_width: how much wider than the task's own a saturating cost is while screening.
         learning_rate: Adam's highest.
         final_learning_rate: of the last update.
@@ -69,6 +74,7 @@ class PolicySearch:
     rounds: int = 4
     scout_updates: int = 200
     candidates: int = 2048
+    scout_horizon: float = 0.6
     screening_width: float = 2.5
     learning_rate: float = 2e-2
     final_learning_rate: float = 1e-3
@@ -88,6 +94,10 @@ class PolicySearch:
                 f"Invalid `candidates`: expected at least one for each of the {self.restarts} restarts. "
                 f"Received: candidates={self.candidates}."
             )
+        if not 0 < self.scout_horizon <= 1:
+            raise ValueError(
+                f"Invalid `scout_horizon`: expected a share in (0, 1]. Received: scout_horizon={self.scout_horizon!r}."
+            )
         if not self.optimism >= 0:
             raise ValueError(f"Invalid `optimism`: expected at least 0. Received: optimism={self.optimism!r}.")
         if not 0 <= self.effort < 1:
@@ -104,10 +114,23 @@ class PolicySearch:
 
 
 class Starts(NamedTuple):
-    """Observed initial states in a buffer of fixed capacity."""
+    """A kernel density estimate of the initial states, in a buffer of fixed capacity."""
 
-    obs: tf.Tensor  # [capacity, O]
+    obs: tf.Tensor  # [capacity, O] those observed
     count: tf.Tensor  # [] int32
+    width: tf.Tensor  # [O] standard deviation of the kernel
+
+    @classmethod
+    def observed(cls, obs: np.ndarray) -> Starts:
+        """Return the estimate from initial states [n, O], with Silverman's bandwidth (1986, section 4.3).
+
+        Few are observed, and a policy that suits them alone fails from others. One alone says nothing of a spread.
+        """
+        count, dim = obs.shape
+        bandwidth = (4 / ((dim + 2) * count)) ** (1 / (dim + 4))
+        deviation = obs.std(axis=0, ddof=1, dtype=np.float64) if count > 1 else np.zeros(dim)
+        capacity = 1 << max(6, (count - 1).bit_length())
+        return cls(pad_rows(obs, capacity), tf.constant(count), tf.constant(bandwidth * deviation, tf.float32))
 
 
 class Searcher:
@@ -137,6 +160,7 @@ class Searcher:
     ):
         self._search, self._controller, self._make_step = search, controller, make_step
         self._cost, self._horizon = cost, horizon
+        self._scout_horizon = tf.constant(math.ceil(search.scout_horizon * horizon))
         self._num_draws, self._per_draw = num_draws, per_draw
         self.num_traces = 0
         # A partial, or TensorFlow would warn of retracing at the fifth Searcher: it counts a method's over all objects.
@@ -196,7 +220,9 @@ class Searcher:
 
         def body(i, best, best_cost):
             params = self._controller.init(fold_in(draw_seed, i), chunk, cover)
-            cost = self._mean_cost(params, simulator, starts, noise_seed, 1, self._search.screening_width)
+            cost = self._mean_cost(
+                params, simulator, starts, noise_seed, 1, self._search.screening_width, horizon=self._scout_horizon
+            )
             params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
             order = _best_first(cost)[:size]
             return i + 1, tf.gather(params, order), tf.gather(cost, order)
@@ -216,7 +242,8 @@ class Searcher:
             simulator: draws of the model.
             starts: initial states.
             num_updates: gradient steps, int32 [].
-            settle: 1 to narrow the cost and weigh effort in the second half, 0 not to, float32 [].
+            settle: 1 to let the horizon grow in the first half and narrow the cost and weigh effort in the second, 0
+                for scouting, where all stays as it is; float32 [].
             seed: a seed pair.
         """
         self.num_traces += 1
@@ -230,11 +257,14 @@ class Searcher:
             # Only what is near the goal settles: to the others a narrow cost would be flat, and they would be lost.
             near = late * tf.clip_by_value(2.0 * (1.0 - average), 0.0, 1.0)
             width = search.settling_width**near
+            # Scouting stays at the first horizon; a refinement's grows to the whole in its first half.
+            grown = settle * tf.minimum(1.0, 2.0 * progress) * tf.cast(self._horizon - self._scout_horizon, tf.float32)
+            horizon = self._scout_horizon + tf.cast(tf.round(grown), tf.int32)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
                 params, step_seed = state.theta * units, fold_in(seed, i)
                 cost = self._mean_cost(
-                    params, simulator, starts, step_seed, self._per_draw, width, near * search.effort
+                    params, simulator, starts, step_seed, self._per_draw, width, near * search.effort, horizon
                 )
             grad = tape.gradient(cost, state.theta)
             # A rollout that has left the model's range can overflow: that policy then stays where it is.
@@ -262,10 +292,12 @@ class Searcher:
         costs = self._cost(obs[:-1], actions, obs[1:])
         return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
 
-    def _mean_cost(self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0, effort=0.0):
+    def _mean_cost(
+        self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0, effort=0.0, horizon=None
+    ):
         """Return each policy's expected cost, less the search's optimism, [R].
 
-        `width` and `effort` are numbers or one for each policy, [R].
+        `width` and `effort` are numbers or one for each policy, [R]; `horizon` is in steps, and None all of them.
         """
         width, effort = (tf.repeat(a, per_draw) if tf.is_tensor(a) else a for a in (width, effort))
         low, high = self._controller.low, self._controller.high
@@ -281,7 +313,7 @@ class Searcher:
             step, cost = _bounded(step, simulator.target_std, bound), saturating
         start, noise = self._draw(params.shape[0], starts, seed, per_draw)
         act = self._policy_function(params, per_draw)
-        costs = rollout_cost(step, act, cost, start, noise)
+        costs = rollout_cost(step, act, cost, start, noise, horizon)
         by_draw = tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], per_draw]), axis=2)
         mean = tf.reduce_mean(by_draw, axis=0)
         if not (self._search.optimism and isinstance(self._cost, SaturatingCost)):
@@ -291,25 +323,13 @@ class Searcher:
         return mean - self._search.optimism * far * spread
 
     def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy.
-
-        Initial states are drawn from a kernel density estimate of the observed ones (Silverman 1986, section 4.3): few
-        were seen, and a policy that suits them alone fails from others.
-        """
+        """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy."""
         row_seed, jitter_seed, noise_seed = split(seed, 3)
         s, dim = self._num_draws, starts.obs.shape[-1]
         rows = uniform([s, per_draw], row_seed, 0, starts.count, tf.int32)
+        start = tf.gather(starts.obs, rows) + starts.width * normal([s, per_draw, dim], jitter_seed)
         noise = normal([self._horizon, s, per_draw, dim], noise_seed)
-        count = tf.cast(starts.count, tf.float32)
-        seen = (tf.range(starts.obs.shape[0]) < starts.count)[:, tf.newaxis]
-        mean = tf.reduce_sum(tf.where(seen, starts.obs, 0.0), axis=0) / count
-        squares = tf.reduce_sum(tf.where(seen, tf.square(starts.obs - mean), 0.0), axis=0)
-        deviation = tf.sqrt(squares / tf.maximum(count - 1, 1))
-        h = (4 / ((dim + 2) * count)) ** (1 / (dim + 4))  # Silverman's bandwidth
-        jitter = h * deviation * normal([s, per_draw, dim], jitter_seed)
-        return tf.tile(tf.gather(starts.obs, rows) + jitter, [1, num_policies, 1]), tf.tile(
-            noise, [1, 1, num_policies, 1]
-        )
+        return tf.tile(start, [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
 
     def _policy_function(self, params: tf.Tensor, per_draw: int):
         r, s = params.shape[0], self._num_draws

@@ -25,9 +25,9 @@ def cost(obs, action, next_obs):
     return 1.0 - tf.exp(-tf.reduce_sum(tf.square(next_obs), -1)) + 0.01 * tf.square(action[..., 0])
 
 
-def np_rollout(policy):
+def np_rollout(policy, steps=H):
     obs, seen, actions, total = START, [START], [], 0.0
-    for noise in NOISE:
+    for noise in NOISE[:steps]:
         action = policy(obs)
         x = np.concatenate([obs, action], -1)
         next_obs = obs + 0.3 * np.tanh(x @ MIX) + 0.1 * noise
@@ -35,7 +35,7 @@ def np_rollout(policy):
         obs = next_obs
         seen.append(obs)
         actions.append(action)
-    return np.array(seen), np.array(actions), total / H
+    return np.array(seen), np.array(actions), total / steps
 
 
 @pytest.fixture
@@ -63,6 +63,8 @@ def test_rollout_is_the_plain_loop():
     policy = lambda obs: tf.tanh(tf.matmul(obs, tf.constant(gain)[tf.newaxis]))
     start, noise = tf.constant(START), tf.constant(NOISE)
     np.testing.assert_allclose(rollout_cost(step, policy, cost, start, noise), total, rtol=1e-10)
+    *_, of_two = np_rollout(lambda obs: np.tanh(obs @ gain), steps=2)
+    np.testing.assert_allclose(rollout_cost(step, policy, cost, start, noise, tf.constant(2)), of_two, rtol=1e-10)
     got = trajectories(step, policy, start, noise)
     np.testing.assert_allclose(got[0], seen, rtol=1e-10)
     np.testing.assert_allclose(got[1], actions, rtol=1e-10)

@@ -20,10 +20,9 @@ CONTROLLER = Controller(RBF(5), Features(2), tf.constant([-1.0]), tf.constant([2
 ONES = tf.ones(2)
 # Draws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
 SIMULATOR = Simulator(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
-STARTS = Starts(
-    tf.constant(np.r_[np.random.default_rng(0).normal(size=(5, 2)) * 0.2, np.full((3, 2), np.nan)], tf.float32),
-    tf.constant(5),
-)
+STARTS = Starts.observed(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
+PADDING = tf.range(len(STARTS.obs))[:, tf.newaxis] >= STARTS.count
+STARTS = STARTS._replace(obs=tf.where(PADDING, np.nan, STARTS.obs))
 COVER = tf.constant(np.random.default_rng(1).normal(size=(100, 2)), tf.float32)
 COST = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0] - 1.0))
 
@@ -88,7 +87,7 @@ def test_starts_have_the_mean_and_variance_of_those_observed(searcher):
 
 
 def test_the_only_start_observed_is_where_all_particles_start(searcher):
-    start, _ = searcher._draw(R, STARTS._replace(count=tf.constant(1)), as_seed(0), Q)
+    start, _ = searcher._draw(R, Starts.observed(STARTS.obs.numpy()[:1]), as_seed(0), Q)
     np.testing.assert_allclose(start, np.broadcast_to(STARTS.obs[0], start.shape), rtol=1e-6)
 
 
@@ -254,6 +253,29 @@ def test_refining_finds_the_optimum():
     assert (costs.numpy() < 0.1).all()
 
 
+def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
+    def make_clock(simulator):
+        return lambda obs, action, noise: obs + 1.0
+
+    def cost(obs, action, next_obs):  # 0.5 is best for three steps, −0.5 and ten times as much for the three after
+        early = next_obs[..., 0] < 3.5
+        return tf.where(early, tf.square(action[..., 0] - 0.5), 10 * tf.square(action[..., 0] + 0.5))
+
+    search = replace(SEARCH, scout_horizon=0.5, candidates=300, learning_rate=0.05)
+    controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
+    searcher = Searcher(search, controller, make_clock, cost, H, S, Q, jit_compile=False)
+    starts = Starts.observed(np.zeros([1, 2]))
+    scouts = searcher.screen(COVER, SIMULATOR, starts, as_seed(0))
+    np.testing.assert_allclose(tf.tanh(scouts), 0.5, atol=0.1)
+    for settle, best in ((0.0, 0.5), (1.0, (0.5 - 5) / 11)):
+        updates, settle = tf.constant(300), tf.constant(settle)
+        refined, _ = searcher.refine(scouts, tf.ones(1), SIMULATOR, starts, updates, settle, as_seed(0))
+        np.testing.assert_allclose(tf.tanh(refined), best, atol=0.02)
+    np.testing.assert_allclose(  # all steps count in the end
+        searcher.score(tf.zeros([1, 1]), SIMULATOR, starts, as_seed(0)), (0.25 + 2.5) / 2, rtol=1e-5
+    )
+
+
 def test_refining_moves_in_natural_units():
     searcher, zero = constant_searcher(off_target, warmup=1), tf.zeros([1, 1])
     for unit in (1.0, 3.0):
@@ -297,7 +319,14 @@ def test_many_searchers_raise_no_warning_of_retracing(caplog):
         *[({name: 0}, name) for name in ("restarts", "updates", "rounds", "scout_updates", "candidates", "warmup")],
         *[
             ({name: 0.0}, name)
-            for name in ("screening_width", "settling_width", "learning_rate", "adjoint_bound", "clip_norm")
+            for name in (
+                "scout_horizon",
+                "screening_width",
+                "settling_width",
+                "learning_rate",
+                "adjoint_bound",
+                "clip_norm",
+            )
         ],
         ({"candidates": 7}, "candidates"),
         ({"optimism": -0.1}, "optimism"),
