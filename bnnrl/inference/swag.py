@@ -1,0 +1,116 @@
+"""Stochastic weight averaging, Gaussian (Maddox et al. 2019): a normal distribution fitted to an optimiser's path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import tensorflow as tf
+
+from bnnrl.checks import check_count, check_positive
+from bnnrl.inference.adam import Adam
+from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.schedules import Schedule
+from bnnrl.inference.sgd import SGD
+from bnnrl.posterior import LowRank, Point
+from bnnrl.problem import Batch, Problem
+
+
+class SWAGState(NamedTuple):
+    inner: Any  # the optimiser's state, with its step and θ [..., D]
+    collected: tf.Tensor  # [] int32, n
+    mean: tf.Tensor  # [..., D] μ
+    square: tf.Tensor  # [..., D] n (q − μ²)
+    deviations: tf.Tensor  # [..., K, D], the n-th in row n mod K
+
+    @property
+    def theta(self) -> tf.Tensor:
+        return self.inner.theta
+
+
+@dataclass(frozen=True)
+class SWAG:
+    """Optimise to a good region, go on there at a higher rate than one would, and fit a Gaussian to the path.
+
+        rate: α until start / 2, on a line to `swa_rate` until 0.9 start, then `swa_rate`
+        each collection, n so far:  μ = (n μ + θ) / (n + 1)      q = (n q + θ²) / (n + 1)
+                                    append θ − μ (μ after the update) to Dev, keep the last K
+        θ̃ = μ + √scale [ √max(q − μ², 1e-30) ε₁ + Dev ε₂ / √(K_stored − 1) ]
+
+    Here q − μ² is kept as it is, n (q − μ²) growing by (θ − μ_before)(θ − μ_after): the difference of two squares of
+    the same size has few digits left in float32. Before the first collection the posterior is the point θ.
+
+    Source: Maddox et al., "A Simple Baseline for Bayesian Uncertainty in Deep Learning", NeurIPS 2019, algorithm 1.
+    The width of this Gaussian is that of the optimiser's stationary path at `swa_rate`, which the paper takes for the
+    posterior's; it is so for no rate in particular.
+
+    Args:
+        method: the optimiser, Adam or SGD, with α a number.
+        swa_rate: its learning rate while iterates are collected; α if None.
+        start: steps before the first of the `every` that end in a collection.
+        every: steps from one collection to the next.
+        rank: K, columns kept, 2 at least.
+        scale: 0.5 for the paper's SWAG; at 1 the diagonal and the low-rank part each have the full variance.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    method: Adam | SGD = field(default_factory=Adam)
+    swa_rate: float | None = None
+    start: int = 1000
+    every: int = 10
+    rank: int = 20
+    scale: float = 0.5
+
+    def __post_init__(self):
+        if not isinstance(self.method, Adam | SGD) or isinstance(self.method.learning_rate, Schedule):
+            raise ValueError(
+                f"Invalid `method`: expected Adam or SGD with a number as its learning rate. Received: {self.method!r}."
+            )
+        if self.swa_rate is not None:
+            check_positive("swa_rate", self.swa_rate)
+        check_count("start", self.start)
+        check_count("every", self.every)
+        if check_count("rank", self.rank) < 2:
+            raise ValueError(f"Invalid `rank`: expected an integer of at least 2. Received: rank={self.rank!r}.")
+        check_positive("scale", self.scale)
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SWAGState:
+        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        zeros = tf.zeros_like(start)
+        deviations = tf.zeros([*start.shape[:-1], self.rank, start.shape[-1]])
+        return SWAGState(self.method.start(start), tf.constant(0), zeros, zeros, deviations)
+
+    def step(self, problem: Problem, state: SWAGState, batch: Batch, seed) -> tuple[SWAGState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        g = -grad / tf.cast(problem.num_data, tf.float32)
+        state = state._replace(inner=self.method.update(state.inner, g, self._rate(state.inner.step)))
+        since = state.inner.step - self.start
+        due = (since > 0) & (since % self.every == 0)
+        collected = tf.cond(due, lambda: self._collect(state), lambda: state[1:])
+        return SWAGState(state.inner, *collected), Info(log_joint, tf.norm(g, axis=-1))
+
+    def posterior(self, problem: Problem, state: SWAGState) -> LowRank | Point:
+        n = int(state.collected)
+        if n < 2:
+            return Point(state.mean if n else state.theta)
+        stored = min(n, self.rank)
+        std = tf.sqrt(self.scale * tf.maximum(state.square / n, 1e-30))
+        return LowRank(state.mean, std, (self.scale / (stored - 1)) ** 0.5 * state.deviations[:stored])
+
+    def _rate(self, step: tf.Tensor) -> tf.Tensor:
+        alpha = cast(float, self.method.learning_rate)
+        final = alpha if self.swa_rate is None else self.swa_rate
+        progress = tf.cast(step, tf.float32) / self.start
+        return alpha + (final - alpha) * tf.clip_by_value((progress - 0.5) / 0.4, 0.0, 1.0)
+
+    def _collect(self, state: SWAGState) -> tuple[tf.Tensor, ...]:
+        """Return what follows `inner` in the state with θ added."""
+        theta, n = state.theta, state.collected
+        deviation = theta - state.mean
+        mean = state.mean + deviation / tf.cast(n + 1, tf.float32)
+        square = state.square + deviation * (theta - mean)
+        row = tf.range(self.rank)[:, tf.newaxis] == n % self.rank
+        deviations = tf.where(row, (theta - mean)[..., tf.newaxis, :], state.deviations)
+        return n + 1, mean, square, deviations
