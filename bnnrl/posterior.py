@@ -153,7 +153,8 @@ class Dropout:
     num_distinct = None
 
     def sample(self, n: int, seed) -> tf.Tensor:
-        return self.masked(self.theta, self.masks([check_count("n", n)], seed))
+        lead = [check_count("n", n)]
+        return self.masked(self.theta, self.masks(lead, seed), lead)
 
     def mean(self) -> tf.Tensor:
         return self.theta
@@ -167,9 +168,8 @@ class Dropout:
             for chance, rate in zip(chances, self.rates, strict=True)
         ]
 
-    def masked(self, theta: tf.Tensor, masks: list[tf.Tensor | None]) -> tf.Tensor:
+    def masked(self, theta: tf.Tensor, masks: list[tf.Tensor | None], lead: Sequence[int]) -> tf.Tensor:
         """Return θ [..., D] times masks [*lead, rows], [*lead, D]."""
-        lead = next((mask.shape[:-1] for mask in masks if mask is not None), theta.shape[:-1])
         sizes = [int(np.prod(shape)) for shape in self.shapes]
         parts = tf.split(theta, [*sizes, theta.shape[-1] - sum(sizes)], axis=-1)
         for i, (shape, mask) in enumerate(zip(self.shapes, masks, strict=True)):

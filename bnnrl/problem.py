@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, Self
 
@@ -199,5 +200,6 @@ def _num_outputs(model: keras.Model) -> int:
     shape = getattr(model, "output_shape", None)
     if shape is None:  # a subclassed model knows what it was called on
         config = model.get_build_config() or {}
-        shape = model.compute_output_shape(config["input_shape"]) if "input_shape" in config else None
+        with suppress(NotImplementedError):
+            shape = model.compute_output_shape(config["input_shape"]) if "input_shape" in config else None
     return int(shape[-1]) if isinstance(shape, tuple) and shape and isinstance(shape[-1], int) else 0

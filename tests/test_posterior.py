@@ -181,10 +181,10 @@ def test_dropout_drops_rows_of_kernels_and_nothing_else():
 def test_dropout_with_members_has_masks_of_its_own_for_each():
     theta = tf.stack([DROPOUT.theta, 2 * DROPOUT.theta])
     masks = DROPOUT.masks([5, 2], 0)
-    found = DROPOUT.masked(theta, masks).numpy()
+    found = DROPOUT.masked(theta, masks, [5, 2]).numpy()
     assert found.shape == (5, 2, 27)
     for k in range(5):
         for i in range(2):
             own = [None if mask is None else mask[k, i] for mask in masks]
-            np.testing.assert_array_equal(found[k, i], DROPOUT.masked(theta[i], own))
+            np.testing.assert_array_equal(found[k, i], DROPOUT.masked(theta[i], own, []))
     assert len({tuple(np.asarray(masks[3])[k, i]) for k in range(5) for i in range(2)}) > 2

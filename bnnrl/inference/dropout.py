@@ -26,9 +26,10 @@ class MCDropout:
     A row of a kernel is what an input of its layer goes through: dropping it is dropping that input, and for a Dense
     network this is Keras's dropout in front of each layer. Of a convolution's kernel the rows are input channels, of
     a recurrent one's the units of the state; weights with fewer than two axes (biases) are never dropped. The batch
-    is cut into `masks` parts with a mask each: more of them cost memory for as many copies of θ, and make the
-    gradient less noisy. The prior is the paper's L2 term, on θ without masks. A draw of the posterior is one mask, so
-    that a rollout keeps one function from beginning to end.
+    is dealt out to `masks` parts with a mask each: more of them cost memory for as many copies of θ, and make the
+    gradient less noisy. Copies of other layers than Dense are slow, and convolutions then XLA cannot compile. The
+    prior is the paper's L2 term, on θ without masks. A draw of the posterior is one mask, so that a rollout keeps one
+    function from beginning to end.
 
     Source: Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016; Gal, McAllister & Rasmussen,
     "Improving PILCO with Bayesian Neural Network Dynamics Models", 2016.
@@ -37,7 +38,7 @@ class MCDropout:
         learning_rate: of Adam, a number or a Schedule.
         rate: the probability that a row is dropped, in [0, 1).
         input_rate: the same for the rows of the first kernel, the network's inputs.
-        masks: how many a step; at most one for each row of the batch is used.
+        masks: how many a step, at most one for each row of the batch; if None 8 for a chain of Dense layers, else 1.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -46,13 +47,14 @@ class MCDropout:
     learning_rate: float | Schedule = 1e-3
     rate: float = 0.1
     input_rate: float = 0.0
-    masks: int = 4
+    masks: int | None = None
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
         check_decay("rate", self.rate)
         check_decay("input_rate", self.input_rate)
-        check_count("masks", self.masks)
+        if self.masks is not None:
+            check_count("masks", self.masks)
 
     @property
     def _adam(self) -> Adam:
@@ -66,14 +68,16 @@ class MCDropout:
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         N = tf.cast(problem.num_data, tf.float32)
         theta, lead = state.theta, state.theta.shape[:-1]
-        parts = _parts(batch, self.masks, len(lead))  # each [K, ..., B / K, ...]
-        K = parts[2].shape[0]
-        z = self._dropped(problem, theta).masks([K, *lead], seed)
+        parts = _parts(batch, self.masks or (8 if problem.network.is_dense_chain else 1), len(lead))
+        K = parts[2].shape[0]  # of [K, ..., B / K, ...] each
+        stack = [-1] if K > 1 or len(lead) else []  # without members one mask is no stack
+        dropped = self._dropped(problem, theta)
+        z = dropped.masks([K, *lead], seed)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(theta)
-            masked = self._dropped(problem, theta).masked(theta, z)  # [K, ..., D]
-            flat = _map(lambda a: tf.reshape(a, [-1, *a.shape[1 + len(lead) :]]), parts)
-            log_likelihood = problem.log_likelihood(tf.reshape(masked, [-1, theta.shape[-1]]), flat)
+            masked = dropped.masked(theta, z, [K, *lead])  # [K, ..., D]
+            flat = _map(lambda a: tf.reshape(a, [*stack, *a.shape[1 + len(lead) :]]), parts)
+            log_likelihood = problem.log_likelihood(tf.reshape(masked, [*stack, theta.shape[-1]]), flat)
             log_likelihood = tf.reduce_sum(tf.reshape(log_likelihood, [K, *lead]), axis=0)
             log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
         g = -tape.gradient(log_likelihood, theta) / N + prior_grad(problem, theta)

@@ -45,11 +45,11 @@ def likelihood_grad(problem: Problem, theta: tf.Tensor, batch: Batch) -> tuple[t
     Returns:
         log_joint [...] in nats for the whole data set, and g [S, ..., D].
     """
-    lead = theta.shape[:-1]
-    flat = tf.reshape(theta, [-1, theta.shape[-1]])
-    if lead[0] > 1 or len(lead) == 1:
-        spread = lambda a: tf.reshape(tf.broadcast_to(a, [lead[0], *a.shape]), [-1, *a.shape[len(lead) - 1 :]])
-        batch = _map(spread, batch)
+    S, lead = theta.shape[0], theta.shape[:-1]
+    # One draw for one θ is no stack of them: what XLA cannot compile when stacked, such as convolutions, it then can.
+    flat = tf.reshape(theta, [-1, theta.shape[-1]] if len(lead) * S > 1 else [-1])
+    if S > 1:
+        batch = _map(lambda a: tf.reshape(tf.broadcast_to(a, [S, *a.shape]), [-1, *a.shape[len(lead) - 1 :]]), batch)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(flat)
         log_likelihood = problem.scaled_log_likelihood(flat, batch)

@@ -156,7 +156,7 @@ class DynamicsModel:
             pad_rows(scaler.transform(a), self._capacity)
             for scaler, a in zip(self.scalers, (inputs, targets), strict=True)
         )
-        state = self._method.init(self.problem, host_seed(seed, 1))
+        state = self._method.init(self.problem.with_num_data(len(inputs)), host_seed(seed, 1))
         run_seed = host_seed(seed, 2)
         state, _ = self.driver.run(state, data, self._dynamics.steps, run_seed, num_data=len(inputs))
         self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
