@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bnnrl.inference import BBB, BSAM, IVON, SGD, SWAG, VADAM, Adam, Ensemble, MCDropout, Method
+from bnnrl.inference import BBB, BSAM, IVON, SGD, SVGD, SWAG, VADAM, Adam, Ensemble, Laplace, MCDropout, Method
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,7 @@ CASES: dict[str, Case] = {
     "bbb": Case(BBB(0.01), lambda state: 10 * state.mu.m, BBB(std_init=1e-12)),
     "vadam": Case(VADAM(0.01), lambda state: 10 * state.m, VADAM(temperature=1e-24)),
     "bsam": Case(BSAM(0.01, s_init=100.0), lambda state: 10 * state.gm, BSAM(rho=0.0)),
+    "laplace": Case(Laplace(Adam(0.01), start=2), lambda state: 10 * state.inner.m),
+    "svgd": Case(SVGD(0.01, size=2), lambda state: 10 * state.m, SVGD(size=1)),
     "ivon": Case(IVON(), lambda state: 10 * state.g, IVON(temperature=1e-24)),
 }

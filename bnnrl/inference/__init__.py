@@ -11,8 +11,10 @@ from bnnrl.inference.driver import Driver
 from bnnrl.inference.dropout import MCDropout
 from bnnrl.inference.ensemble import Ensemble
 from bnnrl.inference.ivon import IVON
+from bnnrl.inference.laplace import Laplace
 from bnnrl.inference.schedules import Schedule
 from bnnrl.inference.sgd import SGD
+from bnnrl.inference.svgd import SVGD
 from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
 
@@ -26,6 +28,8 @@ REGISTRY: dict[str, type] = {
     "vadam": VADAM,
     "bsam": BSAM,
     "ivon": IVON,
+    "laplace": Laplace,
+    "svgd": SVGD,
 }
 
 __all__ = [
@@ -34,12 +38,14 @@ __all__ = [
     "IVON",
     "REGISTRY",
     "SGD",
+    "SVGD",
     "SWAG",
     "VADAM",
     "Adam",
     "Driver",
     "Ensemble",
     "Info",
+    "Laplace",
     "MCDropout",
     "Method",
     "Schedule",
