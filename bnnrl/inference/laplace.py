@@ -48,7 +48,7 @@ class Laplace:
     al., "Laplace Redux", NeurIPS 2021, for the forms.
 
     Args:
-        method: the optimiser, Adam or SGD.
+        optimizer: Adam or SGD.
         start: its steps.
         structure: "last_layer", "diagonal" or "full".
 
@@ -57,18 +57,22 @@ class Laplace:
             would be of more than 4000 rows.
     """
 
-    method: Adam | SGD = field(default_factory=Adam)
+    optimizer: Adam | SGD = field(default_factory=Adam)
     start: int = 1000
     structure: str = "last_layer"
 
     def __post_init__(self):
-        if not isinstance(self.method, Adam | SGD):
-            raise ValueError(f"Invalid `method`: expected Adam or SGD. Received: {self.method!r}.")
+        if not isinstance(self.optimizer, Adam | SGD):
+            raise ValueError(f"Invalid `optimizer`: expected Adam or SGD. Received: {self.optimizer!r}.")
         check_count("start", self.start)
         if self.structure not in ("last_layer", "diagonal", "full"):
             raise ValueError(
                 f"Invalid `structure`: expected 'last_layer', 'diagonal' or 'full'. Received: {self.structure!r}."
             )
+
+    @property
+    def min_steps(self) -> int:
+        return self.start + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> LaplaceState:
         start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
@@ -82,14 +86,14 @@ class Laplace:
                 f"{'last_layer or ' if self.structure == 'full' else ''}diagonal."
             )
         shape = [*lead, D] if self.structure == "diagonal" else [*lead, P, P]
-        return LaplaceState(self.method.start(start), tf.constant(0), tf.zeros(shape))
+        return LaplaceState(self.optimizer.start(start), tf.constant(0), tf.zeros(shape))
 
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
         state = tf.cond(
             state.inner.step < self.start,
-            lambda: state._replace(inner=self.method.update(state.inner, g)),
+            lambda: state._replace(inner=self.optimizer.update(state.inner, g)),
             lambda: self._average(problem, state, batch, seed),
         )
         return state, Info(log_joint, tf.norm(g, axis=-1))

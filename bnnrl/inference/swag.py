@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -45,7 +46,7 @@ class SWAG:
     posterior's; it is so for no rate in particular.
 
     Args:
-        method: the optimiser, Adam or SGD, with α a number.
+        optimizer: Adam or SGD, with α a number.
         swa_rate: its learning rate while iterates are collected; α if None.
         start: steps before the first of the `every` that end in a collection.
         every: steps from one collection to the next.
@@ -56,7 +57,7 @@ class SWAG:
         ValueError: for a hyper-parameter out of its range.
     """
 
-    method: Adam | SGD = field(default_factory=Adam)
+    optimizer: Adam | SGD = field(default_factory=Adam)
     swa_rate: float | None = None
     start: int = 1000
     every: int = 10
@@ -64,9 +65,9 @@ class SWAG:
     scale: float = 0.5
 
     def __post_init__(self):
-        if not isinstance(self.method, Adam | SGD) or isinstance(self.method.learning_rate, Schedule):
+        if not isinstance(self.optimizer, Adam | SGD) or isinstance(self.optimizer.learning_rate, Schedule):
             raise ValueError(
-                f"Invalid `method`: expected Adam or SGD with a number as its learning rate. Received: {self.method!r}."
+                f"Invalid `optimizer`: expected Adam or SGD, its learning rate a number. Received: {self.optimizer!r}."
             )
         if self.swa_rate is not None:
             check_positive("swa_rate", self.swa_rate)
@@ -76,20 +77,23 @@ class SWAG:
             raise ValueError(f"Invalid `rank`: expected an integer of at least 2. Received: rank={self.rank!r}.")
         check_positive("scale", self.scale)
 
+    @property
+    def min_steps(self) -> int:
+        return self.start + 2 * self.every
+
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SWAGState:
         start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
         zeros = tf.zeros_like(start)
         deviations = tf.zeros([*start.shape[:-1], self.rank, start.shape[-1]])
-        return SWAGState(self.method.start(start), tf.constant(0), zeros, zeros, deviations)
+        return SWAGState(self.optimizer.start(start), tf.constant(0), zeros, zeros, deviations)
 
     def step(self, problem: Problem, state: SWAGState, batch: Batch, seed) -> tuple[SWAGState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
-        state = state._replace(inner=self.method.update(state.inner, g, self._rate(state.inner.step)))
+        state = state._replace(inner=self.optimizer.update(state.inner, g, self._rate(state.inner.step)))
         since = state.inner.step - self.start
         due = (since > 0) & (since % self.every == 0)
-        collected = tf.cond(due, lambda: self._collect(state), lambda: state[1:])
-        return SWAGState(state.inner, *collected), Info(log_joint, tf.norm(g, axis=-1))
+        return self._collect(state, due), Info(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: SWAGState) -> LowRank | Point:
         n = int(state.collected)
@@ -100,17 +104,27 @@ class SWAG:
         return LowRank(state.mean, std, (self.scale / (stored - 1)) ** 0.5 * state.deviations[:stored])
 
     def _rate(self, step: tf.Tensor) -> tf.Tensor:
-        alpha = cast(float, self.method.learning_rate)
+        alpha = cast(float, self.optimizer.learning_rate)
         final = alpha if self.swa_rate is None else self.swa_rate
         progress = tf.cast(step, tf.float32) / self.start
         return alpha + (final - alpha) * tf.clip_by_value((progress - 0.5) / 0.4, 0.0, 1.0)
 
-    def _collect(self, state: SWAGState) -> tuple[tf.Tensor, ...]:
-        """Return what follows `inner` in the state with θ added."""
+    def _collect(self, state: SWAGState, due: tf.Tensor) -> SWAGState:
+        """Return the state with θ added if `due` [], else unchanged."""
         theta, n = state.theta, state.collected
         deviation = theta - state.mean
         mean = state.mean + deviation / tf.cast(n + 1, tf.float32)
         square = state.square + deviation * (theta - mean)
-        row = tf.range(self.rank)[:, tf.newaxis] == n % self.rank
-        deviations = tf.where(row, (theta - mean)[..., tf.newaxis, :], state.deviations)
-        return n + 1, mean, square, deviations
+        # A row written at each step, changed or not, costs a copy of θ; a condition would cost one of all rows.
+        *lead, D = theta.shape
+        row = tf.where(due, theta - mean, tf.gather(state.deviations, n % self.rank, axis=-2))
+        index = tf.stack([tf.range(math.prod(lead)), tf.fill([math.prod(lead)], n % self.rank)], axis=-1)
+        rows = tf.reshape(state.deviations, [-1, self.rank, D])
+        rows = tf.tensor_scatter_nd_update(rows, index, tf.reshape(row, [-1, D]))
+        return SWAGState(
+            state.inner,
+            n + tf.cast(due, tf.int32),
+            tf.where(due, mean, state.mean),
+            tf.where(due, square, state.square),
+            tf.reshape(rows, state.deviations.shape),
+        )

@@ -15,7 +15,9 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import posterior
 from bnnrl.inference import REGISTRY, SVGD, Driver, Ensemble
 from bnnrl.likelihoods import Gaussian
+from bnnrl.model import BayesianModel
 from bnnrl.problem import Problem
+from bnnrl.saving import load
 from bnnrl.seeds import as_seed
 from tests.battery import CASES
 from tests.scenarios import draws, inputs_of, linear_regression, networks
@@ -163,6 +165,22 @@ def test_any_network_with_members(name, network):
     assert info.log_joint.shape == (2,) and np.isfinite(info.log_joint).all()
     theta = method.posterior(problem, state).sample(2, 0)
     assert np.isfinite(theta).all() and np.any(theta[0].numpy() != theta[1].numpy())
+
+
+@pytest.mark.slow
+@METHODS
+def test_a_bayesian_model_fits_predicts_and_comes_back(name, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, size=(64, 1)).astype(np.float32)
+    y = np.sin(3 * x) + 0.1 * rng.normal(size=x.shape)
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
+    model = BayesianModel(network, Gaussian(0.1), method=CASES[name].method)
+    history = model.fit(x, y, 16, epochs=30, validation_data=(x, y), verbose=0)
+    loss = history.history["val_nll"]
+    assert np.isfinite(loss).all() and loss[-1] < loss[0]
+    model.save(tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict(x, 7, seed=1), model.predict(x, 7, seed=1))
 
 
 def test_a_networks_own_weights_are_left_alone():

@@ -118,7 +118,7 @@ def test_before_the_last_stage_there_is_a_point():
 
 
 def test_bad_settings():
-    for bad in ({"method": "adam"}, {"start": 0}, {"structure": "kronecker"}):
+    for bad in ({"optimizer": "adam"}, {"start": 0}, {"structure": "kronecker"}):
         with pytest.raises(ValueError, match=rf"`{next(iter(bad))}`: expected.*Received"):
             Laplace(**bad)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"`prior` for Laplace: expected normal.*Received"):
