@@ -29,7 +29,7 @@ class Case:
 
 
 CASES: dict[str, Case] = {
-    "sgd": Case(SGD(0.01), lambda state: state.v),
+    "sgd": Case(SGD(), lambda state: state.v),
     "adam": Case(Adam(0.01), lambda state: 10 * state.m),
     "ensemble": Case(Ensemble(Adam(0.01), 2), lambda state: 10 * state.m),
     "dropout": Case(MCDropout(0.01, input_rate=0.2), lambda state: 10 * state.m, MCDropout(rate=0.0)),

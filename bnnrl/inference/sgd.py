@@ -40,7 +40,7 @@ class SGD:
         ValueError: for a hyper-parameter out of its range, or `nesterov` without momentum.
     """
 
-    learning_rate: float | Schedule = 1e-2
+    learning_rate: float | Schedule = 1e-3
     momentum: float = 0.9
     nesterov: bool = False
 
