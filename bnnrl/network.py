@@ -62,6 +62,11 @@ class Network:
         # Keras hands this on to `call`; a subclassed model may not take it, and its layers then default to it.
         self._mode = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
 
+    @property
+    def is_dense_chain(self) -> bool:
+        """Whether it is a plain chain of Dense layers, of which stacked copies are batched matrix products."""
+        return self._dense_chain is not None
+
     def flatten(self, weights: Sequence) -> tf.Tensor:
         """Concatenate weights, [..., *shape] each, to θ [..., D]."""
         lead = [len(w.shape) - len(s) for w, s in zip(weights, self.shapes, strict=True)]

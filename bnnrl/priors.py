@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 PriorLike = tfd.Distribution | Mapping[str, tfd.Distribution]
+
+
+class NormalPrior(NamedTuple):
+    """θ ~ N(mean, 1/λ), independently for each entry; scalars where all entries share them."""
+
+    mean: tf.Tensor  # [] or [D]
+    precision: tf.Tensor  # [] or [D], λ
 
 
 class Prior:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import likelihoods, priors
 from bnnrl.checks import check_count
 from bnnrl.network import Network
-from bnnrl.seeds import host_seed
+from bnnrl.seeds import host_seed, normal
 
 # (x, y) or (x, y, weight), leading axes [B] or [S, B]. A network of several inputs has a structure of tensors as x.
 Batch = tuple[Any, ...]
@@ -116,18 +120,49 @@ class Problem:
         weights, unknowns = self.split(theta)
         return self.prior.log_prob(weights, self.network.unflatten(weights)) + self.likelihood.log_prior(unknowns)
 
+    @cached_property
+    def normal_prior(self) -> priors.NormalPrior | None:
+        """The prior's mean and precision if it is normal and independent for each entry of θ, else None.
+
+        Read off the gradient of log p(θ), so that it is the prior whatever its form (one distribution, a mapping from
+        weights to several, the likelihood's prior on its own unknowns): −∇ log p = λ (θ − mean) is linear for no other.
+        """
+        # A step that is being compiled gets constants. The scope that steps out of it pauses every tape, so that the
+        # gradient is a function's; a partial of it, because TensorFlow would warn of retracing at the fifth lambda.
+        with tf.init_scope():
+            grad = tf.function(partial(_grad, self.log_prior), autograph=False)
+            zeros = tf.zeros([self.num_params])
+            at_zero, at_one = grad(zeros).numpy(), grad(zeros + 1.0).numpy()
+            precision = at_zero - at_one
+            if not np.all(precision > 0):
+                return None
+            mean = at_zero / precision
+            probe = 3.0 * normal([self.num_params], 0).numpy()
+            error = np.abs(grad(tf.constant(probe)).numpy() - precision * (mean - probe))
+            if np.any(error > 1e-4 * precision * (1 + np.abs(mean) + np.abs(probe))):
+                return None
+            shared = lambda a: a[0] if np.all(a == a[0]) else a
+            return priors.NormalPrior(tf.constant(shared(mean)), tf.constant(shared(precision)))
+
     def log_joint(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Return log p(θ) + (N / B) log p(batch | θ), [] or [S]: unbiased for the whole data set's.
 
         With weights, B is their sum.
         """
-        log_prior = self.log_prior(theta)
+        return self.log_prior(theta) + self.scaled_log_likelihood(theta, batch)
+
+    def scaled_log_likelihood(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """Return (N / B) log p(batch | θ), [] or [S], the part of `log_joint` without the prior."""
         if len(batch) == 3:
             batch_size = tf.reduce_sum(batch[2], axis=-1)
         else:
             batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
         scale = tf.cast(self.num_data, tf.float32) / batch_size
-        return log_prior + scale * self.log_likelihood(theta, batch)
+        return scale * self.log_likelihood(theta, batch)
+
+
+def _grad(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tf.Tensor:
+    return tf.gradients(function(at), at)[0]
 
 
 def _without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
@@ -165,5 +200,6 @@ def _num_outputs(model: keras.Model) -> int:
     shape = getattr(model, "output_shape", None)
     if shape is None:  # a subclassed model knows what it was called on
         config = model.get_build_config() or {}
-        shape = model.compute_output_shape(config["input_shape"]) if "input_shape" in config else None
+        with suppress(NotImplementedError):
+            shape = model.compute_output_shape(config["input_shape"]) if "input_shape" in config else None
     return int(shape[-1]) if isinstance(shape, tuple) and shape and isinstance(shape[-1], int) else 0

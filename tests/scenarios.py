@@ -54,3 +54,41 @@ def mlp(num_inputs=3, num_outputs=2, hidden=(5, 4)) -> keras.Sequential:
 def draws(*shape: int, seed=0) -> np.ndarray:
     """Return standard normal numbers, float32."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+class Subclassed(keras.Model):
+    """A network written as a class."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.norm = keras.layers.Dense(4, "tanh"), keras.layers.LayerNormalization()
+        self.head = keras.layers.Dense(2)
+
+    def call(self, x):
+        return self.head(self.norm(self.hidden(x)))
+
+
+def networks() -> dict[str, keras.Model]:
+    """Return a small network of each kind, with 2 outputs."""
+    L = keras.layers
+    subclassed = Subclassed()
+    subclassed(tf.zeros([1, 3]))
+    sequence = keras.Input((4, 3))
+    attended = L.MultiHeadAttention(num_heads=2, key_dim=2)(sequence, sequence)
+    a, b = keras.Input((3,)), keras.Input((2,))
+    return {
+        "dense": mlp(),
+        "conv": keras.Sequential([keras.Input((5, 5, 1)), L.Conv2D(2, 3), L.Conv2D(2, 2), L.Flatten(), L.Dense(2)]),
+        "batch norm": keras.Sequential([keras.Input((3,)), L.Dense(4), L.BatchNormalization(), L.Dense(2)]),
+        "LSTM": keras.Sequential([keras.Input((4, 3)), L.LSTM(3), L.Dense(2)]),
+        "attention": keras.Model(sequence, L.Dense(2)(L.GlobalAveragePooling1D()(attended))),
+        "two inputs": keras.Model([a, b], L.Dense(2)(L.Concatenate()([L.Dense(3, "tanh")(a), b]))),
+        "subclassed": subclassed,
+    }
+
+
+def inputs_of(model: keras.Model, rows: int):
+    """Return random inputs [rows, ...] in the structure that a network of `networks` takes."""
+    shapes = [tuple(t.shape[1:]) for t in model.inputs] if getattr(model, "inputs", None) else [(3,)]
+    tensors = [tf.constant(draws(rows, *shape, seed=i)) for i, shape in enumerate(shapes)]
+    return tensors if len(tensors) > 1 else tensors[0]

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from bnnrl import posterior, seeds
-from bnnrl.posterior import Mixture, Point
+from bnnrl.posterior import Dropout, LowRank, MeanField, Mixture, Point
 from tests.scenarios import draws
 
 THETA = draws(4, 3)
 ENSEMBLE = Mixture(tuple(Point(tf.constant(t)) for t in THETA))
+MEAN_FIELD = MeanField(tf.constant(THETA[0]), tf.constant(np.exp(THETA[1])))
+LOW_RANK = LowRank(tf.constant(THETA[0]), tf.constant(np.exp(THETA[1])), tf.constant(THETA[2:]))
+# A kernel whose rows are kept, one whose rows are dropped, a bias, a convolution's kernel, and an unknown.
+SHAPES, RATES = ((2, 3), (3, 2), (2,), (2, 3, 2)), (0.0, 0.25, 0.0, 0.5)
+DROPOUT = Dropout(tf.constant(draws(27, seed=1)), SHAPES, RATES)
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,16 @@ def test_mean_and_number_of_distinct_draws():
 
 
 @pytest.mark.parametrize(
-    "original", [Point(tf.constant(THETA[0])), ENSEMBLE, Mixture((ENSEMBLE, ENSEMBLE.components[2]))], ids=type
+    "original",
+    [
+        Point(tf.constant(THETA[0])),
+        MEAN_FIELD,
+        LOW_RANK,
+        DROPOUT,
+        ENSEMBLE,
+        Mixture((ENSEMBLE, MEAN_FIELD, LOW_RANK)),
+    ],
+    ids=type,
 )
 def test_arrays_round_trip(original):
     spec, arrays = original.to_arrays()
@@ -100,7 +115,7 @@ def test_a_mixture_of_one_is_that_one():
     assert isinstance(both, Mixture) and both.components == (point, point)
 
 
-@pytest.mark.parametrize("found", [ENSEMBLE, ENSEMBLE.components[0]], ids=type)
+@pytest.mark.parametrize("found", [ENSEMBLE, ENSEMBLE.components[0], MEAN_FIELD, LOW_RANK, DROPOUT], ids=type)
 @pytest.mark.parametrize("n", [0, -1, 2.5])
 def test_the_number_of_draws_is_checked(found, n):
     with pytest.raises(ValueError, match=r"`n`: expected.*Received"):
@@ -111,3 +126,65 @@ def test_an_unknown_kind_is_refused():
     for spec in ({"kind": "pickle"}, {}):
         with pytest.raises(ValueError, match=r"expected.*'point'.*Received"):
             posterior.from_arrays(spec, {})
+
+
+def standardised(sample, mean, cov):
+    """Return the largest error of the sample's mean and covariance, in standard errors."""
+    n = len(sample)
+    mean_z = (sample.mean(0) - mean) / np.sqrt(np.diag(cov) / n)
+    cov_error = np.sqrt((np.outer(np.diag(cov), np.diag(cov)) + cov**2) / n)
+    return max(np.abs(mean_z).max(), np.abs((np.cov(sample.T) - cov) / cov_error).max())
+
+
+def test_normal_posteriors_draw_from_their_covariance_and_score_by_it():
+    scale, factor = np.exp(THETA[1]), THETA[2:]
+    theta = draws(5, 3, seed=7)
+    for found, cov in [(MEAN_FIELD, np.diag(scale**2)), (LOW_RANK, np.diag(scale**2) + factor.T @ factor)]:
+        sample = found.sample(20000, 0).numpy()
+        assert standardised(sample, THETA[0], cov) < 4.5
+        assert standardised(sample, THETA[0], 1.2 * cov) > 4.5  # and from no other
+        np.testing.assert_array_equal(found.mean(), THETA[0])
+        np.testing.assert_array_equal(found.sample(7, 3), found.sample(7, 3))
+        assert np.all(found.sample(7, 3).numpy() != found.sample(7, 4).numpy())
+        assert found.num_distinct is None
+        expected = stats.multivariate_normal(THETA[0], cov).logpdf(theta)
+        np.testing.assert_allclose(found.log_prob(tf.constant(theta)), expected, rtol=1e-5)
+        np.testing.assert_allclose(found.log_prob(tf.constant(theta[0])), expected[0], rtol=1e-5)
+
+
+def test_low_rank_draws_make_no_square_matrix():
+    size = 200_000  # whose square would take 160 GB
+    found = LowRank(tf.zeros([size]), tf.ones([size]), tf.ones([3, size]))
+    sample = found.sample(2, 0).numpy()
+    np.testing.assert_allclose(sample.var(axis=1), 1, rtol=0.02)  # the low-rank part is the same for all entries
+    assert np.isfinite(found.log_prob(tf.zeros([size])))
+
+
+def test_dropout_drops_rows_of_kernels_and_nothing_else():
+    theta = DROPOUT.theta.numpy()
+    sample = DROPOUT.sample(4000, 0).numpy()
+    factors = sample / theta
+    np.testing.assert_allclose(factors[:, [*range(6), 12, 13, 26]], 1, rtol=1e-6)
+    dense, conv = factors[:, 6:12].reshape(-1, 3, 2), factors[:, 14:26].reshape(-1, 2, 3, 2)
+    for rate, kernel, rows in [(0.25, dense, dense[..., 0]), (0.5, conv, conv[:, 0, :, 0])]:
+        values = np.unique(np.round(rows, 5))
+        np.testing.assert_allclose(values, [0, 1 / (1 - rate)], rtol=1e-4)
+        around = rows[:, :, None] if kernel is dense else rows[:, None, :, None]
+        np.testing.assert_allclose(kernel, np.broadcast_to(around, kernel.shape), rtol=1e-5)  # whole rows
+        kept = (rows > 0).mean(0)
+        assert np.all(np.abs(kept - (1 - rate)) < 4.5 * np.sqrt(rate * (1 - rate) / 4000))
+        assert np.abs(np.corrcoef((rows > 0).T) - np.eye(3)).max() < 4.5 / np.sqrt(4000)
+    np.testing.assert_array_equal(DROPOUT.mean(), theta)
+    assert DROPOUT.num_distinct is None
+
+
+def test_dropout_with_members_has_masks_of_its_own_for_each():
+    theta = tf.stack([DROPOUT.theta, 2 * DROPOUT.theta])
+    masks = DROPOUT.masks([5, 2], 0)
+    found = DROPOUT.masked(theta, masks, [5, 2]).numpy()
+    assert found.shape == (5, 2, 27)
+    for k in range(5):
+        for i in range(2):
+            own = [None if mask is None else mask[k, i] for mask in masks]
+            np.testing.assert_array_equal(found[k, i], DROPOUT.masked(theta[i], own, []))
+    assert len({tuple(np.asarray(masks[3])[k, i]) for k in range(5) for i in range(2)}) > 2

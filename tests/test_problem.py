@@ -276,3 +276,32 @@ def test_seeds_may_be_pairs():
     problem = linear_regression().problem
     np.testing.assert_array_equal(problem.init((1, 2), 2), problem.init(tf.constant([1, 2]), 2))
     assert np.any(problem.init((1, 2), 1) != problem.init((2, 1), 1))
+
+
+def test_a_normal_prior_is_known_by_its_gradient():
+    uniform_prior = Problem(mlp(), likelihoods.Gaussian(1.0), tfd.Normal(0.5, 0.2), 10).normal_prior
+    assert uniform_prior is not None and uniform_prior.mean.shape == uniform_prior.precision.shape == ()
+    np.testing.assert_allclose(uniform_prior, [0.5, 25.0], rtol=1e-4)
+    prior = {"*/kernel": tfd.Normal(0.0, 2.0), "*": tfd.Normal(1.0, 0.5)}
+    problem = Problem(mlp(hidden=()), likelihoods.Gaussian("learned", log_scale_prior_std=3.0), prior, 10)
+    found = problem.normal_prior
+    assert found is not None
+    np.testing.assert_allclose(found.mean, [*[0.0] * 6, 1.0, 1.0, 0.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(found.precision, [*[0.25] * 6, 4.0, 4.0, 1 / 9, 1 / 9], rtol=1e-4)
+    assert problem.with_num_data(3).normal_prior is found
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.Laplace(0.0, 1.0),
+        tfd.StudentT(30.0, 0.0, 1.0),
+        tfd.MixtureSameFamily(tfd.Categorical(probs=[0.5, 0.5]), tfd.Normal([0.0, 0.0], [1.0, 0.1])),
+        tfd.MultivariateNormalTriL([0.0, 0.0], [[1.0, 0.0], [0.5, 1.0]]),  # correlated
+        {"*/kernel": tfd.Normal(0.0, 1.0), "*": tfd.Cauchy(0.0, 1.0)},
+    ],
+    ids=["Laplace", "Student", "mixture", "correlated", "one of two"],
+)
+def test_other_priors_are_known_too(prior):
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])  # last axes of 2
+    assert Problem(network, likelihoods.Gaussian(1.0), prior, 10).normal_prior is None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from bnnrl import seeds
 
@@ -72,3 +73,23 @@ def test_the_global_generators_are_left_alone():
     for function in (seeds.as_seed, seeds.split, seeds.host_seed, lambda s: seeds.normal([3], s)):
         function(0)
     assert draw() == expected
+
+
+def test_noise_is_threefrys_known_answer():
+    """The vector for zeros that Random123 ships in its kat_vectors."""
+    first, second = seeds._threefry(tf.zeros([2], tf.uint32), tf.zeros([1], tf.uint32))
+    assert (int(first[0]), int(second[0])) == (0x6B200159, 0x99BA4EFE)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_noise_is_standard_normal(jit_compile):
+    draw = tf.function(lambda seed: seeds.noise((5, 40001), seed), jit_compile=jit_compile)
+    sample = draw(seeds.as_seed(1)).numpy()
+    assert sample.shape == (5, 40001) and sample.dtype == np.float32 and np.isfinite(sample).all()
+    assert stats.kstest(sample.ravel(), "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(sample) - np.eye(5)).max() < 0.025  # 5 standard errors
+    lagged = np.corrcoef(sample.ravel()[:-1], sample.ravel()[1:])[0, 1]
+    assert abs(lagged) < 0.012
+    np.testing.assert_array_equal(draw(seeds.as_seed(1)), sample)
+    for other in (2, (1, 0), (0, 2)):
+        assert np.abs(np.corrcoef(draw(seeds.as_seed(other)).numpy().ravel(), sample.ravel())[0, 1]) < 0.012

@@ -5,13 +5,52 @@ from dataclasses import fields
 from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, Method
+from bnnrl.inference.bbb import BBB
+from bnnrl.inference.bsam import BSAM
 from bnnrl.inference.driver import Driver
+from bnnrl.inference.dropout import MCDropout
 from bnnrl.inference.ensemble import Ensemble
+from bnnrl.inference.ivon import IVON
+from bnnrl.inference.laplace import Laplace
 from bnnrl.inference.schedules import Schedule
+from bnnrl.inference.sgd import SGD
+from bnnrl.inference.svgd import SVGD
+from bnnrl.inference.swag import SWAG
+from bnnrl.inference.vadam import VADAM
 
-REGISTRY: dict[str, type] = {"adam": Adam, "ensemble": Ensemble}
+REGISTRY: dict[str, type] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "ensemble": Ensemble,
+    "dropout": MCDropout,
+    "swag": SWAG,
+    "bbb": BBB,
+    "vadam": VADAM,
+    "bsam": BSAM,
+    "ivon": IVON,
+    "laplace": Laplace,
+    "svgd": SVGD,
+}
 
-__all__ = ["REGISTRY", "Adam", "Driver", "Ensemble", "Info", "Method", "Schedule", "get"]
+__all__ = [
+    "BBB",
+    "BSAM",
+    "IVON",
+    "REGISTRY",
+    "SGD",
+    "SVGD",
+    "SWAG",
+    "VADAM",
+    "Adam",
+    "Driver",
+    "Ensemble",
+    "Info",
+    "Laplace",
+    "MCDropout",
+    "Method",
+    "Schedule",
+    "get",
+]
 
 
 def get(method: str | Method, **hyper_parameters) -> Method:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_positive
+from bnnrl.checks import check_decay, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
@@ -47,9 +47,8 @@ class Adam:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        for name in ("beta_1", "beta_2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"Invalid `{name}`: expected a number in [0, 1). Received: {getattr(self, name)!r}")
+        check_decay("beta_1", self.beta_1)
+        check_decay("beta_2", self.beta_2)
         check_positive("epsilon", self.epsilon)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
@@ -70,13 +69,16 @@ class Adam:
 
     def update(self, state: AdamState, g: tf.Tensor, learning_rate: tf.Tensor | None = None) -> AdamState:
         """Return the state after one step along the gradient g [..., D] of any loss, at its own rate if given."""
-        # 1 − 0.999ᵗ in float32 keeps four digits at t = 1, and the step no more than they.
-        t = tf.cast(state.step + 1, tf.float64)
-        one_minus_power = lambda beta: tf.cast(1 - tf.constant(beta, tf.float64) ** t, tf.float32)
         m = self.beta_1 * state.m + (1 - self.beta_1) * g
         v = self.beta_2 * state.v + (1 - self.beta_2) * tf.square(g)
-        m_hat = m / one_minus_power(self.beta_1)
-        v_hat = v / one_minus_power(self.beta_2)
+        m_hat = m / one_minus_power(self.beta_1, state.step + 1)
+        v_hat = v / one_minus_power(self.beta_2, state.step + 1)
         alpha = rate(self.learning_rate, state.step) if learning_rate is None else learning_rate
         theta = state.theta - alpha * m_hat / (tf.sqrt(v_hat) + self.epsilon)
         return AdamState(state.step + 1, theta, m, v)
+
+
+def one_minus_power(beta: float, t: tf.Tensor) -> tf.Tensor:
+    """Return 1 − βᵗ, the correction of a moment that started at zero, as a float32 scalar."""
+    # 1 − 0.999ᵗ in float32 keeps four digits at t = 1, and the step no more than they.
+    return tf.cast(1 - tf.constant(beta, tf.float64) ** tf.cast(t, tf.float64), tf.float32)

@@ -1,9 +1,12 @@
 """The dynamics model: what it sees, what it learns, and the step it hands to rollouts."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from bnnrl.inference import REGISTRY
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl import dynamics
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
@@ -119,6 +122,35 @@ def test_a_fixed_noise_is_heeded():
 def test_bad_settings(kwargs, message):
     with pytest.raises(ValueError, match=message):
         Dynamics(**kwargs)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("steps", [1, 2000])
+def test_a_method_by_name_has_the_runs_length(name, steps):
+    """Whatever a method does by stages is over before the run is, and its rate ends low."""
+    method: Any = Dynamics(method=name, steps=steps, learning_rate=0.5).resolve_method()
+    assert type(method) is REGISTRY[name]
+    if steps > 1:
+        assert getattr(method, "min_steps", 0) <= steps
+    if name not in ("swag",):
+        inner = {"ensemble": "method", "laplace": "optimizer"}.get(name)
+        schedule = (getattr(method, inner) if inner else method).learning_rate
+        assert schedule.initial == 0.5 and schedule.final == 0.005 and schedule.steps <= steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REGISTRY)
+def test_each_method_learns_and_never_retraces(name):
+    model = DynamicsModel(Dynamics(hidden=(16,), method=name, size=3, steps=1500), Features(2), 1, capacity=64)
+    for n in (20, 64):
+        model.fit(*transitions(n), seed=0)
+    assert model.driver.num_traces == 1
+    obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
+    step = model.stacked(model.simulator(10, as_seed(0)))
+    draws = model.simulator(10, as_seed(0)).theta.shape[0]
+    stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [draws, 1, 1])
+    mean = step(stacked(obs), stacked(actions), tf.zeros([draws, 200, 2])).numpy().mean(0)
+    assert np.sqrt(np.square(mean - next_obs).mean()) < 0.2 * (next_obs - obs).std()
 
 
 def test_no_simulator_before_a_fit():

@@ -1,0 +1,123 @@
+"""Monte Carlo dropout (Gal & Ghahramani 2016): rows of the kernels dropped in training and in every draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from bnnrl.checks import check_count, check_decay
+from bnnrl.inference.adam import Adam, AdamState
+from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.schedules import Schedule, check_rate
+from bnnrl.inference.variational import prior_grad
+from bnnrl.posterior import Dropout
+from bnnrl.problem import Batch, Problem, _without_padding
+
+
+@dataclass(frozen=True)
+class MCDropout:
+    """Minimise E_z[ −log p(data | z ∘ θ) ] / N − log p(θ) / N over θ by Adam, z being random masks of rows.
+
+        θ_k = z_k ∘ θ,  z_k = Bernoulli(1 − rate) / (1 − rate) for each row of each kernel     k = 1 … masks
+        g = −∇_θ [ (N / B) Σ_k log p(batch_k | θ_k) + log p(θ) ] / N
+
+    A row of a kernel is what an input of its layer goes through: dropping it is dropping that input, and for a Dense
+    network this is Keras's dropout in front of each layer. Of a convolution's kernel the rows are input channels, of
+    a recurrent one's the units of the state; weights with fewer than two axes (biases) are never dropped. The batch
+    is dealt out to `masks` parts with a mask each: more of them cost memory for as many copies of θ, and make the
+    gradient less noisy. Copies of other layers than Dense are slow, and convolutions then XLA cannot compile. The
+    prior is the paper's L2 term, on θ without masks. A draw of the posterior is one mask, so that a rollout keeps one
+    function from beginning to end.
+
+    Source: Gal & Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016; Gal, McAllister & Rasmussen,
+    "Improving PILCO with Bayesian Neural Network Dynamics Models", 2016.
+
+    Args:
+        learning_rate: of Adam, a number or a Schedule.
+        rate: the probability that a row is dropped, in [0, 1).
+        input_rate: the same for the rows of the first kernel, the network's inputs.
+        masks: how many a step, at most one for each row of the batch; if None 8 for a chain of Dense layers, else 1.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    rate: float = 0.1
+    input_rate: float = 0.0
+    masks: int | None = None
+
+    def __post_init__(self):
+        check_rate("learning_rate", self.learning_rate)
+        check_decay("rate", self.rate)
+        check_decay("input_rate", self.input_rate)
+        if self.masks is not None:
+            check_count("masks", self.masks)
+
+    @property
+    def _adam(self) -> Adam:
+        return Adam(self.learning_rate)
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
+        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        self._dropped(problem, theta)
+        return self._adam.start(theta)
+
+    def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
+        N = tf.cast(problem.num_data, tf.float32)
+        theta, lead = state.theta, state.theta.shape[:-1]
+        parts = _parts(batch, self.masks or (8 if problem.network.is_dense_chain else 1), len(lead))
+        K = parts[2].shape[0]  # of [K, ..., B / K, ...] each
+        stack = [-1] if K > 1 or len(lead) else []  # without members one mask is no stack
+        dropped = self._dropped(problem, theta)
+        z = dropped.masks([K, *lead], seed)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(theta)
+            masked = dropped.masked(theta, z, [K, *lead])  # [K, ..., D]
+            flat = _map(lambda a: tf.reshape(a, [*stack, *a.shape[1 + len(lead) :]]), parts)
+            log_likelihood = problem.log_likelihood(tf.reshape(masked, [*stack, theta.shape[-1]]), flat)
+            log_likelihood = tf.reduce_sum(tf.reshape(log_likelihood, [K, *lead]), axis=0)
+            log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
+        g = -tape.gradient(log_likelihood, theta) / N + prior_grad(problem, theta)
+        log_joint = log_likelihood + problem.log_prior(theta)
+        return self._adam.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+
+    def posterior(self, problem: Problem, state: AdamState) -> Dropout:
+        return self._dropped(problem, state.theta)
+
+    def _dropped(self, problem: Problem, theta: tf.Tensor) -> Dropout:
+        shapes = tuple(problem.network.shapes)
+        kernels = [i for i, shape in enumerate(shapes) if len(shape) >= 2]
+        rates = {i: self.rate if i != kernels[0] else self.input_rate for i in kernels}
+        if not any(rates.values()) and (self.rate or self.input_rate):
+            raise ValueError(
+                "Invalid network for MCDropout: expected a hidden layer, whose inputs are dropped. Received: weights "
+                f"of shapes {list(shapes)} and input_rate={self.input_rate}. Set `input_rate`, or use Adam."
+            )
+        return Dropout(theta, shapes, tuple(rates.get(i, 0.0) for i in range(len(shapes))))
+
+
+def _parts(batch: Batch, masks: int, axis: int) -> Batch:
+    """Deal a batch's rows, on `axis`, out to equal parts [K, ..., rows, ...] with weights; rows of weight 0 fill up."""
+    x, y = batch[:2]
+    rows = y.shape[axis]
+    if len(batch) == 3:
+        weight = batch[2]
+        x, y = _map(lambda a: _without_padding(a, weight > 0), (x, y))  # a part may hold nothing else
+    else:
+        weight = tf.ones(y.shape[: axis + 1])
+    length = -(-rows // min(masks, rows))
+    K = -(-rows // length)
+
+    def deal(a: tf.Tensor, fill: int) -> tf.Tensor:
+        more = tf.repeat(tf.gather(a, [0], axis=axis), K * length - rows, axis=axis)
+        a = tf.concat([a, tf.cast(fill, a.dtype) * more], axis=axis)
+        a = tf.reshape(a, [*a.shape[:axis], length, K, *a.shape[axis + 1 :]])
+        return tf.transpose(a, [axis + 1, *range(axis + 1), *range(axis + 2, a.shape.rank)])
+
+    return (*_map(lambda a: deal(a, 1), (x, y)), deal(weight, 0))
+
+
+_map: Any = tf.nest.map_structure

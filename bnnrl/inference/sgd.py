@@ -1,0 +1,77 @@
+"""Stochastic gradient descent with momentum: a maximum a posteriori estimate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bnnrl.checks import check_decay
+from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.schedules import Schedule, check_rate, rate
+from bnnrl.posterior import Point
+from bnnrl.problem import Batch, Problem
+
+
+class SGDState(NamedTuple):
+    step: tf.Tensor  # [] int32, steps taken
+    theta: tf.Tensor  # [..., D]
+    v: tf.Tensor  # [..., D] velocity
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Minimise −log p(θ, data) / N by gradient descent with momentum.
+
+        v = β v + g        g = −∇ log p(θ, data) / N
+        θ −= α v           or with Nesterov's momentum  θ −= α (g + β v)
+
+    The rate stands outside of v, so that a schedule acts at once on the whole step.
+
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
+
+    Args:
+        learning_rate: α, a number or a Schedule.
+        momentum: β in [0, 1).
+        nesterov: whether the gradient counts as if taken a step ahead.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range, or `nesterov` without momentum.
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self):
+        check_rate("learning_rate", self.learning_rate)
+        check_decay("momentum", self.momentum)
+        if self.nesterov and not self.momentum:
+            raise ValueError(
+                f"Invalid `nesterov`: expected False without momentum. Received: nesterov={self.nesterov!r}, "
+                f"momentum={self.momentum!r}."
+            )
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGDState:
+        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        return self.start(theta)
+
+    def step(self, problem: Problem, state: SGDState, batch: Batch, seed) -> tuple[SGDState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        g = -grad / tf.cast(problem.num_data, tf.float32)
+        return self.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+
+    def posterior(self, problem: Problem, state: SGDState) -> Point:
+        return Point(state.theta)
+
+    def start(self, theta: tf.Tensor) -> SGDState:
+        """Return the state before the first step from θ [..., D]."""
+        return SGDState(tf.constant(0), theta, tf.zeros_like(theta))
+
+    def update(self, state: SGDState, g: tf.Tensor, learning_rate: tf.Tensor | None = None) -> SGDState:
+        """Return the state after one step along the gradient g [..., D] of any loss, at its own rate if given."""
+        alpha = rate(self.learning_rate, state.step) if learning_rate is None else learning_rate
+        v = self.momentum * state.v + g
+        theta = state.theta - alpha * (g + self.momentum * v if self.nesterov else v)
+        return SGDState(state.step + 1, theta, v)

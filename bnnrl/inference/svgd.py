@@ -1,0 +1,79 @@
+"""Stein variational gradient descent (Liu & Wang 2016): particles that follow the gradient and repel each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from bnnrl.checks import check_count
+from bnnrl.inference.adam import Adam, AdamState
+from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.schedules import Schedule, check_rate
+from bnnrl.posterior import Point, Posterior, mixture
+from bnnrl.problem import Batch, Problem
+
+
+@dataclass(frozen=True)
+class SVGD:
+    """Move P particles along the steepest descent of the KL divergence to the posterior within an RKHS, by Adam.
+
+        φᵢ = (1/P) Σⱼ [ k(θⱼ, θᵢ) ∇ log p(θⱼ, data) + ∇_θⱼ k(θⱼ, θᵢ) ]
+        k(a, b) = exp(−‖a − b‖² / h)        h = median of ‖θᵢ − θⱼ‖² over i ≠ j, divided by log(P + 1)
+        θᵢ by Adam along −φᵢ / N
+
+    One particle is the MAP. With few particles in many dimensions they spread less than the posterior does.
+
+    Source: Liu & Wang, "Stein Variational Gradient Descent", NeurIPS 2016, algorithm 1. There log P stands in h, which
+    fails for P = 1, all pairs in the median, and AdaGrad for Adam.
+
+    Args:
+        learning_rate: of Adam, a number or a Schedule.
+        size: P, the number of particles.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    size: int = 10
+
+    def __post_init__(self):
+        check_rate("learning_rate", self.learning_rate)
+        check_count("size", self.size)
+
+    @property
+    def _adam(self) -> Adam:
+        return Adam(self.learning_rate)
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
+        start = problem.init(seed, self.size) if theta is None else starting_point(problem, theta)
+        if start.shape[:-1] != (self.size,):
+            raise ValueError(
+                f"Invalid `theta`: expected shape {(self.size, problem.num_params)}, one row for each particle. "
+                f"Received: {start.shape}"
+            )
+        return self._adam.start(start)
+
+    def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        phi = self._direction(state.theta, grad)
+        g = -phi / tf.cast(problem.num_data, tf.float32)
+        return self._adam.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+
+    def posterior(self, problem: Problem, state: AdamState) -> Posterior:
+        return mixture([Point(theta) for theta in tf.unstack(state.theta)])
+
+    def _direction(self, theta: tf.Tensor, grad: tf.Tensor) -> tf.Tensor:
+        """Return φ [P, D] for particles θ and ∇ log p(θ, data), [P, D] each."""
+        P = self.size
+        centred = theta - tf.reduce_mean(theta, axis=0)  # the products below then keep their digits
+        square = tf.reduce_sum(tf.square(centred), axis=-1)
+        distance = square + square[:, tf.newaxis] - 2.0 * tf.matmul(centred, centred, transpose_b=True)
+        distance = tf.linalg.set_diag(tf.maximum(distance, 0.0), tf.zeros([P]))
+        pairs = tf.sort(tf.reshape(distance, [-1]))[P:]  # without the P zeros of the diagonal
+        h = pairs[P * (P - 1) // 2] / math.log(P + 1.0) + 1e-30 if P > 1 else tf.constant(1.0)
+        k = tf.exp(-distance / h)
+        repulsion = (2.0 / h) * (centred * tf.reduce_sum(k, axis=-1, keepdims=True) - tf.matmul(k, centred))
+        return (tf.matmul(k, grad) + repulsion) / P

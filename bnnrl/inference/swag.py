@@ -1,0 +1,130 @@
+"""Stochastic weight averaging, Gaussian (Maddox et al. 2019): a normal distribution fitted to an optimiser's path."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import tensorflow as tf
+
+from bnnrl.checks import check_count, check_positive
+from bnnrl.inference.adam import Adam
+from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.schedules import Schedule
+from bnnrl.inference.sgd import SGD
+from bnnrl.posterior import LowRank, Point
+from bnnrl.problem import Batch, Problem
+
+
+class SWAGState(NamedTuple):
+    inner: Any  # the optimiser's state, with its step and θ [..., D]
+    collected: tf.Tensor  # [] int32, n
+    mean: tf.Tensor  # [..., D] μ
+    square: tf.Tensor  # [..., D] n (q − μ²)
+    deviations: tf.Tensor  # [..., K, D], the n-th in row n mod K
+
+    @property
+    def theta(self) -> tf.Tensor:
+        return self.inner.theta
+
+
+@dataclass(frozen=True)
+class SWAG:
+    """Optimise to a good region, go on there at a higher rate than one would, and fit a Gaussian to the path.
+
+        rate: α until start / 2, on a line to `swa_rate` until 0.9 start, then `swa_rate`
+        each collection, n so far:  μ = (n μ + θ) / (n + 1)      q = (n q + θ²) / (n + 1)
+                                    append θ − μ (μ after the update) to Dev, keep the last K
+        θ̃ = μ + √scale [ √max(q − μ², 1e-30) ε₁ + Dev ε₂ / √(K_stored − 1) ]
+
+    Here q − μ² is kept as it is, n (q − μ²) growing by (θ − μ_before)(θ − μ_after): the difference of two squares of
+    the same size has few digits left in float32. Before the first collection the posterior is the point θ.
+
+    Source: Maddox et al., "A Simple Baseline for Bayesian Uncertainty in Deep Learning", NeurIPS 2019, algorithm 1.
+    The width of this Gaussian is that of the optimiser's stationary path at `swa_rate`, which the paper takes for the
+    posterior's; it is so for no rate in particular.
+
+    Args:
+        optimizer: Adam or SGD, with α a number.
+        swa_rate: its learning rate while iterates are collected; α if None.
+        start: steps before the first of the `every` that end in a collection.
+        every: steps from one collection to the next.
+        rank: K, columns kept, 2 at least.
+        scale: 0.5 for the paper's SWAG; at 1 the diagonal and the low-rank part each have the full variance.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    optimizer: Adam | SGD = field(default_factory=Adam)
+    swa_rate: float | None = None
+    start: int = 1000
+    every: int = 10
+    rank: int = 20
+    scale: float = 0.5
+
+    def __post_init__(self):
+        if not isinstance(self.optimizer, Adam | SGD) or isinstance(self.optimizer.learning_rate, Schedule):
+            raise ValueError(
+                f"Invalid `optimizer`: expected Adam or SGD, its learning rate a number. Received: {self.optimizer!r}."
+            )
+        if self.swa_rate is not None:
+            check_positive("swa_rate", self.swa_rate)
+        check_count("start", self.start)
+        check_count("every", self.every)
+        if check_count("rank", self.rank) < 2:
+            raise ValueError(f"Invalid `rank`: expected an integer of at least 2. Received: rank={self.rank!r}.")
+        check_positive("scale", self.scale)
+
+    @property
+    def min_steps(self) -> int:
+        return self.start + 2 * self.every
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SWAGState:
+        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        zeros = tf.zeros_like(start)
+        deviations = tf.zeros([*start.shape[:-1], self.rank, start.shape[-1]])
+        return SWAGState(self.optimizer.start(start), tf.constant(0), zeros, zeros, deviations)
+
+    def step(self, problem: Problem, state: SWAGState, batch: Batch, seed) -> tuple[SWAGState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        g = -grad / tf.cast(problem.num_data, tf.float32)
+        state = state._replace(inner=self.optimizer.update(state.inner, g, self._rate(state.inner.step)))
+        since = state.inner.step - self.start
+        due = (since > 0) & (since % self.every == 0)
+        return self._collect(state, due), Info(log_joint, tf.norm(g, axis=-1))
+
+    def posterior(self, problem: Problem, state: SWAGState) -> LowRank | Point:
+        n = int(state.collected)
+        if n < 2:
+            return Point(state.mean if n else state.theta)
+        stored = min(n, self.rank)
+        std = tf.sqrt(self.scale * tf.maximum(state.square / n, 1e-30))
+        return LowRank(state.mean, std, (self.scale / (stored - 1)) ** 0.5 * state.deviations[:stored])
+
+    def _rate(self, step: tf.Tensor) -> tf.Tensor:
+        alpha = cast(float, self.optimizer.learning_rate)
+        final = alpha if self.swa_rate is None else self.swa_rate
+        progress = tf.cast(step, tf.float32) / self.start
+        return alpha + (final - alpha) * tf.clip_by_value((progress - 0.5) / 0.4, 0.0, 1.0)
+
+    def _collect(self, state: SWAGState, due: tf.Tensor) -> SWAGState:
+        """Return the state with θ added if `due` [], else unchanged."""
+        theta, n = state.theta, state.collected
+        deviation = theta - state.mean
+        mean = state.mean + deviation / tf.cast(n + 1, tf.float32)
+        square = state.square + deviation * (theta - mean)
+        # A row written at each step, changed or not, costs a copy of θ; a condition would cost one of all rows.
+        *lead, D = theta.shape
+        row = tf.where(due, theta - mean, tf.gather(state.deviations, n % self.rank, axis=-2))
+        index = tf.stack([tf.range(math.prod(lead)), tf.fill([math.prod(lead)], n % self.rank)], axis=-1)
+        rows = tf.reshape(state.deviations, [-1, self.rank, D])
+        rows = tf.tensor_scatter_nd_update(rows, index, tf.reshape(row, [-1, D]))
+        return SWAGState(
+            state.inner,
+            n + tf.cast(due, tf.int32),
+            tf.where(due, mean, state.mean),
+            tf.where(due, square, state.square),
+            tf.reshape(rows, state.deviations.shape),
+        )

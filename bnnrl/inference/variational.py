@@ -1,0 +1,61 @@
+"""What the methods share that evaluate the likelihood at draws of θ and treat a normal prior exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from bnnrl.priors import NormalPrior
+from bnnrl.problem import Batch, Problem
+
+
+def require_normal_prior(problem: Problem, method: Any) -> NormalPrior:
+    """Return the problem's `normal_prior`.
+
+    Raises:
+        ValueError: if the prior is another one.
+    """
+    found = problem.normal_prior
+    if found is None:
+        raise ValueError(
+            f"Invalid `prior` for {type(method).__name__}: expected normal distributions, independent for each "
+            "weight, whose precision is part of the update. Received: another prior. Use BBB, or a sampler."
+        )
+    return found
+
+
+def prior_grad(problem: Problem, theta: tf.Tensor) -> tf.Tensor:
+    """Return −∇ log p(θ) / N at θ [..., D]."""
+    flat = tf.reshape(theta, [-1, theta.shape[-1]])
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(flat)
+        log_prior = problem.log_prior(flat)
+    return -tf.reshape(tape.gradient(log_prior, flat), theta.shape) / tf.cast(problem.num_data, tf.float32)
+
+
+def likelihood_grad(problem: Problem, theta: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return log p(θ, data) averaged over draws and g = −∇ log p(data | θ) / N of each, without the prior.
+
+    Args:
+        problem: the problem.
+        theta: [S, ..., D], S draws for one θ or for each of M members.
+        batch: one batch, or one for each member; every draw sees the same.
+
+    Returns:
+        log_joint [...] in nats for the whole data set, and g [S, ..., D].
+    """
+    S, lead = theta.shape[0], theta.shape[:-1]
+    # One draw for one θ is no stack of them: what XLA cannot compile when stacked, such as convolutions, it then can.
+    flat = tf.reshape(theta, [-1, theta.shape[-1]] if len(lead) * S > 1 else [-1])
+    if S > 1:
+        batch = _map(lambda a: tf.reshape(tf.broadcast_to(a, [S, *a.shape]), [-1, *a.shape[len(lead) - 1 :]]), batch)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(flat)
+        log_likelihood = problem.scaled_log_likelihood(flat, batch)
+    g = -tape.gradient(log_likelihood, flat) / tf.cast(problem.num_data, tf.float32)
+    log_joint = tf.reduce_mean(tf.reshape(log_likelihood + problem.log_prior(flat), lead), axis=0)
+    return log_joint, tf.reshape(g, theta.shape)
+
+
+_map: Any = tf.nest.map_structure

@@ -1,0 +1,83 @@
+"""A step of each inference method against an Adam step of the same networks, alternating in one process.
+
+    python experiments/benchmarks/methods.py [--rounds 15] [--methods bbb swag]
+
+Batches of 64 out of 1000 rows; 5 networks 200-200, and one 64-64. The time is the process's processor time: where a
+second process holds the other core, wall time would say how much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter, process_time
+
+import keras
+import tyro
+from tensorflow_probability import distributions as tfd
+
+from bnnrl.inference import BBB, BSAM, IVON, SGD, SWAG, VADAM, Adam, Driver, Ensemble, MCDropout, Method
+from bnnrl.likelihoods import Gaussian
+from bnnrl.problem import Problem
+from bnnrl.seeds import normal
+
+STEPS = 100
+METHODS: dict[str, Method] = {
+    "adam": Adam(),
+    "sgd": SGD(),
+    "dropout": MCDropout(),
+    "swag": SWAG(start=1, every=10),
+    "bbb": BBB(),
+    "vadam": VADAM(),
+    "bsam": BSAM(),
+    "ivon": IVON(),
+}
+NETWORKS = {"5 x 200-200": (5, (200, 200)), "1 x 64-64": (1, (64, 64))}
+
+
+@dataclass
+class Args:
+    """A step of each inference method against one of Adam."""
+
+    rounds: int = 15
+    """In a round, every method has one turn of 100 steps."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Which, besides adam."""
+
+
+def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> dict:
+    """Return for each method a warm function that takes STEPS steps."""
+    layers = [keras.layers.Dense(width, "relu") for width in hidden]
+    network = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(4)])
+    problem = Problem(network, Gaussian(0.7), tfd.Normal(0.0, 1.0), 1000)
+    data = normal([1000, 6], 0), normal([1000, 4], 1)
+
+    def block(method):
+        driver, state = Driver(problem, method, 64), method.init(problem, 2)
+        run = lambda: driver.run(state, data, STEPS, 3)[1].log_joint.numpy()
+        run()
+        return run
+
+    return {name: block(Ensemble(METHODS[name], members) if members > 1 else METHODS[name]) for name in names}
+
+
+def main(args: Args) -> None:
+    names = ["adam", *(name for name in args.methods if name != "adam")]
+    for title, (members, hidden) in NETWORKS.items():
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+        runs = blocks(members, hidden, names)
+        for _ in range(args.rounds):
+            for name, run in runs.items():
+                wall, cpu = perf_counter(), process_time()
+                run()
+                times[name].append(((perf_counter() - wall) / STEPS * 1e3, (process_time() - cpu) / STEPS * 1e3))
+        print(f"\n## {title}\n\n| Method | min, ms | median, ms | median / Adam | processor time / Adam |")
+        print("| --- | ---: | ---: | ---: | ---: |")
+        for name in names:
+            ratio = lambda i: median(own[i] / base[i] for own, base in zip(times[name], times["adam"], strict=True))  # noqa: B023
+            wall = [turn[0] for turn in times[name]]
+            print(f"| {name} | {min(wall):.2f} | {median(wall):.2f} | {ratio(0):.2f} | {ratio(1):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
