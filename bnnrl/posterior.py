@@ -62,6 +62,35 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Equal masses on K draws [K, D] of a Markov chain, in its order.
+
+    `sample` repeats none of them before it has given all: up to K without replacement, and of more each K-th part.
+    """
+
+    draws: tf.Tensor
+
+    @property
+    def num_distinct(self) -> int:
+        return len(self.draws)
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        n = check_count("n", n)
+        order = tf.argsort(uniform([self.num_distinct], seed))
+        return tf.gather(self.draws, tf.gather(order, tf.range(n) % self.num_distinct))
+
+    def mean(self) -> tf.Tensor:
+        return tf.reduce_mean(self.draws, axis=0)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        return {"kind": "samples"}, {"draws": np.asarray(self.draws)}
+
+    @classmethod
+    def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Samples:
+        return cls(tf.constant(arrays["draws"]))
+
+
+@dataclass(frozen=True)
 class Mixture:
     """An equal mixture of posteriors.
 
@@ -114,7 +143,7 @@ class Mixture:
         return cls(tuple(components))
 
 
-_KINDS = {"point": Point, "mixture": Mixture}
+_KINDS = {"point": Point, "samples": Samples, "mixture": Mixture}
 
 
 def from_arrays(spec: dict[str, Any], arrays: Arrays) -> Posterior:

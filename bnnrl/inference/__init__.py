@@ -4,14 +4,25 @@ from dataclasses import fields
 
 from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method
+from bnnrl.inference.base import Diverged, Info, Method
 from bnnrl.inference.driver import Driver
 from bnnrl.inference.ensemble import Ensemble
-from bnnrl.inference.schedules import Schedule
+from bnnrl.inference.schedules import Polynomial, Schedule
 
 REGISTRY: dict[str, type] = {"adam": Adam, "ensemble": Ensemble}
 
-__all__ = ["REGISTRY", "Adam", "Driver", "Ensemble", "Info", "Method", "Schedule", "get"]
+__all__ = [
+    "REGISTRY",
+    "Adam",
+    "Diverged",
+    "Driver",
+    "Ensemble",
+    "Info",
+    "Method",
+    "Polynomial",
+    "Schedule",
+    "get",
+]
 
 
 def get(method: str | Method, **hyper_parameters) -> Method:
