@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import likelihoods
+from bnnrl.posterior import Mixture, Samples
 from bnnrl.problem import Problem
 
 
@@ -54,3 +55,30 @@ def mlp(num_inputs=3, num_outputs=2, hidden=(5, 4)) -> keras.Sequential:
 def draws(*shape: int, seed=0) -> np.ndarray:
     """Return standard normal numbers, float32."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def z_scores(statistic: np.ndarray, expected) -> np.ndarray:
+    """Return (mean over independent chains of `statistic` [C, ...] − expected) / its standard error, [...]."""
+    chains = len(statistic)
+    return (statistic.mean(axis=0) - expected) / (statistic.std(axis=0, ddof=1) / np.sqrt(chains))
+
+
+def chains_of(posterior) -> np.ndarray:
+    """Return the draws of a mixture of chains, [C, K, D]."""
+    assert isinstance(posterior, Mixture)
+    return np.stack([c.draws for c in posterior.components if isinstance(c, Samples)])
+
+
+def moments(chains: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return each chain's average of θ − mean and of its products, [C, D + D (D + 1) / 2], for draws [C, K, D].
+
+    In expectation they are 0 and the covariance's entries, if `mean` is the distribution's.
+    """
+    centred = chains.astype(np.float64) - mean
+    products = np.einsum("cki,ckj->cij", centred, centred) / chains.shape[1]
+    return np.concatenate([centred.mean(axis=1), products[:, *np.triu_indices(len(mean))]], axis=1)
+
+
+def expected_moments(cov: np.ndarray) -> np.ndarray:
+    """Return what `moments` are in expectation for draws of covariance `cov`."""
+    return np.concatenate([np.zeros(len(cov)), cov[np.triu_indices(len(cov))]])

@@ -5,15 +5,29 @@ from dataclasses import fields
 from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Diverged, Info, Method
+from bnnrl.inference.csgld import CyclicalSGLD
 from bnnrl.inference.driver import Driver
 from bnnrl.inference.ensemble import Ensemble
 from bnnrl.inference.schedules import Polynomial, Schedule
+from bnnrl.inference.sghmc import SGHMC
+from bnnrl.inference.sgld import PSGLD, SGLD
 
-REGISTRY: dict[str, type] = {"adam": Adam, "ensemble": Ensemble}
+REGISTRY: dict[str, type] = {
+    "adam": Adam,
+    "csgld": CyclicalSGLD,
+    "ensemble": Ensemble,
+    "psgld": PSGLD,
+    "sghmc": SGHMC,
+    "sgld": SGLD,
+}
 
 __all__ = [
+    "PSGLD",
     "REGISTRY",
+    "SGHMC",
+    "SGLD",
     "Adam",
+    "CyclicalSGLD",
     "Diverged",
     "Driver",
     "Ensemble",
