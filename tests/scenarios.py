@@ -82,3 +82,16 @@ def moments(chains: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def expected_moments(cov: np.ndarray) -> np.ndarray:
     """Return what `moments` are in expectation for draws of covariance `cov`."""
     return np.concatenate([np.zeros(len(cov)), cov[np.triu_indices(len(cov))]])
+
+
+def gaussian_target(dim=5, seed=0) -> LinearRegression:
+    """Return a problem without a bias whose posterior is N(mean, cov) with a random covariance, near flat prior."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(dim + 2, dim))
+    x = np.linalg.cholesky(root.T @ root).T.astype(np.float32)  # the posterior's precision is xᵀ x
+    mean = rng.normal(size=dim)
+    y = (x @ mean)[:, np.newaxis].astype(np.float32)
+    model = keras.Sequential([keras.Input((dim,)), keras.layers.Dense(1, use_bias=False)])
+    problem = Problem(model, likelihoods.Gaussian(1.0), tfd.Normal(0.0, 1e3), dim)
+    cov = np.linalg.inv(x.T.astype(np.float64) @ x + 1e-6 * np.eye(dim))
+    return LinearRegression(problem, x, y, 1.0, 1e3, mean, cov)

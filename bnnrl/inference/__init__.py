@@ -8,20 +8,27 @@ from bnnrl.inference.base import Diverged, Info, Method
 from bnnrl.inference.csgld import CyclicalSGLD
 from bnnrl.inference.driver import Driver
 from bnnrl.inference.ensemble import Ensemble
+from bnnrl.inference.hmc import HMC
+from bnnrl.inference.nuts import NUTS
 from bnnrl.inference.schedules import Polynomial, Schedule
 from bnnrl.inference.sghmc import SGHMC
 from bnnrl.inference.sgld import PSGLD, SGLD
+from bnnrl.inference.warm_start import WarmStart
 
 REGISTRY: dict[str, type] = {
     "adam": Adam,
     "csgld": CyclicalSGLD,
     "ensemble": Ensemble,
+    "hmc": HMC,
+    "nuts": NUTS,
     "psgld": PSGLD,
     "sghmc": SGHMC,
     "sgld": SGLD,
 }
 
 __all__ = [
+    "HMC",
+    "NUTS",
     "PSGLD",
     "REGISTRY",
     "SGHMC",
@@ -35,6 +42,7 @@ __all__ = [
     "Method",
     "Polynomial",
     "Schedule",
+    "WarmStart",
     "get",
 ]
 

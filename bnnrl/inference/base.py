@@ -58,6 +58,13 @@ class Method(Protocol):
     def posterior(self, problem: Problem, state: State) -> Posterior: ...
 
 
+def innermost(method: Any) -> Any:
+    """Return the method inside wrappers such as Ensemble, or `method` itself."""
+    while hasattr(method, "method"):
+        method = method.method
+    return method
+
+
 def starting_point(problem: Problem, theta) -> tf.Tensor:
     """Return a user's `theta` to start from, [D] or [M, D], in float32.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -35,7 +35,7 @@ class Driver:
     """
 
     def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool = True):
-        self._problem, self._method = problem, method
+        self._problem, self._method = problem, cast(Any, method)
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if batch_size is not None and getattr(method, "full_batch_only", False):
             raise ValueError(
@@ -105,11 +105,12 @@ class Driver:
         return after, info
 
     def _diverged(self, state: State, step: int, finite: np.ndarray) -> Diverged:
-        method: Any = self._method
+        method, own = self._method, step  # of the method at work, and its own count of steps
         while hasattr(method, "method"):
-            method = method.method
+            warm_up = getattr(method, "steps", 0)
+            method, own = (method.start, own) if own < warm_up else (method.method, own - warm_up)
         name = next((name for name in ("learning_rate", "step_size") if hasattr(method, name)), None)
-        at_rate = f" with {name}={float(rate(getattr(method, name), tf.constant(step))):.3g}" if name else ""
+        at_rate = f" with {name}={float(rate(getattr(method, name), tf.constant(own))):.3g}" if name else ""
         members = f" of members {np.flatnonzero(~finite).tolist()}" if len(finite) > 1 else ""
         return Diverged(
             f"Diverged at step {step}{at_rate}: the log joint, its gradient or the new θ{members} is not finite. "
