@@ -125,12 +125,13 @@ class Problem:
         digits behind the point, too few to tell the energies of two ends of a trajectory apart; in float64 it costs
         little more, as each term is still computed in float32.
         """
+        log_prior = self.log_prior(theta, dtype)
         if len(batch) == 3:
             batch_size = tf.reduce_sum(batch[2], axis=-1)
         else:
             batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
         scale = tf.cast(tf.cast(self.num_data, tf.float32) / batch_size, dtype)
-        return self.log_prior(theta, dtype) + scale * self.log_likelihood(theta, batch, dtype)
+        return log_prior + scale * self.log_likelihood(theta, batch, dtype)
 
     def prior_stddev(self) -> tf.Tensor:
         """Return the prior's standard deviation of each weight, [D]; 1 where it has none, and for unknowns."""
