@@ -59,7 +59,7 @@ class Method(Protocol):
 
 
 def innermost(method: Any) -> Any:
-    """Return the method inside wrappers such as Ensemble, or `method` itself."""
+    """Return the method, or state, inside wrappers such as Ensemble and WarmStart, or `method` itself."""
     while hasattr(method, "method"):
         method = method.method
     return method
