@@ -8,13 +8,13 @@ large however long they run. Ask it of what is predicted: give `diagnose` a func
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from bnnrl.inference.base import Info, State, innermost
 from bnnrl.posterior import Mixture, Posterior, Samples
@@ -47,7 +47,7 @@ def diagnose(
         posterior: of a sampler: Samples, or a Mixture of them as chains.
         function: from a chain's draws [K, D] to quantities [K, ...] whose convergence matters, such as predictions;
             None for θ itself, of which see the module's note.
-        info: of a run after the burn-in, for the acceptance.
+        info: of a run after the burn-in, for the acceptance; None for a method without a Metropolis step.
         state: the sampler's, for the step size.
 
     Warns:
@@ -81,6 +81,12 @@ def chains(posterior: Posterior, function: Function | None = None) -> np.ndarray
     return np.stack([np.asarray(d if function is None else function(d)) for d in draws])
 
 
+def are_chains(posterior: Posterior) -> bool:
+    """Return whether a posterior is chains long enough for diagnostics."""
+    parts = posterior.components if isinstance(posterior, Mixture) else (posterior,)
+    return all(isinstance(part, Samples) and len(part.draws) >= 4 for part in parts)
+
+
 def split_rhat(values: np.ndarray) -> np.ndarray:
     """Return rank-normalised split R-hat of each quantity, [...], for the values of chains [C, K, ...].
 
@@ -100,12 +106,26 @@ def bulk_ess(values: np.ndarray) -> np.ndarray:
     """Return the bulk effective sample size of each quantity, [...], for the values of chains [C, K, ...].
 
     It is that of the rank-normalised halves of all chains: so many independent draws would tell the mean as well.
+    Autocorrelations are summed in pairs of lags as long as the pairs are positive, each at most the one before.
+    Source: Vehtari et al. 2021, section 3.2; Geyer, "Practical Markov Chain Monte Carlo", 1992, for the pairs.
 
     Raises:
         ValueError: for chains of fewer than four draws.
     """
-    each = np.swapaxes(_rank_normalised(_split(values)), 0, 1)
-    return tfp.mcmc.effective_sample_size(each, cross_chain_dims=1, filter_beyond_positive_pairs=True).numpy()
+    halves = _rank_normalised(_split(values))  # [C, K, ...]
+    num_chains, num_draws = halves.shape[:2]
+    spectrum = np.fft.rfft(halves - halves.mean(axis=1, keepdims=True), n=2 * num_draws, axis=1)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :num_draws].mean(axis=0) / num_draws  # [K, ...]
+    within = covariance[0] * num_draws / (num_draws - 1)
+    total = covariance[0] + halves.mean(axis=1).var(axis=0, ddof=1)
+    with np.errstate(invalid="ignore"):
+        correlation = 1 - (within - covariance) / total
+    correlation[0] = np.where(total > 0, 1.0, np.nan)
+    even = num_draws // 2 * 2
+    pairs = np.minimum.accumulate(correlation[0:even:2] + correlation[1:even:2], axis=0)
+    time = 2 * np.where(pairs > 0, pairs, 0 * pairs).sum(axis=0) - 1
+    size = num_chains * num_draws
+    return size / np.maximum(time, 1 / math.log10(size))  # as antithetic chains may seem better than they are
 
 
 def to_arviz(posterior: Posterior, functions: Mapping[str, Function] | None = None) -> Any:
