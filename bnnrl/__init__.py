@@ -27,12 +27,8 @@ _EXPORTS = {
     "Task": "bnnrl.rl.tasks",
 }
 _SUBMODULES = {
-    "inference": "bnnrl.inference",
-    "likelihoods": "bnnrl.likelihoods",
-    "policies": "bnnrl.rl.policies",
-    "posterior": "bnnrl.posterior",
-    "priors": "bnnrl.priors",
-    "tasks": "bnnrl.rl.tasks",
+    **{name: f"bnnrl.{name}" for name in ("diagnostics", "inference", "likelihoods", "posterior", "priors")},
+    **{name: f"bnnrl.rl.{name}" for name in ("policies", "tasks")},
 }
 __all__ = [
     "PILCO",
@@ -42,6 +38,7 @@ __all__ = [
     "Problem",
     "Task",
     "__version__",
+    "diagnostics",
     "inference",
     "likelihoods",
     "load",
@@ -52,7 +49,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bnnrl import inference, likelihoods, posterior, priors
+    from bnnrl import diagnostics, inference, likelihoods, posterior, priors
     from bnnrl.model import BayesianModel
     from bnnrl.problem import Problem
     from bnnrl.rl import policies, tasks

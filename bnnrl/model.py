@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import checkpoint, data, inference, likelihoods, metrics, posterior, priors, saving
+from bnnrl import checkpoint, data, diagnostics, inference, likelihoods, metrics, posterior, priors, saving
 from bnnrl.checks import check_count
 from bnnrl.problem import Problem, align_targets
 
+_DIAGNOSED_ROWS = 64
 _ROWS_TIMES_DRAWS = 2**17  # evaluated at once; bounds the memory of hidden layers whatever the data's size
 
 
@@ -48,6 +49,7 @@ class BayesianModel:
         self.history: keras.callbacks.History | None = None
         self._driver: tuple[Any, int | None, inference.Driver] | None = None
         self._state: Any = None
+        self._info: inference.Info | None = None  # of the steps after the burn-in
         self._num_data = 0
         self._posterior: posterior.Posterior | None = None
         self._outputs_of = tf.function(self._many_outputs)
@@ -68,12 +70,15 @@ class BayesianModel:
         An epoch is one compiled call of N // batch_size steps, so that callbacks see one batch, the last, of each.
         They find this object as their `model`; its `get_weights` and `set_weights` are the method's whole state.
         Callbacks that change an optimizer do not apply. Logs: "loss", −log p(θ, data) / N in nats averaged over the
-        epoch, and with validation data every entry of `evaluate` as "val_*", the nll also as "val_loss".
+        epoch, and with validation data every entry of `evaluate` as "val_*", the nll also as "val_loss", from the first
+        epoch on that leaves a posterior.
+
+        A sampler's chains are diagnosed at the end by what they predict for the first rows, see `diagnose`.
 
         Args:
             x: rows [N, ...], or (x, y), or a finite tf.data.Dataset of such pairs, which is read into memory.
             y: targets [N, ...]; None if they come with `x`.
-            batch_size: rows in a minibatch, or None for all of them at every step.
+            batch_size: rows in a minibatch, or None for all of them at every step, as HMC and NUTS need it.
             epochs: passes over the data.
             validation_data: (x, y) or a dataset.
             callbacks: Keras callbacks.
@@ -81,7 +86,12 @@ class BayesianModel:
             verbose: 0 silent, 1 or "auto" a progress bar, 2 a line for each epoch.
 
         Raises:
-            ValueError: for data that are not finite or do not fit each other, the network or the likelihood.
+            ValueError: for data that are not finite or do not fit each other, the network or the likelihood; for a
+                method that needs more steps, or all rows.
+            Diverged: if a step is not finite. The model then has the last finite state.
+
+        Warns:
+            SamplingWarning: if chains have not mixed, or their steps are of a wrong length.
         """
         if self.prior is None or self.method is None:
             raise ValueError(
@@ -93,10 +103,16 @@ class BayesianModel:
         epochs = check_count("epochs", epochs)
         batch_size = None if batch_size is None else min(check_count("batch_size", batch_size), len(x))
         steps = len(x) // batch_size if batch_size else 1
+        least, corrected = getattr(self.method, "min_steps", 0), getattr(self.method, "full_batch_only", False)
+        if epochs * steps < least:
+            raise ValueError(
+                f"Invalid `epochs`: expected at least {-(-least // steps)}, as the method's burn-in and first draw "
+                f"take {least} steps, {steps} an epoch. Received: epochs={epochs}."
+            )
         if self._driver is None or self._driver[:2] != (self.method, batch_size):  # compiled once for many fits
             self._driver = (self.method, batch_size, inference.Driver(self._problem, self.method, batch_size))
         driver = self._driver[2]
-        self._num_data, self._posterior = len(x), None
+        self._num_data, self._posterior, self._info, sampling = len(x), None, None, []
         self._state = self.method.init(self._problem.with_num_data(len(x)), seed)
 
         history, logs, arrays = keras.callbacks.History(), {}, (tf.constant(x), tf.constant(y))
@@ -113,17 +129,29 @@ class BayesianModel:
         for epoch in range(epochs):
             listed.on_epoch_begin(epoch)
             listed.on_train_batch_begin(steps - 1)
-            self._state, info = driver.run(self._state, arrays, steps, seed, start=epoch * steps)
             self._posterior = None
+            try:
+                self._state, info = driver.run(self._state, arrays, steps, seed, start=epoch * steps)
+            except inference.Diverged as error:
+                self._state = error.state
+                raise
             logs = {"loss": float(-tf.reduce_mean(info.log_joint)) / len(x)}
             listed.on_train_batch_end(steps - 1, logs)
-            if validation:
+            if corrected and epoch * steps >= least - 1:
+                sampling.append(info)
+            if validation and (epoch + 1) * steps >= least:
                 scores = self.evaluate(*validation)
                 logs = {**logs, "val_loss": scores["nll"], **{f"val_{name}": v for name, v in scores.items()}}
             listed.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
         listed.on_train_end(logs)
+        if sampling:
+            self._info = inference.Info(
+                *(np.mean([np.mean(part) for part in parts]) for parts in zip(*sampling, strict=True))
+            )
+        if least and len(history.epoch) * steps >= least and diagnostics.are_chains(self.posterior):
+            self.diagnose(x[:_DIAGNOSED_ROWS])
         return history
 
     @property
@@ -176,6 +204,17 @@ class BayesianModel:
         """
         x, y = self._data(x, y)
         return metrics.scores(self._distribution(x, num_samples, seed), y)
+
+    def diagnose(self, x) -> diagnostics.Diagnostics:
+        """Return diagnostics of the chains by what they predict for x, and warn of what is wrong with them.
+
+        R-hat and effective sample size are [B, ...], of the network's outputs; acceptance is that after the burn-in.
+
+        Raises:
+            ValueError: if the posterior is no Markov chains.
+        """
+        outputs = lambda draws: self._outputs(x, draws)[0]
+        return diagnostics.diagnose(self.posterior, outputs, self._info, self._state)
 
     def get_weights(self) -> list[np.ndarray]:
         """Return the inference method's state as arrays, for Keras callbacks such as EarlyStopping."""

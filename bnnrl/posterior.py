@@ -63,6 +63,35 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Equal masses on K draws [K, D] of a Markov chain, in its order.
+
+    `sample` repeats none of them before it has given all: up to K without replacement, and of more each K-th part.
+    """
+
+    draws: tf.Tensor
+
+    @property
+    def num_distinct(self) -> int:
+        return len(self.draws)
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        n = check_count("n", n)
+        order = tf.argsort(uniform([self.num_distinct], seed))
+        return tf.gather(self.draws, tf.gather(order, tf.range(n) % self.num_distinct))
+
+    def mean(self) -> tf.Tensor:
+        return tf.reduce_mean(self.draws, axis=0)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        return {"kind": "samples"}, {"draws": np.asarray(self.draws)}
+
+    @classmethod
+    def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Samples:
+        return cls(tf.constant(arrays["draws"]))
+
+
+@dataclass(frozen=True)
 class MeanField:
     """A normal distribution with independent entries, mean and standard deviation [D] each."""
 
@@ -242,7 +271,14 @@ class Mixture:
         return cls(tuple(components))
 
 
-_KINDS = {"point": Point, "mixture": Mixture, "mean_field": MeanField, "low_rank": LowRank, "dropout": Dropout}
+_KINDS = {
+    "point": Point,
+    "samples": Samples,
+    "mean_field": MeanField,
+    "low_rank": LowRank,
+    "dropout": Dropout,
+    "mixture": Mixture,
+}
 
 
 def from_arrays(spec: dict[str, Any], arrays: Arrays) -> Posterior:

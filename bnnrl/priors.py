@@ -53,16 +53,31 @@ class Prior:
             _check_fits(distribution, path, shape)
         self._scalar = isinstance(prior, tfd.Distribution) and _rank(prior) == 0
 
-    def log_prob(self, theta: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Return the log density, in nats, [...], of weights [..., *shape], given also flat as `theta` [..., D]."""
+    def log_prob(self, theta: tf.Tensor, weights: Sequence[tf.Tensor], dtype: tf.DType = tf.float32) -> tf.Tensor:
+        """Return the log density, in nats, [...], of weights [..., *shape], given also flat as `theta` [..., D].
+
+        Weights' terms are summed in `dtype`.
+        """
         if self._scalar:
-            return tf.reduce_sum(self._distributions[0].log_prob(theta), axis=-1)
+            return tf.reduce_sum(tf.cast(self._distributions[0].log_prob(theta), dtype), axis=-1)
         lead = theta.shape[:-1]
         each = [
-            tf.reduce_sum(tf.reshape(d.log_prob(w), [*lead, -1]), axis=-1)
+            tf.reduce_sum(tf.reshape(tf.cast(d.log_prob(w), dtype), [*lead, -1]), axis=-1)
             for d, w in zip(self._distributions, weights, strict=True)
         ]
         return tf.add_n(each)
+
+    def stddev(self, shapes: Sequence[tuple[int, ...]]) -> list[tf.Tensor]:
+        """Return the standard deviation of each weight; 1 where the distribution has none."""
+        return [_stddev(d, shape) for d, shape in zip(self._distributions, shapes, strict=True)]
+
+
+def _stddev(distribution: tfd.Distribution, shape: tuple[int, ...]) -> tf.Tensor:
+    try:
+        stddev = distribution.stddev()
+    except NotImplementedError:
+        stddev = tf.ones([])
+    return tf.broadcast_to(tf.where(tf.math.is_finite(stddev) & (stddev > 0), stddev, 1.0), shape)
 
 
 def _matching(prior: Mapping[str, tfd.Distribution], path: str) -> tfd.Distribution:

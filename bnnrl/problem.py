@@ -93,13 +93,14 @@ class Problem:
         positions = tf.nest.flatten(outputs)[0].shape.rank - theta.shape.rank - 1
         return self.likelihood(outputs, unknowns[(..., *[tf.newaxis] * positions, slice(None))])
 
-    def log_likelihood(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+    def log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return the sum over the batch of log p(y | x, θ), [] or [S].
 
         Args:
             theta: [D] or [S, D].
             batch: (x, y), or (x, y, weight) with one weight >= 0 for each row, [B] or [S, B]. A row of weight 0
                 counts for nothing whatever it holds, so that it can be padding.
+            dtype: of the sum, see `log_joint`.
 
         Raises:
             ValueError: if the targets' shape does not fit the distribution's.
@@ -113,12 +114,13 @@ class Problem:
         log_prob = tf.reduce_sum(log_prob, axis=list(range(rows, log_prob.shape.rank)))
         if len(batch) == 3:
             log_prob *= batch[2]
-        return tf.reduce_sum(log_prob, axis=-1)
+        return tf.reduce_sum(tf.cast(log_prob, dtype), axis=-1)
 
-    def log_prior(self, theta: tf.Tensor) -> tf.Tensor:
-        """Return log p(θ), [] or [S]."""
+    def log_prior(self, theta: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        """Return log p(θ), [] or [S], summed in `dtype`."""
         weights, unknowns = self.split(theta)
-        return self.prior.log_prob(weights, self.network.unflatten(weights)) + self.likelihood.log_prior(unknowns)
+        log_prior = self.prior.log_prob(weights, self.network.unflatten(weights), dtype)
+        return log_prior + tf.cast(self.likelihood.log_prior(unknowns), dtype)
 
     @cached_property
     def normal_prior(self) -> priors.NormalPrior | None:
@@ -144,21 +146,28 @@ class Problem:
             shared = lambda a: a[0] if np.all(a == a[0]) else a
             return priors.NormalPrior(tf.constant(shared(mean)), tf.constant(shared(precision)))
 
-    def log_joint(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+    def log_joint(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return log p(θ) + (N / B) log p(batch | θ), [] or [S]: unbiased for the whole data set's.
 
-        With weights, B is their sum.
+        With weights, B is their sum. `dtype` is that of the sums over weights and rows: in float32 a sum of 10⁵ has two
+        digits behind the point, too few to tell the energies of two ends of a trajectory apart; in float64 it costs
+        little more, as each term is still computed in float32.
         """
-        return self.log_prior(theta) + self.scaled_log_likelihood(theta, batch)
+        return self.log_prior(theta, dtype) + self.scaled_log_likelihood(theta, batch, dtype)
 
-    def scaled_log_likelihood(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+    def scaled_log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return (N / B) log p(batch | θ), [] or [S], the part of `log_joint` without the prior."""
         if len(batch) == 3:
             batch_size = tf.reduce_sum(batch[2], axis=-1)
         else:
             batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
-        scale = tf.cast(self.num_data, tf.float32) / batch_size
-        return scale * self.log_likelihood(theta, batch)
+        scale = tf.cast(tf.cast(self.num_data, tf.float32) / batch_size, dtype)
+        return scale * self.log_likelihood(theta, batch, dtype)
+
+    def prior_stddev(self) -> tf.Tensor:
+        """Return the prior's standard deviation of each weight, [D]; 1 where it has none, and for unknowns."""
+        weights = self.prior.stddev(self.network.shapes)
+        return tf.concat([self.network.flatten(weights), tf.ones([self._num_unknowns])], axis=0)
 
 
 def _grad(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import likelihoods
+from bnnrl.posterior import Mixture, Samples
 from bnnrl.problem import Problem
 
 
@@ -92,3 +93,43 @@ def inputs_of(model: keras.Model, rows: int):
     shapes = [tuple(t.shape[1:]) for t in model.inputs] if getattr(model, "inputs", None) else [(3,)]
     tensors = [tf.constant(draws(rows, *shape, seed=i)) for i, shape in enumerate(shapes)]
     return tensors if len(tensors) > 1 else tensors[0]
+
+
+def z_scores(statistic: np.ndarray, expected) -> np.ndarray:
+    """Return (mean over independent chains of `statistic` [C, ...] − expected) / its standard error, [...]."""
+    chains = len(statistic)
+    return (statistic.mean(axis=0) - expected) / (statistic.std(axis=0, ddof=1) / np.sqrt(chains))
+
+
+def chains_of(posterior) -> np.ndarray:
+    """Return the draws of a mixture of chains, [C, K, D]."""
+    assert isinstance(posterior, Mixture)
+    return np.stack([c.draws for c in posterior.components if isinstance(c, Samples)])
+
+
+def moments(chains: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return each chain's average of θ − mean and of its products, [C, D + D (D + 1) / 2], for draws [C, K, D].
+
+    In expectation they are 0 and the covariance's entries, if `mean` is the distribution's.
+    """
+    centred = chains.astype(np.float64) - mean
+    products = np.einsum("cki,ckj->cij", centred, centred) / chains.shape[1]
+    return np.concatenate([centred.mean(axis=1), products[:, *np.triu_indices(len(mean))]], axis=1)
+
+
+def expected_moments(cov: np.ndarray) -> np.ndarray:
+    """Return what `moments` are in expectation for draws of covariance `cov`."""
+    return np.concatenate([np.zeros(len(cov)), cov[np.triu_indices(len(cov))]])
+
+
+def gaussian_target(dim=5, seed=0) -> LinearRegression:
+    """Return a problem without a bias whose posterior is N(mean, cov) with a random covariance, near flat prior."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(dim + 2, dim))
+    x = np.linalg.cholesky(root.T @ root).T.astype(np.float32)  # the posterior's precision is xᵀ x
+    mean = rng.normal(size=dim)
+    y = (x @ mean)[:, np.newaxis].astype(np.float32)
+    model = keras.Sequential([keras.Input((dim,)), keras.layers.Dense(1, use_bias=False)])
+    problem = Problem(model, likelihoods.Gaussian(1.0), tfd.Normal(0.0, 1e3), dim)
+    cov = np.linalg.inv(x.T.astype(np.float64) @ x + 1e-6 * np.eye(dim))
+    return LinearRegression(problem, x, y, 1.0, 1e3, mean, cov)

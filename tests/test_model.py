@@ -14,7 +14,8 @@ from tensorflow_probability import distributions as tfd
 
 import bnnrl
 from bnnrl import inference, likelihoods, posterior
-from bnnrl.inference import Adam, Ensemble
+from bnnrl.diagnostics import SamplingWarning
+from bnnrl.inference import HMC, SGLD, Adam, Ensemble, WarmStart
 
 
 def linear(inputs=2, outputs=1):
@@ -266,11 +267,11 @@ def test_early_stopping_restores_the_best():
     assert bnn.evaluate(x[::-1], y)["nll"] == min(losses) < losses[-1]
 
 
-def test_terminate_on_nan_stops():
+def test_data_too_large_for_float32_stop_the_first_step():
     x, y = np.full((8, 2), 1e30), np.full(8, 1e30)  # finite, but their square is not
     bnn = bnnrl.BayesianModel(network(2, 1), likelihoods.Gaussian(1.0))
-    history = bnn.fit(x, y, epochs=5, callbacks=[keras.callbacks.TerminateOnNaN()], verbose=0)
-    assert len(history.epoch) == 1 and not np.isfinite(history.history["loss"][0])
+    with pytest.raises(inference.Diverged, match="at step 0 with learning_rate=0.001.*standardise inputs and targets"):
+        bnn.fit(x, y, epochs=5, verbose=0)
 
 
 def test_logger_checkpoint_and_lambda_callbacks(tmp_path):
@@ -349,6 +350,87 @@ def test_code_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="Code is never saved"):
         with_draws(linear(2, 2), student, np.ones(6)).save(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+# Samplers.
+
+
+def conjugate(n=20):
+    """Return x, y, and the posterior mean and standard deviation of x w + b, for noise 0.5 and the prior N(0, 1)."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 2))
+    y = x @ [1.0, -0.5] + 0.3 + 0.5 * rng.normal(size=n)
+    design = np.c_[x, np.ones(n)]
+    cov = np.linalg.inv(design.T @ design / 0.25 + np.eye(3))
+    return x, y, design @ cov @ design.T @ y / 0.25, np.sqrt(np.einsum("nd,de,ne->n", design, cov, design))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        HMC(burn_in=100, max_draws=300),
+        pytest.param(WarmStart(HMC(burn_in=50, max_draws=300), steps=50), marks=pytest.mark.slow),
+    ],
+    ids=["cold", "warm"],
+)
+def test_hmc_by_fit(method, tmp_path):
+    x, y, mean, std = conjugate()
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=method)
+    history = bnn.fit(x, y, batch_size=None, epochs=400, verbose=0)
+    assert len(history.history["loss"]) == 400
+    draws = bnn.predict_samples(x, num_samples=1200)[..., 0]
+    assert np.abs(draws.mean(0) - mean).max() < 0.2 * std.min()
+    np.testing.assert_allclose(draws.std(0), std, rtol=0.15)
+    bnn.save(tmp_path / "bnn")
+    np.testing.assert_array_equal(bnnrl.load(tmp_path / "bnn").predict(x, 50, seed=3), bnn.predict(x, 50, seed=3))
+    found = bnn.diagnose(x)
+    assert found.rhat.shape == (20, 1) and (found.rhat < 1.05).all() and found.divergent == 0
+    assert found.accept == pytest.approx(0.8, abs=0.15)
+
+
+def test_scores_begin_with_the_first_draw():
+    x, y, *_ = conjugate()
+    method = WarmStart(HMC(num_leapfrog=2, burn_in=2, max_draws=3), steps=2)
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=method)
+    history = bnn.fit(x, y, batch_size=None, epochs=7, verbose=0, validation_data=(x, y)).history
+    assert len(history["loss"]) == 7 and len(history["val_nll"]) == 3
+
+
+def test_sgld_by_fit_and_by_name():
+    x, y, mean, std = conjugate()
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=Ensemble(SGLD(1e-3, 500, 20, 400), 4))
+    bnn.fit(x, y, batch_size=5, epochs=1500, verbose=0)
+    draws = bnn.predict_samples(x, num_samples=1000)[..., 0]
+    assert np.abs(draws.mean(0) - mean).max() < 0.5 * std.min()
+    assert bnnrl.BayesianModel(linear(), "gaussian", method="psgld").method == inference.PSGLD()
+
+
+def test_chains_that_have_not_mixed_are_told():
+    x, y, *_ = conjugate()
+    method = HMC(1e-5, num_leapfrog=1, burn_in=0, target_accept=None, max_draws=10)
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=method)
+    with pytest.warns(SamplingWarning) as caught:
+        bnn.fit(x, y, batch_size=None, epochs=10, verbose=0)
+    assert [str(w.message)[:6] for w in caught] == ["R-hat ", "Accept"]
+
+
+def test_what_a_sampler_needs_of_a_fit():
+    x, y, *_ = conjugate()
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method="hmc")
+    with pytest.raises(ValueError, match=r"`batch_size`: expected None, for all rows, with HMC"):
+        bnn.fit(x, y, epochs=200, verbose=0)
+    with pytest.raises(ValueError, match=r"`epochs`: expected at least 101, as .* burn-in.*Received: epochs=10"):
+        bnn.fit(x, y, batch_size=None, verbose=0)
+    with pytest.raises(ValueError, match=r"`epochs`: expected at least 251.*1001 steps, 4 an epoch"):
+        bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method="sgld").fit(x, y, batch_size=5, verbose=0)
+
+
+def test_a_diverging_fit_keeps_the_last_finite_state():
+    x, y, *_ = conjugate()
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=SGLD(1e3, burn_in=0))
+    with pytest.raises(inference.Diverged, match=r"step \d+ with step_size=1e\+03"):
+        bnn.fit(x, y, epochs=100, verbose=0)
+    assert all(np.isfinite(a).all() for a in bnn.get_weights()) and np.isfinite(bnn.predict(x)).all()
 
 
 # Bad input.

@@ -10,10 +10,11 @@ import tensorflow as tf
 from scipy import stats
 
 from bnnrl import posterior, seeds
-from bnnrl.posterior import Dropout, LowRank, MeanField, Mixture, Point
+from bnnrl.posterior import Dropout, LowRank, MeanField, Mixture, Point, Samples
 from tests.scenarios import draws
 
 THETA = draws(4, 3)
+CHAIN = Samples(tf.constant(draws(5, 3, seed=1)))
 ENSEMBLE = Mixture(tuple(Point(tf.constant(t)) for t in THETA))
 MEAN_FIELD = MeanField(tf.constant(THETA[0]), tf.constant(np.exp(THETA[1])))
 LOW_RANK = LowRank(tf.constant(THETA[0]), tf.constant(np.exp(THETA[1])), tf.constant(THETA[2:]))
@@ -51,6 +52,19 @@ def test_a_point_is_all_its_draws():
     np.testing.assert_array_equal(point.mean(), THETA[0])
 
 
+@pytest.mark.parametrize("n", [1, 4, 5, 7, 10, 13])
+def test_samples_repeat_none_before_all_were_given(n):
+    assert CHAIN.num_distinct == 5
+    for seed in range(3):
+        sample = CHAIN.sample(n, seed).numpy()
+        counts = [int((sample == draw).all(1).sum()) for draw in CHAIN.draws.numpy()]
+        assert sum(counts) == n == len(sample) and max(counts) - min(counts) <= 1
+        np.testing.assert_array_equal(CHAIN.sample(n, seed), sample)
+    first = {tuple(CHAIN.sample(n, seed).numpy()[0]) for seed in range(40)}
+    assert len(first) == 5
+    np.testing.assert_allclose(CHAIN.mean(), CHAIN.draws.numpy().mean(0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 3, 4, 7, 12])
 def test_draws_of_a_mixture_are_stratified(n):
     for seed in range(3):
@@ -79,16 +93,19 @@ def test_mean_and_number_of_distinct_draws():
     np.testing.assert_allclose(ENSEMBLE.mean(), THETA.mean(0), rtol=1e-6)
     assert ENSEMBLE.num_distinct == 4
     assert Mixture((ENSEMBLE, ENSEMBLE.components[0])).num_distinct == 5
+    assert Mixture((CHAIN, CHAIN)).num_distinct == 10
 
 
 @pytest.mark.parametrize(
     "original",
     [
         Point(tf.constant(THETA[0])),
+        CHAIN,
         MEAN_FIELD,
         LOW_RANK,
         DROPOUT,
         ENSEMBLE,
+        Mixture((CHAIN, CHAIN)),
         Mixture((ENSEMBLE, MEAN_FIELD, LOW_RANK)),
     ],
     ids=type,
@@ -115,7 +132,7 @@ def test_a_mixture_of_one_is_that_one():
     assert isinstance(both, Mixture) and both.components == (point, point)
 
 
-@pytest.mark.parametrize("found", [ENSEMBLE, ENSEMBLE.components[0], MEAN_FIELD, LOW_RANK, DROPOUT], ids=type)
+@pytest.mark.parametrize("found", [ENSEMBLE, ENSEMBLE.components[0], CHAIN, MEAN_FIELD, LOW_RANK, DROPOUT], ids=type)
 @pytest.mark.parametrize("n", [0, -1, 2.5])
 def test_the_number_of_draws_is_checked(found, n):
     with pytest.raises(ValueError, match=r"`n`: expected.*Received"):

@@ -272,6 +272,33 @@ def test_a_theta_of_another_shape_is_refused(shape):
             function(tf.zeros(shape))
 
 
+@pytest.mark.parametrize("prior", [tfd.Normal(0.0, 1.0), {"*": tfd.Normal(0.0, 1.0)}], ids=["scalar", "patterns"])
+def test_sums_in_float64(prior):
+    """30 000 weights, or 100 000 rows: terms near 1, and sums where float32's spacing is 0.004 and 0.016."""
+    for inputs, rows in ((30_000, 1), (3, 100_000)):
+        model = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(1, use_bias=False)])
+        problem, theta, y = (
+            Problem(model, likelihoods.Gaussian(1.0), prior, rows),
+            draws(inputs),
+            draws(rows, 1, seed=1),
+        )
+        expected = stats.norm.logpdf(theta.astype(np.float64)).sum() + stats.norm.logpdf(y.astype(np.float64)).sum()
+        batch = tf.zeros([rows, inputs]), tf.constant(y)
+        found = problem.log_joint(tf.constant(theta), batch, tf.float64)
+        assert found.dtype == tf.float64 and abs(found - expected) < 2e-3
+        assert problem.log_joint(tf.constant(theta), batch).dtype == tf.float32
+        np.testing.assert_allclose(problem.log_joint(tf.constant(theta), batch), expected, rtol=1e-5)
+
+
+def test_the_priors_standard_deviations():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    prior = {"*/bias": tfd.Cauchy(0.0, 2.0), "*": tfd.Normal(0.0, [0.5, 0.25])}
+    found = Problem(model, likelihoods.Gaussian(), prior, B).prior_stddev()
+    np.testing.assert_allclose(found, [0.5, 0.25] * 3 + [1.0] * 4)
+    found = Problem(model, likelihoods.Gaussian(1.0), tfd.StudentT(1.5, 0.0, 2.0), B).prior_stddev()
+    np.testing.assert_allclose(found, np.ones(8))  # its variance is infinite
+
+
 def test_seeds_may_be_pairs():
     problem = linear_regression().problem
     np.testing.assert_array_equal(problem.init((1, 2), 2), problem.init(tf.constant([1, 2]), 2))

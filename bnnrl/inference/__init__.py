@@ -4,19 +4,25 @@ from dataclasses import fields
 
 from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method
+from bnnrl.inference.base import Diverged, Info, Method
 from bnnrl.inference.bbb import BBB
 from bnnrl.inference.bsam import BSAM
+from bnnrl.inference.csgld import CyclicalSGLD
 from bnnrl.inference.driver import Driver
 from bnnrl.inference.dropout import MCDropout
 from bnnrl.inference.ensemble import Ensemble
+from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
-from bnnrl.inference.schedules import Schedule
+from bnnrl.inference.nuts import NUTS
+from bnnrl.inference.schedules import Polynomial, Schedule
 from bnnrl.inference.sgd import SGD
+from bnnrl.inference.sghmc import SGHMC
+from bnnrl.inference.sgld import PSGLD, SGLD
 from bnnrl.inference.svgd import SVGD
 from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
+from bnnrl.inference.warm_start import WarmStart
 
 REGISTRY: dict[str, type] = {
     "sgd": SGD,
@@ -24,31 +30,46 @@ REGISTRY: dict[str, type] = {
     "ensemble": Ensemble,
     "dropout": MCDropout,
     "swag": SWAG,
+    "laplace": Laplace,
     "bbb": BBB,
     "vadam": VADAM,
     "bsam": BSAM,
     "ivon": IVON,
-    "laplace": Laplace,
     "svgd": SVGD,
+    "sgld": SGLD,
+    "psgld": PSGLD,
+    "csgld": CyclicalSGLD,
+    "sghmc": SGHMC,
+    "hmc": HMC,
+    "nuts": NUTS,
 }
 
 __all__ = [
     "BBB",
     "BSAM",
+    "HMC",
     "IVON",
+    "NUTS",
+    "PSGLD",
     "REGISTRY",
     "SGD",
+    "SGHMC",
+    "SGLD",
     "SVGD",
     "SWAG",
     "VADAM",
     "Adam",
+    "CyclicalSGLD",
+    "Diverged",
     "Driver",
     "Ensemble",
     "Info",
     "Laplace",
     "MCDropout",
     "Method",
+    "Polynomial",
     "Schedule",
+    "WarmStart",
     "get",
 ]
 

@@ -58,7 +58,7 @@ class Adam:
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
-        return self.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+        return self.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Point:
         return Point(state.theta)

@@ -13,10 +13,30 @@ State = Any  # a NamedTuple of tensors with a field `theta`, one type for each m
 
 
 class Info(NamedTuple):
-    """What diagnostics need of one step."""
+    """What diagnostics need of one step. The driver averages it over steps."""
 
     log_joint: tf.Tensor  # [...] at the θ the step started from, in nats, for the whole data set
     grad_norm: tf.Tensor  # [...] of its gradient, divided by N
+    accept: tf.Tensor  # [...] probability that a Metropolis step accepts
+    divergent: tf.Tensor  # [...] 1 where a trajectory diverged and was rejected, else 0
+
+    @classmethod
+    def unadjusted(cls, log_joint: tf.Tensor, grad_norm: tf.Tensor) -> Info:
+        """Return the Info of a method without a Metropolis step."""
+        return cls(log_joint, grad_norm, tf.ones_like(log_joint), tf.zeros_like(log_joint))
+
+
+class Diverged(ArithmeticError):
+    """A step whose log joint, gradient or new θ is not finite.
+
+    Attributes:
+        state: the last finite state.
+        step: the number of the step that started from it.
+    """
+
+    def __init__(self, message: str, state: State, step: int):
+        super().__init__(message)
+        self.state, self.step = state, step
 
 
 @runtime_checkable
@@ -26,6 +46,9 @@ class Method(Protocol):
     θ is [D], or [M, D] for M members that go side by side; then batches are [M, B, ...]. A State's scalars are shared
     by the members, and every other tensor of it has the members first. `init` takes θ to start from, or draws one
     from the network's initialisers. Everything random comes from the seeds handed in.
+
+    Two attributes are optional: `full_batch_only`, True for a method that is wrong on minibatches, and `min_steps`, the
+    fewest steps after which there is a posterior.
     """
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State: ...
@@ -33,6 +56,13 @@ class Method(Protocol):
     def step(self, problem: Problem, state: State, batch: Batch, seed) -> tuple[State, Info]: ...
 
     def posterior(self, problem: Problem, state: State) -> Posterior: ...
+
+
+def innermost(method: Any) -> Any:
+    """Return the method, or state, inside wrappers such as Ensemble and WarmStart, or `method` itself."""
+    while hasattr(method, "method"):
+        method = method.method
+    return method
 
 
 def starting_point(problem: Problem, theta) -> tf.Tensor:

@@ -91,7 +91,7 @@ class BBB:
         grad_sigma -= self.temperature / (N * sigma)
         mu = self._adam.update(state.mu, grad_mu)
         rho = self._adam.update(state.rho, grad_sigma * tf.sigmoid(rho))
-        return BBBState(mu, rho), Info(log_joint, tf.norm(grad_mu, axis=-1))
+        return BBBState(mu, rho), Info.unadjusted(log_joint, tf.norm(grad_mu, axis=-1))
 
     def posterior(self, problem: Problem, state: BBBState) -> MeanField:
         return MeanField(state.mu.theta, tf.math.softplus(state.rho.theta))

@@ -93,7 +93,7 @@ class BSAM:
         w -= rate(self.learning_rate, state.step) * gm / s
         size = tf.reduce_mean(tf.sqrt(s) * tf.abs(g), axis=0)
         s = self.beta_2 * s + (1 - self.beta_2) * (size + delta + self.damping)
-        return BSAMState(state.step + 1, w, gm, s), Info(log_joint, tf.norm(gradient, axis=-1))
+        return BSAMState(state.step + 1, w, gm, s), Info.unadjusted(log_joint, tf.norm(gradient, axis=-1))
 
     def posterior(self, problem: Problem, state: BSAMState) -> MeanField:
         N = tf.cast(problem.num_data, tf.float32)

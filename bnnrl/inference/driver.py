@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
-from bnnrl.inference.base import Info, Method, State
+from bnnrl.inference.base import Diverged, Info, Method, State
+from bnnrl.inference.schedules import rate
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import as_seed, fold_in, split, uniform
 
@@ -20,6 +22,7 @@ class Driver:
     rows left over sit that epoch out, others in the next, so that every row is used equally often in the long run.
     Where N < B there is one batch in an epoch, whose last rows repeat its first: its log joint is unbiased too.
     Batches and noise depend on (seed, step number) alone, so that a run cut in two gives what the whole would.
+    A run stops at the first step whose log joint, gradient or new θ is not finite.
 
     Args:
         problem: the problem; its `num_data` is not used, each call says how many rows count.
@@ -28,12 +31,17 @@ class Driver:
         jit_compile: whether XLA compiles the loop. Networks XLA cannot compile need False.
 
     Raises:
-        ValueError: if `batch_size` is below 1.
+        ValueError: if `batch_size` is below 1, or given for a method that needs all rows.
     """
 
     def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool = True):
-        self._problem, self._method = problem, method
+        self._problem, self._method = problem, cast(Any, method)
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
+        if batch_size is not None and getattr(method, "full_batch_only", False):
+            raise ValueError(
+                f"Invalid `batch_size`: expected None, for all rows, with {type(method).__name__}. Received: "
+                f"{batch_size}. It accepts steps by the exact log joint; on minibatches it would sample something else."
+            )
         self.num_traces = 0
         # A partial has no code object of its own: TensorFlow counts traces by that, over all objects of a class, and
         # would warn of retracing at the fifth Driver.
@@ -58,6 +66,7 @@ class Driver:
         Raises:
             ValueError: if the data's parts have different numbers of rows, `num_data` exceeds it, a count is
                 negative, or XLA cannot compile the network.
+            Diverged: if a step's log joint, gradient or new θ is not finite.
         """
         rows = {int(a.shape[0]) if len(a.shape) else 0 for a in tf.nest.flatten(data)}
         if len(data) != 2 or len(rows) != 1:
@@ -74,8 +83,9 @@ class Driver:
                 f"Invalid `num_steps` or `start`: expected at least 0. Received: num_steps={num_steps}, start={start}"
             )
         as_int = lambda value: tf.constant(value, tf.int32)
+        run = lambda steps: self._compiled(state, data, as_int(steps), as_seed(seed), as_int(start), as_int(count))
         try:
-            return self._compiled(state, data, as_int(num_steps), as_seed(seed), as_int(start), as_int(count))
+            after, info, taken, finite = run(num_steps)
         except tf.errors.InvalidArgumentError as error:
             if "XLA" not in str(error):
                 raise
@@ -83,8 +93,34 @@ class Driver:
                 "Invalid `jit_compile`: expected False for this network, which XLA cannot compile (convolutions with "
                 "several members, and recurrent layers without `unroll=True`). Received: True."
             ) from error
+        if not np.all(finite):
+            # The loop keeps no state but the newest. Steps repeat bit for bit, so taking them again finds the last
+            # finite one: the first bad step starts from it, or from the one after it.
+            last = max(int(taken) - 1, 0)
+            kept = run(last)[0]
+            if last and not np.all(_finite(kept)):
+                last -= 1
+                kept = run(last)[0]
+            raise self._diverged(kept, start + last, np.atleast_1d(finite))
+        return after, info
 
-    def _loop(self, state: State, data: Batch, num_steps, seed, start, count) -> tuple[State, Info]:
+    def _diverged(self, state: State, step: int, finite: np.ndarray) -> Diverged:
+        method, own = self._method, step  # of the method at work, and its own count of steps
+        while hasattr(method, "method"):
+            warm_up = getattr(method, "steps", 0)
+            method, own = (method.start, own) if own < warm_up else (method.method, own - warm_up)
+        name = next((name for name in ("learning_rate", "step_size") if hasattr(method, name)), None)
+        at_rate = f" with {name}={float(rate(getattr(method, name), tf.constant(own))):.3g}" if name else ""
+        members = f" of members {np.flatnonzero(~finite).tolist()}" if len(finite) > 1 else ""
+        return Diverged(
+            f"Diverged at step {step}{at_rate}: the log joint, its gradient or the new θ{members} is not finite. "
+            f"{f'Lower `{name}`' if name else 'Take smaller steps'}, and standardise inputs and targets. "
+            "The state before that step is this error's `state`.",
+            state,
+            step,
+        )
+
+    def _loop(self, state: State, data: Batch, num_steps, seed, start, count):
         self.num_traces += 1
         problem = self._problem.with_num_data(count)
         capacity = int(data[1].shape[0])
@@ -106,19 +142,30 @@ class Driver:
             rows = tf.gather(order, positions % count, axis=-1)  # [B] or [M, B]
             return _map(lambda a: tf.gather(a, rows), data)
 
-        def body(i, state, total, order):
+        def body(i, state, total, order, _):
             step = start + i
             if batch_size is not None:
                 new_epoch = tf.equal(step % steps_per_epoch, 0)
                 order = tf.cond(new_epoch, lambda: permutation(step), lambda: order)
             state, info = self._method.step(problem, state, batch_at(step, order), fold_in(noise_seed, step))
-            return i + 1, state, _map(tf.add, total, info), order
+            # These few numbers are finite only if θ was, so that none of its D need be looked at.
+            finite = tf.math.is_finite(info.log_joint) & tf.math.is_finite(info.grad_norm)
+            return i + 1, state, _map(tf.add, total, info), order, finite
 
-        zeros = Info(tf.zeros(lead), tf.zeros(lead))
+        zeros = Info(*[tf.zeros(lead)] * len(Info._fields))
         order = permutation(start) if batch_size else tf.zeros([*lead, capacity], tf.int32)
-        _, state, total, _ = tf.while_loop(lambda i, *_: i < num_steps, body, (tf.constant(0), state, zeros, order))
+        going = lambda i, state, total, order, finite: (i < num_steps) & tf.reduce_all(finite)
+        loop = (tf.constant(0), state, zeros, order, tf.ones(lead, tf.bool))
+        taken, state, total, _, finite = tf.while_loop(going, body, loop)
         steps = tf.cast(tf.maximum(num_steps, 1), tf.float32)
-        return state, _map(lambda a: a / steps, total)
+        return state, _map(lambda a: a / steps, total), taken, finite & _finite(state)
 
 
 _map: Any = tf.nest.map_structure
+
+
+def _finite(state: State) -> tf.Tensor:
+    """Return whether each member's tensors of θ's shape are finite, [...]."""
+    shape = state.theta.shape
+    parts = [a for a in tf.nest.flatten(state) if a.dtype.is_floating and a.shape == shape]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(a), axis=-1) for a in parts], axis=0)

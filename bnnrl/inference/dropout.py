@@ -82,7 +82,7 @@ class MCDropout:
             log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
         g = -tape.gradient(log_likelihood, theta) / N + prior_grad(problem, theta)
         log_joint = log_likelihood + problem.log_prior(theta)
-        return self._adam.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+        return self._adam.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Dropout:
         return self._dropped(problem, state.theta)

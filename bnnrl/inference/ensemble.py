@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State, starting_point
+from bnnrl.inference.base import Info, Method, State, innermost, starting_point
 from bnnrl.posterior import Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
@@ -35,11 +35,20 @@ class Ensemble:
 
     def __post_init__(self):
         check_count("size", self.size)
-        if isinstance(self.method, type | Ensemble) or not isinstance(self.method, Method):
+        many = isinstance(self.method, type | Ensemble) or hasattr(innermost(self.method), "chains")
+        if many or not isinstance(self.method, Method):
             raise ValueError(
                 f"Invalid `method`: expected an instance of a method for one member, such as Adam(). "
                 f"Received: {self.method!r}"
             )
+
+    @property
+    def full_batch_only(self) -> bool:
+        return getattr(self.method, "full_batch_only", False)
+
+    @property
+    def min_steps(self) -> int:
+        return getattr(self.method, "min_steps", 0)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State:
         start = problem.init(seed, self.size) if theta is None else starting_point(problem, theta)

@@ -96,7 +96,7 @@ class IVON:
         move = (g_bar + delta * (m - prior.mean)) / (h + delta)
         alpha = rate(self.learning_rate, state.step) * (self.hess_init + delta)
         m -= alpha * tf.clip_by_value(move, -self.clip_radius, self.clip_radius)
-        return IVONState(state.step + 1, m, g, h), Info(
+        return IVONState(state.step + 1, m, g, h), Info.unadjusted(
             log_joint, tf.norm(mean_g + delta * (state.theta - prior.mean), axis=-1)
         )
 

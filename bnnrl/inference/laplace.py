@@ -96,7 +96,7 @@ class Laplace:
             lambda: state._replace(inner=self.optimizer.update(state.inner, g)),
             lambda: self._average(problem, state, batch, seed),
         )
-        return state, Info(log_joint, tf.norm(g, axis=-1))
+        return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: LaplaceState) -> LowRank | MeanField | Point:
         if not int(state.seen):

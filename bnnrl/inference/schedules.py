@@ -61,12 +61,43 @@ class Schedule:
         return (self.final + (self.initial - self.final) * shape) * warm
 
 
-def rate(value: float | Schedule, step: tf.Tensor) -> tf.Tensor:
+@dataclass(frozen=True)
+class Polynomial:
+    """A rate that falls as rate(t) = a (b + t)^−γ, steps t counted from 0: Welling & Teh's for Langevin dynamics.
+
+    Args:
+        a: the scale.
+        b: the offset, in steps; the rate halves first after about b (2^(1/γ) − 1) of them.
+        gamma: γ in (0.5, 1]: the rates' sum is infinite, that of their squares finite.
+
+    Raises:
+        ValueError: for a number out of its range.
+    """
+
+    a: float
+    b: float = 1.0
+    gamma: float = 0.55
+
+    def __post_init__(self):
+        check_positive("a", self.a)
+        check_positive("b", self.b)
+        if not 0.5 < self.gamma <= 1:
+            raise ValueError(f"Invalid `gamma`: expected a number in (0.5, 1]. Received: {self.gamma!r}")
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the rate at `step`, counted from 0, as a float32 scalar."""
+        return self.a * (self.b + tf.cast(step, tf.float32)) ** -self.gamma
+
+
+Rate = float | Schedule | Polynomial
+
+
+def rate(value: Rate, step: tf.Tensor) -> tf.Tensor:
     """Return the rate at `step` for a constant or a schedule."""
-    return value(step) if isinstance(value, Schedule) else tf.constant(value, tf.float32)
+    return value(step) if isinstance(value, Schedule | Polynomial) else tf.constant(value, tf.float32)
 
 
-def check_rate(name: str, value: float | Schedule) -> None:
+def check_rate(name: str, value: Rate) -> None:
     """Raise ValueError unless `value` is a schedule or a positive finite number."""
-    if not isinstance(value, Schedule):
+    if not isinstance(value, Schedule | Polynomial):
         check_positive(name, value)

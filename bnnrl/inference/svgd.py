@@ -60,7 +60,7 @@ class SVGD:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         phi = self._direction(state.theta, grad)
         g = -phi / tf.cast(problem.num_data, tf.float32)
-        return self._adam.update(state, g), Info(log_joint, tf.norm(g, axis=-1))
+        return self._adam.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Posterior:
         return mixture([Point(theta) for theta in tf.unstack(state.theta)])

@@ -93,7 +93,7 @@ class SWAG:
         state = state._replace(inner=self.optimizer.update(state.inner, g, self._rate(state.inner.step)))
         since = state.inner.step - self.start
         due = (since > 0) & (since % self.every == 0)
-        return self._collect(state, due), Info(log_joint, tf.norm(g, axis=-1))
+        return self._collect(state, due), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: SWAGState) -> LowRank | Point:
         n = int(state.collected)

@@ -95,7 +95,7 @@ class VADAM:
         m_hat = m / one_minus_power(self.beta_1, state.step + 1)
         s_hat = s / one_minus_power(self.beta_2, state.step + 1)
         mu -= rate(self.learning_rate, state.step) * m_hat / (tf.sqrt(s_hat) + prior.precision / N)
-        return VADAMState(state.step + 1, mu, m, s), Info(log_joint, tf.norm(gradient, axis=-1))
+        return VADAMState(state.step + 1, mu, m, s), Info.unadjusted(log_joint, tf.norm(gradient, axis=-1))
 
     def posterior(self, problem: Problem, state: VADAMState) -> MeanField:
         N = tf.cast(problem.num_data, tf.float32)

@@ -46,6 +46,7 @@ COMPARISONS: dict[str, dict[str, list[str]]] = {
         "PyTorch, batched": ["ensemble_torch.py"],
         "keras.Model.fit, one member": ["keras_fit.py"],
     },
+    "Transition of HMC, four chains": {"bnnrl": ["hmc.py"], "BlackJAX": ["hmc_jax.py"]},
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.inference import Adam, Driver, Ensemble, Info
+from bnnrl.inference import Adam, Diverged, Driver, Ensemble, Info, Schedule
 from bnnrl.problem import Problem
 from tests.scenarios import draws, linear_regression
 
@@ -39,7 +39,8 @@ class Visits:
         last = tf.where(seen > 0, tf.cast(state.step + 1, tf.float32), state.last)
         state = VisitsState(state.step + 1, state.theta, state.counts + seen, last, state.noise + seed)
         zeros = tf.zeros(state.theta.shape[:-1])
-        return state, Info(zeros + tf.cast(state.step, tf.float32), zeros + tf.cast(problem.num_data, tf.float32))
+        info = zeros + tf.cast(state.step, tf.float32), zeros + tf.cast(problem.num_data, tf.float32)
+        return state, Info.unadjusted(*info)
 
     def posterior(self, problem, state):
         raise NotImplementedError
@@ -202,6 +203,68 @@ def test_a_network_xla_cannot_compile_is_named_with_the_remedy():
         Driver(problem, method, None).run(method.init(problem, 0), data, 1, seed=0)
     state, _ = Driver(problem, method, None, jit_compile=False).run(method.init(problem, 0), data, 1, seed=0)
     assert state.step == 1
+
+
+class Grows:
+    """θ grows tenfold a step, and its log joint with it, until neither is finite; or the gradient is not, at once."""
+
+    learning_rate = Schedule(0.8, 0.4, steps=100, kind="linear")
+
+    def __init__(self, grad_norm=1.0):
+        self.grad_norm = grad_norm
+
+    def init(self, problem, seed, theta=None):
+        zeros = tf.zeros_like(theta)
+        return VisitsState(tf.constant(0), theta, zeros, zeros, tf.constant([0, 0]))
+
+    def step(self, problem, state, batch, seed):
+        log_joint = tf.reduce_sum(state.theta, axis=-1)
+        after = state._replace(step=state.step + 1, theta=10 * state.theta)
+        return after, Info.unadjusted(log_joint, self.grad_norm + tf.zeros_like(log_joint))
+
+    def posterior(self, problem, state):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("extra", [0, 1, 30], ids=["in the last step", "in the last but one", "long before"])
+def test_a_diverging_run_stops_and_keeps_the_last_finite_state(problem, jit_compile, extra):
+    # 1e30 times 10^8 is the last power of ten that float32 holds: step 20 + 8 makes it infinite.
+    driver = Driver(problem, Grows(), 4, jit_compile)
+    start = Grows().init(problem, 0, tf.constant([[1.0, 0.0, 0.0], [1e30, 0.0, 0.0]]))
+    with pytest.raises(Diverged, match=r"step 28 with learning_rate=0.688.*members \[1\].*Lower `learning_rate`") as e:
+        driver.run(start, ROWS, 9 + extra, seed=0, start=20)
+    assert e.value.step == 28 and e.value.state.step == 8
+    np.testing.assert_allclose(e.value.state.theta[:, 0], [1e8, 1e38], rtol=1e-5)
+    assert driver.num_traces == 1
+    state, _ = driver.run(start, ROWS, 8, seed=0, start=20)
+    np.testing.assert_array_equal(state.theta, e.value.state.theta)
+
+
+def test_a_run_whose_start_is_not_finite_takes_no_step(problem):
+    for method, theta in ((Grows(), [np.nan, 0.0, 0.0]), (Grows(np.inf), [1.0, 0.0, 0.0])):
+        start = method.init(problem, 0, tf.constant(theta))
+        with pytest.raises(Diverged, match="at step 3 with") as e:
+            Driver(problem, method, None, jit_compile=False).run(start, ROWS, 5, seed=0, start=3)
+        np.testing.assert_array_equal(e.value.state.theta, theta)
+
+
+def test_a_real_method_diverges_with_advice():
+    line = linear_regression(N)
+    driver, start = Driver(line.problem, Adam(1e38), 4), Adam(1e38).init(line.problem, 0)
+    with pytest.raises(Diverged, match=r"learning_rate=1e\+38: .*Lower `learning_rate`") as e:
+        driver.run(start, line.data, 10, seed=0)
+    assert np.isfinite(e.value.state.theta).all()
+
+
+def test_a_method_that_needs_all_rows_refuses_minibatches(problem):
+    class Corrected(Visits):
+        full_batch_only = True
+
+    for method in (Corrected(), Ensemble(Corrected(), 2)):
+        with pytest.raises(ValueError, match=r"`batch_size`: expected None.*Received: 4.*exact log joint"):
+            Driver(problem, method, 4)
+        Driver(problem, method, None)
 
 
 def test_many_drivers_raise_no_warning_of_retracing(problem, caplog):

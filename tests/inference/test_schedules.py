@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.inference import Schedule
+from bnnrl.inference import Polynomial, Schedule
 from bnnrl.inference.schedules import rate
 
 
@@ -24,6 +24,21 @@ def test_linear_and_constant():
     np.testing.assert_allclose(
         values(Schedule(1.0, 0.5, 10, 2, kind="constant"), [0, 1, 5, 50]), [0.5, 1, 1, 1], rtol=1e-6
     )
+
+
+def test_polynomial():
+    polynomial = Polynomial(0.3, b=2.0, gamma=0.75)
+    t = np.array([0, 1, 50, 10**6])
+    np.testing.assert_allclose(values(polynomial, t), 0.3 * (2.0 + t) ** -0.75, rtol=1e-5)
+    assert rate(polynomial, tf.constant(0)) == polynomial(tf.constant(0))
+
+
+@pytest.mark.parametrize(
+    "bad", [{"a": 0.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "gamma": 0.5}, {"a": 1.0, "gamma": 1.01}], ids=str
+)
+def test_arguments_of_a_polynomial_are_checked(bad):
+    with pytest.raises(ValueError, match=r"expected.*Received"):
+        Polynomial(**bad)
 
 
 def test_a_number_is_its_own_rate():

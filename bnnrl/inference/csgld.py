@@ -1,0 +1,82 @@
+"""Cyclical stochastic gradient Langevin dynamics (Zhang et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from bnnrl.checks import check_count, check_positive
+from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.chain import check_chain, keep, no_draws, ordered
+from bnnrl.inference.sgld import SGLDState
+from bnnrl.posterior import Samples
+from bnnrl.problem import Batch, Problem
+from bnnrl.seeds import normal
+
+
+@dataclass(frozen=True)
+class CyclicalSGLD:
+    """SGLD whose step size falls again and again, to visit one mode in each cycle of C steps.
+
+        η = (η₀/2) [cos(π r) + 1]       r = (t mod C) / C,  t counted from 0
+        r < β:  θ += (η/2) ∇ log p(θ, data)                  exploration, no noise and no draws
+        r ≥ β:  θ += (η/2) ∇ log p(θ, data) + N(0, η)        sampling
+
+    η is SGLD's, twice the paper's α. Draws of all cycles have the same weight.
+
+    Source: Zhang, Li, Zhang, Chen & Wilson, "Cyclical Stochastic Gradient MCMC for Bayesian Deep Learning", ICLR 2020,
+    equation 1 and algorithm 1.
+
+    Args:
+        step_size: η₀, the first and highest of each cycle.
+        cycle: C, steps in a cycle.
+        exploration: β in [0, 1), the share of a cycle without noise.
+        thin: steps of sampling for each draw kept.
+        max_draws: K, draws kept, the newest.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    step_size: float = 1e-5
+    cycle: int = 1000
+    exploration: float = 0.8
+    thin: int = 10
+    max_draws: int = 100
+
+    def __post_init__(self):
+        check_positive("step_size", self.step_size)
+        check_count("cycle", self.cycle)
+        if not 0 <= self.exploration < 1:
+            raise ValueError(f"Invalid `exploration`: expected a number in [0, 1). Received: {self.exploration!r}")
+        if math.ceil(self.exploration * self.cycle) >= self.cycle:
+            raise ValueError(
+                f"Invalid `exploration`: expected one that leaves a step of a cycle to sample. "
+                f"Received: exploration={self.exploration!r} of cycle={self.cycle!r}."
+            )
+        check_chain(0, self.thin, self.max_draws)
+
+    @property
+    def min_steps(self) -> int:
+        return math.ceil(self.exploration * self.cycle) + 1
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
+        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        return SGLDState(tf.constant(0), theta, no_draws(theta, self.max_draws))
+
+    def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        position = state.step % self.cycle
+        r = tf.cast(position, tf.float32) / self.cycle
+        eta = self.step_size / 2 * (tf.cos(math.pi * r) + 1)
+        sampling = position + 1 >= self.min_steps
+        noise = tf.where(sampling, tf.sqrt(eta), 0.0) * normal(state.theta.shape, seed)
+        theta = state.theta + eta / 2 * grad + noise
+        draws = keep(state.draws, theta, sampling, self.thin)
+        info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
+        return SGLDState(state.step + 1, theta, draws), info
+
+    def posterior(self, problem: Problem, state: SGLDState) -> Samples:
+        return Samples(ordered(state.draws, self.thin))

@@ -1,0 +1,85 @@
+"""Stochastic gradient Hamiltonian Monte Carlo (Chen, Fox & Guestrin 2014)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.schedules import Rate, check_rate, rate
+from bnnrl.posterior import Samples
+from bnnrl.problem import Batch, Problem
+from bnnrl.seeds import normal
+
+
+class SGHMCState(NamedTuple):
+    step: tf.Tensor  # [] int32, steps taken
+    theta: tf.Tensor  # [..., D]
+    v: tf.Tensor  # [..., D] velocity, of variance η at equilibrium
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class SGHMC:
+    """Hamiltonian dynamics with friction, and the noise that balances it: SGLD with momentum.
+
+        v = (1 − α) v + η ∇ log p(θ, data) + N(0, 2 (α − β) η)        θ += v
+
+    The paper's equation 15, with the new velocity moving θ. A step of time is √η, the velocity is forgotten in about
+    1/α steps; α = 1 is SGLD with the step size 2η. No step is rejected: the draws' law has a bias of order η.
+
+    Source: Chen, Fox & Guestrin, "Stochastic Gradient Hamiltonian Monte Carlo", ICML 2014, equation 15.
+
+    Args:
+        step_size: η, a number, a Schedule or a Polynomial.
+        friction: α in (0, 1].
+        noise_estimate: β in [0, α), what minibatches add, in units of friction: η/2 times the gradient's variance.
+        burn_in: first steps that give no draw.
+        thin: steps for each draw kept.
+        max_draws: K, draws kept, the newest.
+
+    Raises:
+        ValueError: for a hyper-parameter out of its range.
+    """
+
+    step_size: Rate = 1e-5
+    friction: float = 0.05
+    noise_estimate: float = 0.0
+    burn_in: int = 1000
+    thin: int = 10
+    max_draws: int = 100
+
+    def __post_init__(self):
+        check_rate("step_size", self.step_size)
+        if not 0 < self.friction <= 1:
+            raise ValueError(f"Invalid `friction`: expected a number in (0, 1]. Received: {self.friction!r}")
+        if not 0 <= self.noise_estimate < self.friction:
+            raise ValueError(
+                f"Invalid `noise_estimate`: expected a number in [0, friction) with friction={self.friction!r}. "
+                f"Received: {self.noise_estimate!r}"
+            )
+        check_chain(self.burn_in, self.thin, self.max_draws)
+
+    @property
+    def min_steps(self) -> int:
+        return self.burn_in + 1
+
+    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGHMCState:
+        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        return SGHMCState(tf.constant(0), theta, tf.zeros_like(theta), no_draws(theta, self.max_draws))
+
+    def step(self, problem: Problem, state: SGHMCState, batch: Batch, seed) -> tuple[SGHMCState, Info]:
+        log_joint, grad = value_and_grad(problem, state.theta, batch)
+        eta = rate(self.step_size, state.step)
+        noise = tf.sqrt(2 * (self.friction - self.noise_estimate) * eta) * normal(state.theta.shape, seed)
+        v = (1 - self.friction) * state.v + eta * grad + noise
+        theta = state.theta + v
+        draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
+        info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
+        return SGHMCState(state.step + 1, theta, v, draws), info
+
+    def posterior(self, problem: Problem, state: SGHMCState) -> Samples:
+        return Samples(ordered(state.draws, self.thin))
