@@ -77,7 +77,9 @@ class BBB:
     def step(self, problem: Problem, state: BBBState, batch: Batch, seed) -> tuple[BBBState, Info]:
         N = tf.cast(problem.num_data, tf.float32)
         mu, rho = state.mu.theta, state.rho.theta
-        sigma = tf.math.softplus(rho)
+        # Softplus and sigmoid of ρ from one exponential, which XLA repeats wherever they are used.
+        e = tf.exp(tf.minimum(rho, 80.0))
+        sigma, slope = tf.math.log1p(e), e / (1.0 + e)
         epsilon = noise([self.draws, *mu.shape], seed)
         theta = mu + sigma * epsilon  # [S, ..., D]
         log_joint, g = likelihood_grad(problem, theta, batch)
@@ -90,7 +92,7 @@ class BBB:
             grad_sigma += prior.precision * sigma / N
         grad_sigma -= self.temperature / (N * sigma)
         mu = self._adam.update(state.mu, grad_mu)
-        rho = self._adam.update(state.rho, grad_sigma * tf.sigmoid(rho))
+        rho = self._adam.update(state.rho, grad_sigma * slope)
         return BBBState(mu, rho), Info.unadjusted(log_joint, tf.norm(grad_mu, axis=-1))
 
     def posterior(self, problem: Problem, state: BBBState) -> MeanField:

@@ -38,7 +38,7 @@ class MCDropout:
         learning_rate: of Adam, a number or a Schedule.
         rate: the probability that a row is dropped, in [0, 1).
         input_rate: the same for the rows of the first kernel, the network's inputs.
-        masks: how many a step, at most one for each row of the batch; if None 8 for a chain of Dense layers, else 1.
+        masks: how many a step, at most one for each row of the batch; if None 4 for a chain of Dense layers, else 1.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -68,7 +68,7 @@ class MCDropout:
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         N = tf.cast(problem.num_data, tf.float32)
         theta, lead = state.theta, state.theta.shape[:-1]
-        parts = _parts(batch, self.masks or (8 if problem.network.is_dense_chain else 1), len(lead))
+        parts = _parts(batch, self.masks or (4 if problem.network.is_dense_chain else 1), len(lead))
         K = parts[2].shape[0]  # of [K, ..., B / K, ...] each
         stack = [-1] if K > 1 or len(lead) else []  # without members one mask is no stack
         dropped = self._dropped(problem, theta)

@@ -12,7 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_count, check_positive
 from bnnrl.data import Scaler, pad_rows
-from bnnrl.inference import SGD, SVGD, SWAG, Adam, Driver, Ensemble, Laplace, Method, Schedule
+from bnnrl.inference import SVGD, SWAG, Adam, Driver, Ensemble, Laplace, Method, Schedule
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
 from bnnrl.posterior import Posterior
@@ -62,12 +62,12 @@ class Simulator(NamedTuple):
 
 # By held-out likelihood on two to six episodes of cart-pole under random forces. The variational methods' exact
 # posteriors, at temperature 1, are so wide for 5000 weights and 50 rows that little of the data is left in them.
-_RATES = {"sgd": 1e-3, "swag": 1e-3, "vadam": 1e-2, "bsam": 0.3, "ivon": 0.1}
+_RATES = {"sgd": 1e-3, "swag": 5e-3, "vadam": 1e-2, "bsam": 0.3, "ivon": 0.1}
 _SETTINGS: dict[str, dict[str, Any]] = {
     "bbb": {"temperature": 0.3, "draws": 2},
     "vadam": {"temperature": 0.05, "draws": 2},
-    "bsam": {"s_init": 100.0, "rho": 0.1},
-    "ivon": {"temperature": 0.1, "hess_init": 0.1, "clip_radius": 0.3},
+    "bsam": {"beta_2": 0.998, "s_init": 100.0, "temperature": 0.3},
+    "ivon": {"temperature": 0.05, "hess_init": 0.1, "clip_radius": 0.3},
 }
 
 
@@ -121,7 +121,7 @@ class Dynamics:
             return Ensemble(Adam(schedule(self.steps)), self.size)
         if name == "swag":
             every = max(1, self.steps // 200)
-            return SWAG(SGD(rate), 3 * rate, start=max(1, self.steps // 2), every=every, scale=1.0)
+            return SWAG(Adam(rate), 4 * rate, start=max(1, self.steps // 2), every=every, scale=1.0)
         if name == "laplace":  # a fortieth of the run is some epochs of what control has for data
             start = max(1, self.steps - self.steps // 40 - 1)
             return Laplace(Adam(schedule(start)), start)
