@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,7 +13,20 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_count, check_positive
 from bnnrl.data import Scaler, pad_rows
-from bnnrl.inference import Adam, Driver, Ensemble, Method, Schedule
+from bnnrl.inference import (
+    HMC,
+    NUTS,
+    PSGLD,
+    SGHMC,
+    SGLD,
+    Adam,
+    CyclicalSGLD,
+    Driver,
+    Ensemble,
+    Method,
+    Schedule,
+    WarmStart,
+)
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
 from bnnrl.posterior import Posterior
@@ -60,6 +74,18 @@ class Simulator(NamedTuple):
     target_std: tf.Tensor  # [O]
 
 
+# By name, samplers start from as many maximum a posteriori estimates as there are members, and sample near them: what
+# a fit of some seconds allows. N(0, 1) priors over the weights make the whole posterior thousands of times as far.
+_SAMPLERS: dict[str, tuple[Callable[[int], Method], int, int]] = {  # by size; steps of warm-up, and in all
+    "hmc": (lambda size: HMC(1e-3, 15, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680),
+    "nuts": (lambda size: NUTS(1e-3, 4, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680),
+    "sgld": (lambda size: Ensemble(SGLD(1e-6, 1000, 200, 5), size), 1000, 3000),
+    "psgld": (lambda size: Ensemble(PSGLD(3e-6, burn_in=1000, thin=200, max_draws=5), size), 1000, 3000),
+    "csgld": (lambda size: Ensemble(CyclicalSGLD(2e-6, 1000, 0.5, 100, 10), size), 1000, 3000),
+    "sghmc": (lambda size: Ensemble(SGHMC(3e-7, 0.1, 0.0, 1000, 200, 5), size), 1000, 3000),
+}
+
+
 @dataclass(frozen=True)
 class Dynamics:
     """next_obs = obs + f_θ(features(obs), action) + noise, with inputs and differences standardised.
@@ -68,12 +94,13 @@ class Dynamics:
         hidden: widths of the hidden layers.
         activation: a Keras activation.
         method: an inference method or its name.
-        size: members, for method "ensemble" by name.
+        size: members or chains, for "ensemble" and samplers by name.
         likelihood: noise of the standardised differences.
         prior_std: standard deviation of the N(0, ·²) prior over standardised weights.
-        steps: training steps each trial.
-        batch_size: rows in a minibatch.
-        learning_rate: of the first step, for a method given by name; decays to a hundredth of it by a cosine.
+        steps: training steps each trial; None for 2000, or what a sampler by name needs.
+        batch_size: rows in a minibatch, for methods that may have them; None for all rows.
+        learning_rate: of the first step, for a method given by name; decays to a hundredth of it by a cosine. A
+            sampler's warm-up, which is shorter, starts from three times that.
 
     Raises:
         ValueError: for a number out of its range or an unknown method.
@@ -85,26 +112,48 @@ class Dynamics:
     size: int = 10
     likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=3e-2))
     prior_std: float = 1.0
-    steps: int = 2000
-    batch_size: int = 32
+    steps: int | None = None
+    batch_size: int | None = 32
     learning_rate: float = 3e-3
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(check_count("hidden", width) for width in self.hidden))
-        for name in ("size", "steps", "batch_size"):
-            check_count(name, getattr(self, name))
+        check_count("size", self.size)
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
         for name in ("prior_std", "learning_rate"):
             check_positive(name, getattr(self, name))
-        self.resolve_method()
+        least = getattr(self.resolve_method(), "min_steps", 0)
+        if self.num_steps < least:
+            raise ValueError(
+                f"Invalid `steps`: expected at least {least} for {self.method_name}, its burn-in and first draw. "
+                f"Received: {self.num_steps}."
+            )
+
+    @property
+    def num_steps(self) -> int:
+        """Training steps each trial."""
+        if self.steps is not None:
+            return self.steps
+        return _SAMPLERS[self.method_name][2] if self._is_sampler else 2000
 
     def resolve_method(self) -> Method:
         """Return the method, with the schedule of its learning rate."""
         if not isinstance(self.method, str):
             return self.method
-        schedule = Schedule(self.learning_rate, self.learning_rate / 100, self.steps)
-        if self.method.lower() == "ensemble":
+        if self._is_sampler:
+            sampler, warm_up, _ = _SAMPLERS[self.method_name]
+            highest = 3 * self.learning_rate  # a warm-up has fewer steps than a fit
+            return WarmStart(sampler(self.size), Adam(Schedule(highest, highest / 100, warm_up)), warm_up)
+        schedule = Schedule(self.learning_rate, self.learning_rate / 100, self.num_steps)
+        if self.method_name == "ensemble":
             return Ensemble(Adam(schedule), self.size)
         return get_method(self.method, learning_rate=schedule)
+
+    @property
+    def _is_sampler(self) -> bool:
+        return isinstance(self.method, str) and self.method_name in _SAMPLERS
 
     @property
     def method_name(self) -> str:
@@ -134,7 +183,8 @@ class DynamicsModel:
         )
         self.problem = Problem(network, dynamics.likelihood, tfd.Normal(0.0, dynamics.prior_std), capacity)
         self._method = dynamics.resolve_method()
-        self.driver = Driver(self.problem, self._method, dynamics.batch_size)
+        all_rows = getattr(self._method, "full_batch_only", False)
+        self.driver = Driver(self.problem, self._method, None if all_rows else dynamics.batch_size)
         self.posterior: Posterior | None = None
         self.scalers: tuple[Scaler, Scaler] | None = None  # of inputs and of differences
 
@@ -158,7 +208,7 @@ class DynamicsModel:
         )
         state = self._method.init(self.problem, host_seed(seed, 1))
         run_seed = host_seed(seed, 2)
-        state, _ = self.driver.run(state, data, self._dynamics.steps, run_seed, num_data=len(inputs))
+        state, _ = self.driver.run(state, data, self._dynamics.num_steps, run_seed, num_data=len(inputs))
         self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
 
     def simulator(self, num_draws: int, seed) -> Simulator:

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
+from bnnrl.inference.base import innermost
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl import dynamics
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
 from bnnrl.seeds import as_seed
+from tests.scenarios import linear_regression
 
 A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([[0.0], [0.5]])
@@ -43,6 +46,29 @@ def test_learns_a_linear_system(fitted):
     assert np.sqrt(np.square(mean - next_obs).mean()) < 0.05
     sigma = step(stacked(obs), stacked(actions), tf.ones([3, 200, 2])).numpy().mean(0) - mean
     assert 0.003 < np.median(sigma) < 0.04  # the system's noise is 0.01
+
+
+@pytest.mark.parametrize("name", ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"])
+def test_samplers_by_name_start_from_estimates_and_run_long_enough(name):
+    dynamics = Dynamics(method=name, size=3)
+    method = dynamics.resolve_method()
+    assert isinstance(method, WarmStart) and type(innermost(method)) is REGISTRY[name]
+    assert method.min_steps <= dynamics.num_steps
+    assert method.init(linear_regression().problem, 0).theta.shape == (3, 3)
+    with pytest.raises(ValueError, match=rf"`steps`: expected at least {method.min_steps} for {name}.*Received: 100"):
+        Dynamics(method=name, steps=100)
+
+
+def test_a_sampler_takes_all_rows():
+    sampler = HMC(1e-2, 5, chains=2, burn_in=10, max_draws=4)
+    dynamics = Dynamics(hidden=(8,), method=WarmStart(sampler, Adam(1e-2), 300), steps=314, batch_size=16)
+    model = DynamicsModel(dynamics, Features(2), 1, capacity=64)
+    obs, actions, next_obs = transitions(50)
+    model.fit(obs, actions, next_obs, seed=0)
+    assert model.posterior is not None and model.posterior.num_distinct == 8
+    step, stacked = model.stacked(model.simulator(8, 1)), lambda a: tf.tile(tf.constant(a)[tf.newaxis], [8, 1, 1])
+    found = step(stacked(obs), stacked(actions), tf.zeros([8, 50, 2])).numpy().mean(0)
+    assert np.sqrt(np.square(found - next_obs).mean()) < 0.2
 
 
 def test_the_step_is_the_networks_output_unstandardised(fitted):
