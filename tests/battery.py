@@ -11,7 +11,26 @@ from typing import Any
 
 import tensorflow as tf
 
-from bnnrl.inference import BBB, BSAM, IVON, SGD, SVGD, SWAG, VADAM, Adam, Ensemble, Laplace, MCDropout, Method
+from bnnrl.inference import (
+    BBB,
+    BSAM,
+    HMC,
+    IVON,
+    NUTS,
+    PSGLD,
+    SGD,
+    SGHMC,
+    SGLD,
+    SVGD,
+    SWAG,
+    VADAM,
+    Adam,
+    CyclicalSGLD,
+    Ensemble,
+    Laplace,
+    MCDropout,
+    Method,
+)
 
 
 @dataclass(frozen=True)
@@ -40,4 +59,10 @@ CASES: dict[str, Case] = {
     "laplace": Case(Laplace(Adam(0.01), start=2), lambda state: 10 * state.inner.m),
     "svgd": Case(SVGD(0.01, size=2), lambda state: 10 * state.m, SVGD(size=1)),
     "ivon": Case(IVON(), lambda state: 10 * state.g, IVON(temperature=1e-24)),
+    "sgld": Case(SGLD(1e-3, burn_in=1, thin=1, max_draws=4)),
+    "psgld": Case(PSGLD(1e-3, burn_in=1, thin=1, max_draws=4)),
+    "csgld": Case(CyclicalSGLD(1e-3, cycle=4, thin=1, max_draws=4)),
+    "sghmc": Case(SGHMC(1e-3, burn_in=1, thin=1, max_draws=4)),
+    "hmc": Case(HMC(0.01, 3, chains=2, burn_in=1, max_draws=4), full_batch=True),
+    "nuts": Case(NUTS(0.01, 3, chains=2, burn_in=1, max_draws=4), full_batch=True),
 }

@@ -60,6 +60,16 @@ def test_ess_of_an_autoregression(phi):
     assert np.mean(found) == pytest.approx(8000 * (1 - phi) / (1 + phi), rel=0.12)
 
 
+@pytest.mark.parametrize(
+    ("phi", "rhat", "ess"), [(0.0, 1.000505, 1833.476), (0.9, 1.037326, 127.0108), (-0.5, 0.999083, 5926.937)]
+)
+def test_what_arviz_says(phi, rhat, ess):
+    """The numbers are those of ArviZ 0.23.4."""
+    values = autoregressive(phi)[:, :501]
+    assert split_rhat(values) == pytest.approx(rhat, abs=1e-6)
+    assert bulk_ess(values) == pytest.approx(ess, rel=1e-5)
+
+
 def test_a_function_of_the_draws():
     """Two chains in mirrored modes: the weight's sign differs, what is predicted from its square does not."""
     x = np.random.default_rng(0).normal(3.0, 0.1, size=(2, 500, 1))

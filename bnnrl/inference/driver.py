@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
-from bnnrl.inference.base import Diverged, Info, Method, State
+from bnnrl.inference.base import Diverged, Info, Method, State, innermost
 from bnnrl.inference.schedules import rate
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import as_seed, fold_in, split, uniform
@@ -39,8 +39,9 @@ class Driver:
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if batch_size is not None and getattr(method, "full_batch_only", False):
             raise ValueError(
-                f"Invalid `batch_size`: expected None, for all rows, with {type(method).__name__}. Received: "
-                f"{batch_size}. It accepts steps by the exact log joint; on minibatches it would sample something else."
+                f"Invalid `batch_size`: expected None, for all rows, with {type(innermost(method)).__name__}. "
+                f"Received: {batch_size}. It accepts steps by the exact log joint; on minibatches it would sample "
+                "something else."
             )
         self.num_traces = 0
         # A partial has no code object of its own: TensorFlow counts traces by that, over all objects of a class, and

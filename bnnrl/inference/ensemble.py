@@ -9,6 +9,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, Method, State, innermost, starting_point
+from bnnrl.inference.svgd import SVGD
 from bnnrl.posterior import Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
@@ -35,7 +36,8 @@ class Ensemble:
 
     def __post_init__(self):
         check_count("size", self.size)
-        many = isinstance(self.method, type | Ensemble) or hasattr(innermost(self.method), "chains")
+        inner = innermost(self.method)
+        many = isinstance(self.method, type | Ensemble) or isinstance(inner, SVGD) or hasattr(inner, "chains")
         if many or not isinstance(self.method, Method):
             raise ValueError(
                 f"Invalid `method`: expected an instance of a method for one member, such as Adam(). "

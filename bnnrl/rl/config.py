@@ -14,7 +14,9 @@ _CLASSES = {
     cls.__name__: cls
     for cls in (
         *inference.REGISTRY.values(),
+        inference.Polynomial,
         inference.Schedule,
+        inference.WarmStart,
         likelihoods.Gaussian,
         dynamics.Dynamics,
         policies.RBF,

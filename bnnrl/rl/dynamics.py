@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,11 +12,12 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_count, check_positive
 from bnnrl.data import Scaler, pad_rows
-from bnnrl.inference import SVGD, SWAG, Adam, Driver, Ensemble, Laplace, Method, Schedule
+from bnnrl.inference import Driver, Method
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Problem
+from bnnrl.rl.methods import PRESETS, Preset
 from bnnrl.seeds import host_seed
 
 
@@ -60,17 +61,6 @@ class Simulator(NamedTuple):
     target_std: tf.Tensor  # [O]
 
 
-# By held-out likelihood on two to six episodes of cart-pole under random forces. The variational methods' exact
-# posteriors, at temperature 1, are so wide for 5000 weights and 50 rows that little of the data is left in them.
-_RATES = {"sgd": 1e-3, "swag": 5e-3, "vadam": 1e-2, "bsam": 0.3, "ivon": 0.1}
-_SETTINGS: dict[str, dict[str, Any]] = {
-    "bbb": {"temperature": 0.3, "draws": 2},
-    "vadam": {"temperature": 0.05, "draws": 2},
-    "bsam": {"beta_2": 0.998, "s_init": 100.0, "temperature": 0.3},
-    "ivon": {"temperature": 0.05, "hess_init": 0.1, "clip_radius": 0.3},
-}
-
-
 @dataclass(frozen=True)
 class Dynamics:
     """next_obs = obs + f_θ(features(obs), action) + noise, with inputs and differences standardised.
@@ -79,13 +69,13 @@ class Dynamics:
         hidden: widths of the hidden layers.
         activation: a Keras activation.
         method: an inference method or its name.
-        size: members of method "ensemble" by name, particles of "svgd".
+        size: members or chains, for "ensemble", "svgd" and samplers by name.
         likelihood: noise of the standardised differences.
         prior_std: standard deviation of the N(0, ·²) prior over standardised weights.
-        steps: training steps each trial.
-        batch_size: rows in a minibatch.
-        learning_rate: of the first step, for a method given by name; decays to a hundredth of it by a cosine, but for
-            SWAG, whose collections need it constant. Each method has its own if None.
+        steps: training steps each trial; if None a named method's own, see `bnnrl.rl.methods`, and 2000 for others.
+        batch_size: rows in a minibatch; if None a named method's own, and all rows for others.
+        learning_rate: of the first step, for a method given by name; its own if None. It falls to a hundredth by a
+            cosine, but for SWAG, whose collections need it constant, and samplers, where it is that of the warm-up.
 
     Raises:
         ValueError: for a number out of its range or an unknown method.
@@ -97,37 +87,47 @@ class Dynamics:
     size: int = 10
     likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=3e-2))
     prior_std: float = 1.0
-    steps: int = 2000
-    batch_size: int = 32
+    steps: int | None = None
+    batch_size: int | None = None
     learning_rate: float | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(check_count("hidden", width) for width in self.hidden))
-        for name in ("size", "steps", "batch_size"):
-            check_count(name, getattr(self, name))
+        check_count("size", self.size)
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
         check_positive("prior_std", self.prior_std)
         if self.learning_rate is not None:
             check_positive("learning_rate", self.learning_rate)
-        self.resolve_method()
+        least = getattr(self.resolve_method(), "min_steps", 0)
+        if self.num_steps < least:
+            raise ValueError(
+                f"Invalid `steps`: expected at least {least} for {self.method_name}, its burn-in and first draw. "
+                f"Received: {self.num_steps}."
+            )
+
+    @property
+    def num_steps(self) -> int:
+        """Training steps each trial."""
+        return self.steps or (self._preset.steps if self._preset else 2000)
+
+    @property
+    def rows(self) -> int | None:
+        """Rows in a minibatch, or None for all."""
+        if getattr(self.resolve_method(), "full_batch_only", False):
+            return None
+        return self.batch_size or (self._preset.batch_size if self._preset else None)
 
     def resolve_method(self) -> Method:
         """Return the method, with the schedule of its learning rate."""
-        if not isinstance(self.method, str):
-            return self.method
-        name = self.method_name
-        rate = _RATES.get(name, 3e-3) if self.learning_rate is None else self.learning_rate
-        schedule = lambda steps: Schedule(rate, rate / 100, max(1, steps))
-        if name == "ensemble":
-            return Ensemble(Adam(schedule(self.steps)), self.size)
-        if name == "swag":
-            every = max(1, self.steps // 200)
-            return SWAG(Adam(rate), 4 * rate, start=max(1, self.steps // 2), every=every, scale=1.0)
-        if name == "laplace":  # a fortieth of the run is some epochs of what control has for data
-            start = max(1, self.steps - self.steps // 40 - 1)
-            return Laplace(Adam(schedule(start)), start)
-        if name == "svgd":
-            return SVGD(schedule(self.steps), self.size)
-        return get_method(name, learning_rate=schedule(self.steps), **_SETTINGS.get(name, {}))
+        if self._preset is None:
+            return get_method(self.method)
+        return self._preset.build(self.learning_rate or self._preset.learning_rate, self.num_steps, self.size)
+
+    @property
+    def _preset(self) -> Preset | None:
+        return PRESETS.get(self.method_name) if isinstance(self.method, str) else None
 
     @property
     def method_name(self) -> str:
@@ -157,7 +157,7 @@ class DynamicsModel:
         )
         self.problem = Problem(network, dynamics.likelihood, tfd.Normal(0.0, dynamics.prior_std), capacity)
         self._method = dynamics.resolve_method()
-        self.driver = Driver(self.problem, self._method, dynamics.batch_size)
+        self.driver = Driver(self.problem, self._method, dynamics.rows)
         self.posterior: Posterior | None = None
         self.scalers: tuple[Scaler, Scaler] | None = None  # of inputs and of differences
 
@@ -181,7 +181,7 @@ class DynamicsModel:
         )
         state = self._method.init(self.problem.with_num_data(len(inputs)), host_seed(seed, 1))
         run_seed = host_seed(seed, 2)
-        state, _ = self.driver.run(state, data, self._dynamics.steps, run_seed, num_data=len(inputs))
+        state, _ = self.driver.run(state, data, self._dynamics.num_steps, run_seed, num_data=len(inputs))
         self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
 
     def simulator(self, num_draws: int, seed) -> Simulator:

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.inference import REGISTRY
+from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
+from bnnrl.inference.base import innermost
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl import dynamics
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
+from bnnrl.rl.methods import PRESETS
 from bnnrl.seeds import as_seed
+from tests.scenarios import linear_regression
 
+STAGED = {"ensemble": "method", "laplace": "optimizer"}
+SAMPLERS = ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"]
 A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([[0.0], [0.5]])
 
@@ -46,6 +51,29 @@ def test_learns_a_linear_system(fitted):
     assert np.sqrt(np.square(mean - next_obs).mean()) < 0.05
     sigma = step(stacked(obs), stacked(actions), tf.ones([3, 200, 2])).numpy().mean(0) - mean
     assert 0.003 < np.median(sigma) < 0.04  # the system's noise is 0.01
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_by_name_start_from_estimates_and_run_long_enough(name):
+    dynamics = Dynamics(method=name, size=3)
+    method = dynamics.resolve_method()
+    assert isinstance(method, WarmStart) and type(innermost(method)) is REGISTRY[name]
+    assert method.min_steps <= dynamics.num_steps
+    assert method.init(linear_regression().problem, 0).theta.shape == (3, 3)
+    with pytest.raises(ValueError, match=rf"`steps`: expected at least {method.min_steps} for {name}.*Received: 100"):
+        Dynamics(method=name, steps=100)
+
+
+def test_a_sampler_takes_all_rows():
+    sampler = HMC(1e-2, 5, chains=2, burn_in=10, max_draws=4)
+    dynamics = Dynamics(hidden=(8,), method=WarmStart(sampler, Adam(1e-2), 300), steps=314, batch_size=16)
+    model = DynamicsModel(dynamics, Features(2), 1, capacity=64)
+    obs, actions, next_obs = transitions(50)
+    model.fit(obs, actions, next_obs, seed=0)
+    assert model.posterior is not None and model.posterior.num_distinct == 8
+    step, stacked = model.stacked(model.simulator(8, 1)), lambda a: tf.tile(tf.constant(a)[tf.newaxis], [8, 1, 1])
+    found = step(stacked(obs), stacked(actions), tf.zeros([8, 50, 2])).numpy().mean(0)
+    assert np.sqrt(np.square(found - next_obs).mean()) < 0.2
 
 
 def test_the_step_is_the_networks_output_unstandardised(fitted):
@@ -124,8 +152,12 @@ def test_bad_settings(kwargs, message):
         Dynamics(**kwargs)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-@pytest.mark.parametrize("steps", [1, 2000])
+def test_every_method_has_a_preset():
+    assert set(PRESETS) == set(REGISTRY)
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SAMPLERS])
+@pytest.mark.parametrize("steps", [100, 2000])
 def test_a_method_by_name_has_the_runs_length(name, steps):
     """Whatever a method does by stages is over before the run is, and its rate ends low."""
     method: Any = Dynamics(method=name, steps=steps, learning_rate=0.5).resolve_method()
@@ -133,7 +165,7 @@ def test_a_method_by_name_has_the_runs_length(name, steps):
     if steps > 1:
         assert getattr(method, "min_steps", 0) <= steps
     if name not in ("swag",):
-        inner = {"ensemble": "method", "laplace": "optimizer"}.get(name)
+        inner = STAGED.get(name)
         schedule = (getattr(method, inner) if inner else method).learning_rate
         assert schedule.initial == 0.5 and schedule.final == 0.005 and schedule.steps <= steps
 
@@ -141,7 +173,8 @@ def test_a_method_by_name_has_the_runs_length(name, steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REGISTRY)
 def test_each_method_learns_and_never_retraces(name):
-    model = DynamicsModel(Dynamics(hidden=(16,), method=name, size=3, steps=1500), Features(2), 1, capacity=64)
+    steps = None if name in SAMPLERS else 1500
+    model = DynamicsModel(Dynamics(hidden=(16,), method=name, size=3, steps=steps), Features(2), 1, capacity=64)
     for n in (20, 64):
         model.fit(*transitions(n), seed=0)
     assert model.driver.num_traces == 1
