@@ -21,12 +21,13 @@ import tyro
 
 RESULTS = Path(__file__).parent / "results"
 
-# What differs from the defaults: arguments of PILCO, and of its PolicySearch under "search".
+# What differs from the defaults: arguments of PILCO, and of its parts under "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no screening": {"search": {"candidates": 8}},
     "no scouting rounds": {"search": {"rounds": 1, "scout_updates": 1}},
     "one restart": {"search": {"restarts": 1, "rounds": 1, "scout_updates": 1}},
+    "whole horizon from the start": {"search": {"scout_horizon": 1.0}},
     "no settling": {"search": {"settling_width": 1.0, "effort": 0.0}},
     "no effort": {"search": {"effort": 0.0}},
     "no optimism": {"search": {"optimism": 0.0}},
@@ -36,6 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "50 centres": {"policy": {"num_centers": 50}},
     "planned to the end only": {"horizon": 25},
     "model given the position": {"invariant": ()},
+    "model fitted to minibatches": {"dynamics": {"batch_size": 32, "learning_rate": 3e-3}},
 }
 
 
@@ -69,6 +71,7 @@ def run(preset: str, variant: str, seed: int, trials: int) -> list[dict[str, Any
         task = replace(task, invariant=changes.pop("invariant"))
     agent = bnnrl.PILCO(
         task,
+        dynamics=bnnrl.Dynamics(**changes.pop("dynamics", {})),
         policy=bnnrl.policies.RBF(**changes.pop("policy", {})),
         search=bnnrl.PolicySearch(**changes.pop("search", {})),
         seed=seed,
