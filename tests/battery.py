@@ -61,7 +61,7 @@ CASES: dict[str, Case] = {
     "ivon": Case(IVON(), lambda state: 10 * state.g, IVON(temperature=1e-24)),
     "sgld": Case(SGLD(1e-3, burn_in=1, thin=1, max_draws=4)),
     "psgld": Case(PSGLD(1e-3, burn_in=1, thin=1, max_draws=4)),
-    "csgld": Case(CyclicalSGLD(1e-3, cycle=4, thin=1, max_draws=4)),
+    "csgld": Case(CyclicalSGLD(1e-3, cycle=4, exploration=0.5, thin=1, max_draws=4)),
     "sghmc": Case(SGHMC(1e-3, burn_in=1, thin=1, max_draws=4)),
     "hmc": Case(HMC(0.01, 3, chains=2, burn_in=1, max_draws=4), full_batch=True),
     "nuts": Case(NUTS(0.01, 3, chains=2, burn_in=1, max_draws=4), full_batch=True),
