@@ -24,7 +24,7 @@ def check_positive(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_decay(name: str, value: Any) -> float:
+def check_fraction(name: str, value: Any) -> float:
     """Return `value` as a float, or raise ValueError unless it is a number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
         raise ValueError(f"Invalid `{name}`: expected a number in [0, 1). Received: {name}={value!r}.")

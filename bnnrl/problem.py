@@ -108,7 +108,7 @@ class Problem:
         x, y = batch[:2]
         rows = theta.shape.rank  # axes of the result before summing: [B] or [S, B]
         if len(batch) == 3:
-            x, y = tf.nest.map_structure(lambda a: _without_padding(a, batch[2] > 0), (x, y))
+            x, y = tf.nest.map_structure(lambda a: without_padding(a, batch[2] > 0), (x, y))
         distribution = self.distribution(theta, x)
         log_prob = distribution.log_prob(align_targets(distribution, y))  # [S, B, ...]
         log_prob = tf.reduce_sum(log_prob, axis=list(range(rows, log_prob.shape.rank)))
@@ -174,7 +174,7 @@ def _grad(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tf.Tenso
     return tf.gradients(function(at), at)[0]
 
 
-def _without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+def without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
     """Return rows `a` [..., B, ...] with the first real row in the place of those that are not `real` [..., B].
 
     Padding may hold anything. Zero times NaN is NaN, in gradients too, so it must not get as far as the network.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_decay, check_positive
+from bnnrl.checks import check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
@@ -47,12 +47,12 @@ class Adam:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        check_decay("beta_1", self.beta_1)
-        check_decay("beta_2", self.beta_2)
+        check_fraction("beta_1", self.beta_1)
+        check_fraction("beta_2", self.beta_2)
         check_positive("epsilon", self.epsilon)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         return self.start(theta)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:

@@ -47,8 +47,8 @@ class Method(Protocol):
     by the members, and every other tensor of it has the members first. `init` takes θ to start from, or draws one
     from the network's initialisers. Everything random comes from the seeds handed in.
 
-    Two attributes are optional: `full_batch_only`, True for a method that is wrong on minibatches, and `min_steps`, the
-    fewest steps after which there is a posterior.
+    Three attributes are optional: `full_batch_only`, True for a method that is wrong on minibatches; `has_members`,
+    True for one whose θ is always [M, D]; and `min_steps`, the fewest steps after which there is a posterior.
     """
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State: ...
@@ -65,12 +65,16 @@ def innermost(method: Any) -> Any:
     return method
 
 
-def starting_point(problem: Problem, theta) -> tf.Tensor:
+def starting_point(problem: Problem, seed, theta=None, n: int | None = None) -> tf.Tensor:
     """Return a user's `theta` to start from, [D] or [M, D], in float32.
+
+    If it is None, a draw of the network's initialisers, [D], or `n` of them, [n, D].
 
     Raises:
         ValueError: if it has another shape.
     """
+    if theta is None:
+        return problem.init(seed, 1)[0] if n is None else problem.init(seed, n)
     theta = tf.cast(theta, tf.float32)
     if theta.shape.rank not in (1, 2) or theta.shape[-1] != problem.num_params:
         raise ValueError(

@@ -70,7 +70,7 @@ class BBB:
         return Adam(self.learning_rate)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BBBState:
-        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta)
         rho = tf.fill(start.shape, math.log(math.expm1(self.std_init)))
         return BBBState(self._adam.start(start), self._adam.start(rho))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_decay, check_positive
+from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.inference.variational import likelihood_grad, require_normal_prior
@@ -65,8 +65,8 @@ class BSAM:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        check_decay("beta_1", self.beta_1)
-        check_decay("beta_2", self.beta_2)
+        check_fraction("beta_1", self.beta_1)
+        check_fraction("beta_2", self.beta_2)
         for name in ("rho", "damping"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
@@ -77,7 +77,7 @@ class BSAM:
         check_positive("temperature", self.temperature)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BSAMState:
-        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
         return BSAMState(tf.constant(0), start, tf.zeros_like(start), tf.fill(start.shape, self.s_init))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -31,13 +32,19 @@ def no_draws(theta: tf.Tensor, max_draws: int) -> Draws:
 
 def keep(draws: Draws, theta: tf.Tensor, sampling: tf.Tensor, thin: int) -> Draws:
     """Return `draws` with θ [..., D] in its place if `sampling` [], else unchanged."""
-    *lead, size, _ = draws.theta.shape
-    slot = draws.seen // thin % size
-    # A place written at each step, changed or not, costs a copy of θ; a condition would cost one of all draws.
-    value = tf.where(sampling, theta, tf.gather(draws.theta, slot, axis=-2))
-    index = tf.stack([tf.range(lead[0]), tf.fill(lead, slot)], axis=-1) if lead else slot[tf.newaxis, tf.newaxis]
-    updated = tf.tensor_scatter_nd_update(draws.theta, index, value if lead else value[tf.newaxis])
+    updated = put(draws.theta, draws.seen // thin, theta, sampling)
     return Draws(updated, draws.seen + tf.cast(sampling, tf.int32))
+
+
+def put(ring: tf.Tensor, n: tf.Tensor, value: tf.Tensor, due: tf.Tensor) -> tf.Tensor:
+    """Return `ring` [..., K, D] with its row n mod K set to `value` [..., D] if `due` [], else unchanged."""
+    *lead, size, D = ring.shape
+    slot, members = n % size, math.prod(lead)
+    # A row written at each step, changed or not, costs a copy of θ; a condition would cost one of all rows.
+    row = tf.where(due, value, tf.gather(ring, slot, axis=-2))
+    index = tf.stack([tf.range(members), tf.fill([members], slot)], axis=-1)
+    rows = tf.tensor_scatter_nd_update(tf.reshape(ring, [-1, size, D]), index, tf.reshape(row, [-1, D]))
+    return tf.reshape(rows, ring.shape)
 
 
 def ordered(draws: Draws, thin: int) -> tf.Tensor:

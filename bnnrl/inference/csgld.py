@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.chain import check_chain, keep, no_draws, ordered
 from bnnrl.inference.sgld import SGLDState
@@ -49,8 +49,7 @@ class CyclicalSGLD:
     def __post_init__(self):
         check_positive("step_size", self.step_size)
         check_count("cycle", self.cycle)
-        if not 0 <= self.exploration < 1:
-            raise ValueError(f"Invalid `exploration`: expected a number in [0, 1). Received: {self.exploration!r}")
+        check_fraction("exploration", self.exploration)
         if math.ceil(self.exploration * self.cycle) >= self.cycle:
             raise ValueError(
                 f"Invalid `exploration`: expected one that leaves a step of a cycle to sample. "
@@ -63,7 +62,7 @@ class CyclicalSGLD:
         return math.ceil(self.exploration * self.cycle) + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         return SGLDState(tf.constant(0), theta, no_draws(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_decay
+from bnnrl.checks import check_count, check_fraction
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate
-from bnnrl.inference.variational import prior_grad
 from bnnrl.posterior import Dropout
-from bnnrl.problem import Batch, Problem, _without_padding
+from bnnrl.problem import Batch, Problem, without_padding
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class MCDropout:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        check_decay("rate", self.rate)
-        check_decay("input_rate", self.input_rate)
+        check_fraction("rate", self.rate)
+        check_fraction("input_rate", self.input_rate)
         if self.masks is not None:
             check_count("masks", self.masks)
 
@@ -61,7 +60,7 @@ class MCDropout:
         return Adam(self.learning_rate)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         self._dropped(problem, theta)
         return self._adam.start(theta)
 
@@ -80,8 +79,8 @@ class MCDropout:
             log_likelihood = problem.log_likelihood(tf.reshape(masked, [*stack, theta.shape[-1]]), flat)
             log_likelihood = tf.reduce_sum(tf.reshape(log_likelihood, [K, *lead]), axis=0)
             log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
-        g = -tape.gradient(log_likelihood, theta) / N + prior_grad(problem, theta)
-        log_joint = log_likelihood + problem.log_prior(theta)
+            log_joint = log_likelihood + problem.log_prior(theta)
+        g = -tape.gradient(log_joint, theta) / N
         return self._adam.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Dropout:
@@ -105,7 +104,7 @@ def _parts(batch: Batch, masks: int, axis: int) -> Batch:
     rows = y.shape[axis]
     if len(batch) == 3:
         weight = batch[2]
-        x, y = _map(lambda a: _without_padding(a, weight > 0), (x, y))  # a part may hold nothing else
+        x, y = _map(lambda a: without_padding(a, weight > 0), (x, y))  # a part may hold nothing else
     else:
         weight = tf.ones(y.shape[: axis + 1])
     length = -(-rows // min(masks, rows))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State, innermost, starting_point
-from bnnrl.inference.svgd import SVGD
+from bnnrl.inference.base import Info, Method, State, starting_point
 from bnnrl.posterior import Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
@@ -34,10 +34,11 @@ class Ensemble:
     method: Method = field(default_factory=Adam)
     size: int = 5
 
+    has_members: ClassVar[bool] = True
+
     def __post_init__(self):
         check_count("size", self.size)
-        inner = innermost(self.method)
-        many = isinstance(self.method, type | Ensemble) or isinstance(inner, SVGD) or hasattr(inner, "chains")
+        many = isinstance(self.method, type) or getattr(self.method, "has_members", False)
         if many or not isinstance(self.method, Method):
             raise ValueError(
                 f"Invalid `method`: expected an instance of a method for one member, such as Adam(). "
@@ -53,7 +54,7 @@ class Ensemble:
         return getattr(self.method, "min_steps", 0)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State:
-        start = problem.init(seed, self.size) if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta, self.size)
         if start.shape[:-1] != (self.size,):
             raise ValueError(
                 f"Invalid `theta`: expected shape {(self.size, problem.num_params)}, one row for each member. "

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
 from bnnrl.posterior import Posterior, Samples, mixture
@@ -85,6 +85,7 @@ class HMC:
     jitter: float = 0.1
 
     full_batch_only: ClassVar[bool] = True
+    has_members: ClassVar[bool] = True
 
     def __post_init__(self):
         check_sampler(self.step_size, self.chains, self.target_accept)
@@ -93,8 +94,7 @@ class HMC:
             check_count("num_leapfrog", self.num_leapfrog)
         check_positive("trajectory", self.trajectory)
         check_count("max_leapfrog", self.max_leapfrog)
-        if not 0 <= self.jitter < 1:
-            raise ValueError(f"Invalid `jitter`: expected a number in [0, 1). Received: {self.jitter!r}")
+        check_fraction("jitter", self.jitter)
 
     @property
     def min_steps(self) -> int:
@@ -159,7 +159,7 @@ def start_chains(problem: Problem, seed, theta, chains: int, step_size: float, m
     Raises:
         ValueError: if θ has another shape.
     """
-    theta = problem.init(seed, chains) if theta is None else starting_point(problem, theta)
+    theta = starting_point(problem, seed, theta, chains)
     if theta.shape.rank == 1:
         theta = tf.tile(theta[tf.newaxis], [chains, 1])
     if theta.shape[0] != chains:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_decay, check_positive
+from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.adam import one_minus_power
 from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate, rate
@@ -65,8 +65,8 @@ class IVON:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        check_decay("beta_1", self.beta_1)
-        check_decay("beta_2", self.beta_2)
+        check_fraction("beta_1", self.beta_1)
+        check_fraction("beta_2", self.beta_2)
         check_positive("hess_init", self.hess_init)
         if not self.clip_radius > 0:
             raise ValueError(
@@ -76,7 +76,7 @@ class IVON:
         check_positive("temperature", self.temperature)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> IVONState:
-        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
         return IVONState(tf.constant(0), start, tf.zeros_like(start), tf.fill(start.shape, self.hess_init))
 

@@ -75,7 +75,7 @@ class Laplace:
         return self.start + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> LaplaceState:
-        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
         *lead, D = start.shape
         P = D - self._offset(problem)

@@ -49,6 +49,7 @@ class NUTS:
     target_accept: float | None = 0.8
 
     full_batch_only: ClassVar[bool] = True
+    has_members: ClassVar[bool] = True
 
     def __post_init__(self):
         check_sampler(self.step_size, self.chains, self.target_accept)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_decay
+from bnnrl.checks import check_fraction
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
@@ -46,7 +46,7 @@ class SGD:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        check_decay("momentum", self.momentum)
+        check_fraction("momentum", self.momentum)
         if self.nesterov and not self.momentum:
             raise ValueError(
                 f"Invalid `nesterov`: expected False without momentum. Received: nesterov={self.nesterov!r}, "
@@ -54,7 +54,7 @@ class SGD:
             )
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGDState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         return self.start(theta)
 
     def step(self, problem: Problem, state: SGDState, batch: Batch, seed) -> tuple[SGDState, Info]:

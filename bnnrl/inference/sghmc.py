@@ -68,7 +68,7 @@ class SGHMC:
         return self.burn_in + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGHMCState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         return SGHMCState(tf.constant(0), theta, tf.zeros_like(theta), no_draws(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGHMCState, batch: Batch, seed) -> tuple[SGHMCState, Info]:

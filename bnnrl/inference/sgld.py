@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_positive
+from bnnrl.checks import check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
 from bnnrl.inference.schedules import Rate, check_rate, rate
+from bnnrl.inference.variational import prior_grad
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import normal
@@ -60,7 +61,7 @@ class SGLD:
         return self.burn_in + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         return SGLDState(tf.constant(0), theta, no_draws(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
@@ -118,8 +119,7 @@ class PSGLD:
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)
-        if not 0 <= self.alpha < 1:
-            raise ValueError(f"Invalid `alpha`: expected a number in [0, 1). Received: {self.alpha!r}")
+        check_fraction("alpha", self.alpha)
         check_positive("damping", self.damping)
         check_chain(self.burn_in, self.thin, self.max_draws)
 
@@ -128,13 +128,13 @@ class PSGLD:
         return self.burn_in + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> PSGLDState:
-        theta = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        theta = starting_point(problem, seed, theta)
         return PSGLDState(tf.constant(0), theta, tf.zeros_like(theta), no_draws(theta, self.max_draws))
 
     def step(self, problem: Problem, state: PSGLDState, batch: Batch, seed) -> tuple[PSGLDState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         num_data = tf.cast(problem.num_data, tf.float32)
-        g = (prior_grad(problem, state.theta) - grad) / num_data
+        g = -grad / num_data - prior_grad(problem, state.theta)
         v = self.alpha * state.v + (1 - self.alpha) * tf.square(g)
         eta_g = rate(self.step_size, state.step) / (self.damping + tf.sqrt(v))
         theta = state.theta + eta_g / 2 * grad + tf.sqrt(eta_g) * normal(state.theta.shape, seed)
@@ -145,11 +145,3 @@ class PSGLD:
 
     def posterior(self, problem: Problem, state: PSGLDState) -> Samples:
         return Samples(ordered(state.draws, self.thin))
-
-
-def prior_grad(problem: Problem, theta: tf.Tensor) -> tf.Tensor:
-    """Return ∇ log p(θ), [..., D]."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(theta)
-        log_prior = problem.log_prior(theta)
-    return tape.gradient(log_prior, theta)

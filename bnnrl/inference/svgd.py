@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -39,6 +40,8 @@ class SVGD:
     learning_rate: float | Schedule = 1e-3
     size: int = 10
 
+    has_members: ClassVar[bool] = True
+
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
         check_count("size", self.size)
@@ -48,7 +51,7 @@ class SVGD:
         return Adam(self.learning_rate)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
-        start = problem.init(seed, self.size) if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta, self.size)
         if start.shape[:-1] != (self.size,):
             raise ValueError(
                 f"Invalid `theta`: expected shape {(self.size, problem.num_params)}, one row for each particle. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.chain import put
 from bnnrl.inference.schedules import Schedule
 from bnnrl.inference.sgd import SGD
 from bnnrl.posterior import LowRank, Point
@@ -82,7 +82,7 @@ class SWAG:
         return self.start + 2 * self.every
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SWAGState:
-        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta)
         zeros = tf.zeros_like(start)
         deviations = tf.zeros([*start.shape[:-1], self.rank, start.shape[-1]])
         return SWAGState(self.optimizer.start(start), tf.constant(0), zeros, zeros, deviations)
@@ -115,16 +115,10 @@ class SWAG:
         deviation = theta - state.mean
         mean = state.mean + deviation / tf.cast(n + 1, tf.float32)
         square = state.square + deviation * (theta - mean)
-        # A row written at each step, changed or not, costs a copy of θ; a condition would cost one of all rows.
-        *lead, D = theta.shape
-        row = tf.where(due, theta - mean, tf.gather(state.deviations, n % self.rank, axis=-2))
-        index = tf.stack([tf.range(math.prod(lead)), tf.fill([math.prod(lead)], n % self.rank)], axis=-1)
-        rows = tf.reshape(state.deviations, [-1, self.rank, D])
-        rows = tf.tensor_scatter_nd_update(rows, index, tf.reshape(row, [-1, D]))
         return SWAGState(
             state.inner,
             n + tf.cast(due, tf.int32),
             tf.where(due, mean, state.mean),
             tf.where(due, square, state.square),
-            tf.reshape(rows, state.deviations.shape),
+            put(state.deviations, n, theta - mean, due),
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_decay, check_positive
+from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.adam import one_minus_power
 from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate, rate
@@ -63,15 +63,15 @@ class VADAM:
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
-        check_decay("beta_1", self.beta_1)
-        check_decay("beta_2", self.beta_2)
+        check_fraction("beta_1", self.beta_1)
+        check_fraction("beta_2", self.beta_2)
         if self.prec_init is not None:
             check_positive("prec_init", self.prec_init)
         check_count("draws", self.draws)
         check_positive("temperature", self.temperature)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> VADAMState:
-        start = problem.init(seed, 1)[0] if theta is None else starting_point(problem, theta)
+        start = starting_point(problem, seed, theta)
         s = tf.ones_like(start)
         precision = require_normal_prior(problem, self).precision
         if self.prec_init is not None:

@@ -51,6 +51,10 @@ class WarmStart:
         check_count("steps", self.steps)
 
     @property
+    def has_members(self) -> bool:
+        return getattr(self.method, "has_members", False)
+
+    @property
     def full_batch_only(self) -> bool:
         return getattr(self.method, "full_batch_only", False)
 

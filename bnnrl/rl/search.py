@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.data import pad_rows
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.dynamics import Simulator
@@ -100,8 +100,7 @@ class PolicySearch:
             )
         if not self.optimism >= 0:
             raise ValueError(f"Invalid `optimism`: expected at least 0. Received: optimism={self.optimism!r}.")
-        if not 0 <= self.effort < 1:
-            raise ValueError(f"Invalid `effort`: expected a number in [0, 1). Received: effort={self.effort!r}.")
+        check_fraction("effort", self.effort)
         for name in (
             "screening_width",
             "settling_width",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.inference import HMC, SVGD, Adam, Driver, Ensemble, Schedule
+from bnnrl.inference import HMC, SVGD, Adam, Driver, Ensemble, Schedule, WarmStart
 from bnnrl.posterior import Mixture, Point
 from tests.inference.test_adam import adam_in_numpy
 from tests.scenarios import draws, linear_regression
@@ -53,6 +53,6 @@ def test_hyper_parameters_are_checked():
     for bad in (0, -1, 2.0, True):
         with pytest.raises(ValueError, match=r"`size`: expected.*Received"):
             Ensemble(size=bad)  # pyright: ignore[reportArgumentType]
-    for method in (Ensemble(), Adam, "adam", HMC(), SVGD()):
+    for method in (Ensemble(), Adam, "adam", HMC(), SVGD(), WarmStart(Ensemble())):
         with pytest.raises(ValueError, match=r"`method`: expected.*Received"):
             Ensemble(method)  # pyright: ignore[reportArgumentType]
