@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import tensorflow as tf
@@ -252,6 +253,21 @@ class Mixture:
 
     def mean(self) -> tf.Tensor:
         return tf.reduce_mean(tf.stack([c.mean() for c in self.components]), axis=0)
+
+    def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
+        """Return the log density of θ [..., D] in nats, [...].
+
+        Raises:
+            ValueError: if a component has no density, as points, draws and masks have none.
+        """
+        without = sorted({type(c).__name__ for c in self.components if not hasattr(c, "log_prob")})
+        if without:
+            raise ValueError(
+                "Invalid posterior: expected a mixture of normal distributions, which have a density. "
+                f"Received: {without}."
+            )
+        each = tf.stack([cast(Any, c).log_prob(theta) for c in self.components])
+        return tf.reduce_logsumexp(each, axis=0) - math.log(len(self.components))
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         specs, arrays = [], {}

@@ -10,20 +10,15 @@ experiments/results/methods.csv, and a summary to methods.md.
 
 from __future__ import annotations
 
-import csv
-import multiprocessing
 import statistics
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tyro
+from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
 
-RESULTS = Path(__file__).parent / "results"
 METHODS = ("ensemble", "adam", "sgd", "dropout", "swag", "bbb", "vadam", "bsam", "sgld", "hmc")
 
 
@@ -80,19 +75,14 @@ def rollouts(agent, episode) -> tuple[float, float]:
     return float(nll.mean()), float(np.mean((low <= real) & (real <= high)))
 
 
-def run(preset: str, method: str, seed: int, trials: int) -> list[dict[str, Any]]:
+def run(preset: str, method: str, seed: int, trials: int) -> list[Row]:
     """Train one agent and return a row for each trial."""
+    quiet_single_thread()
     import bnnrl
-
-    bnnrl._import_tensorflow()
-    import tensorflow as tf
-
     from bnnrl.inference import Diverged
     from bnnrl.rl.pilco import Callback
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
 
     class Score(Callback):
         def on_trial_end(self, agent, trial):
@@ -113,7 +103,7 @@ def run(preset: str, method: str, seed: int, trials: int) -> list[dict[str, Any]
     return rows
 
 
-def summary(rows: list[dict[str, Any]], trials: int) -> str:
+def summary(rows: list[Row], trials: int) -> str:
     """Return a Markdown table, a line for each method; scores are medians over its trials from the third on."""
     lines = [
         "| method | solved | trial solved at, by seed | final cost, by seed | one step: NLL, coverage | "
@@ -137,31 +127,20 @@ def summary(rows: list[dict[str, Any]], trials: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    rows = list(rows)
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main(args: Args) -> None:
     from bnnrl.inference import get
 
     for method in args.methods:
         get(method)  # a mistyped name is told before the first run
-    RESULTS.mkdir(exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    # A process for each run: nothing of one can leak into the next.
-    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        runs = [pool.submit(run, args.preset, m, s, args.trials) for s in args.seeds for m in args.methods]
-        for future in runs:
-            rows += future.result()
-            last = rows[-1]
-            outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
-            print(f"{last['method']}, seed {last['seed']}: {outcome}", flush=True)
-            write(sorted(rows, key=lambda r: args.methods.index(r["method"])), RESULTS / f"{args.name}.csv")
-    table = summary(sorted(rows, key=lambda r: args.methods.index(r["method"])), args.trials)
+    rows: list[Row] = []
+    by_method = lambda: sorted(rows, key=lambda r: args.methods.index(r["method"]))
+    for found in run_all(run, [(args.preset, m, s, args.trials) for s in args.seeds for m in args.methods], args.jobs):
+        rows += found
+        last = rows[-1]
+        outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
+        print(f"{last['method']}, seed {last['seed']}: {outcome}", flush=True)
+        write_csv(by_method(), RESULTS / f"{args.name}.csv")
+    table = summary(by_method(), args.trials)
     (RESULTS / f"{args.name}.md").write_text(table)
     print(table)
 

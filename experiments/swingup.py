@@ -8,18 +8,13 @@ Writes a table for every seed and trial, and a summary, to experiments/results/.
 
 from __future__ import annotations
 
-import csv
-import multiprocessing
 import statistics
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 import tyro
-
-RESULTS = Path(__file__).parent / "results"
+from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
 
 # What differs from the defaults: arguments of PILCO, and of its parts under "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -55,15 +50,11 @@ class Args:
     """Of the result files; the preset if not given."""
 
 
-def run(preset: str, variant: str, seed: int, trials: int) -> list[dict[str, Any]]:
+def run(preset: str, variant: str, seed: int, trials: int) -> list[Row]:
     """Train one agent and return a row for each trial."""
+    quiet_single_thread()
     import bnnrl
 
-    bnnrl._import_tensorflow()
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     changes = dict(VARIANTS[variant])
     started = perf_counter()
     task = bnnrl.tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
@@ -84,7 +75,7 @@ def run(preset: str, variant: str, seed: int, trials: int) -> list[dict[str, Any
     ]
 
 
-def summary(rows: list[dict[str, Any]], trials: int) -> str:
+def summary(rows: list[Row], trials: int) -> str:
     """Return a Markdown table: trials to solve by seed, and their median."""
     lines = [
         "| preset | variant | solved | trial solved at, by seed | median | seconds a run, median |",
@@ -106,21 +97,14 @@ def main(args: Args) -> None:
     unknown = set(args.variants) - set(VARIANTS)
     if unknown:
         raise SystemExit(f"Invalid `variants`: expected some of {list(VARIANTS)}. Received: {sorted(unknown)}.")
-    RESULTS.mkdir(exist_ok=True)
     name = args.name or args.preset
-    rows: list[dict[str, Any]] = []
-    # A process for each run: nothing of one can leak into the next.
-    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        runs = [pool.submit(run, args.preset, v, s, args.trials) for v in args.variants for s in args.seeds]
-        for future in runs:
-            rows += future.result()
-            last = rows[-1]
-            outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
-            print(f"{last['variant']}, seed {last['seed']}: {outcome}, {last['run_seconds']:.0f} s", flush=True)
-            with open(RESULTS / f"swingup-{name}.csv", "w", newline="") as file:
-                writer = csv.DictWriter(file, list(last), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+    rows: list[Row] = []
+    for found in run_all(run, [(args.preset, v, s, args.trials) for v in args.variants for s in args.seeds], args.jobs):
+        rows += found
+        last = rows[-1]
+        outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
+        print(f"{last['variant']}, seed {last['seed']}: {outcome}, {last['run_seconds']:.0f} s", flush=True)
+        write_csv(rows, RESULTS / f"swingup-{name}.csv")
     table = summary(rows, args.trials)
     (RESULTS / f"swingup-{name}.md").write_text(table)
     print(table)

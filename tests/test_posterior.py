@@ -169,6 +169,16 @@ def test_normal_posteriors_draw_from_their_covariance_and_score_by_it():
         np.testing.assert_allclose(found.log_prob(tf.constant(theta[0])), expected[0], rtol=1e-5)
 
 
+def test_a_mixtures_density_is_the_mean_of_its_components():
+    theta = tf.constant(draws(5, 3, seed=7))
+    found = Mixture((MEAN_FIELD, LOW_RANK)).log_prob(theta)
+    expected = np.logaddexp(MEAN_FIELD.log_prob(theta), LOW_RANK.log_prob(theta)) - np.log(2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(Mixture((MEAN_FIELD,)).log_prob(theta[0]), MEAN_FIELD.log_prob(theta[0]), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"expected a mixture of normal distributions.*Received: \['Point'\]"):
+        Mixture((MEAN_FIELD, ENSEMBLE.components[0])).log_prob(theta)
+
+
 def test_low_rank_draws_make_no_square_matrix():
     size = 200_000  # whose square would take 160 GB
     found = LowRank(tf.zeros([size]), tf.ones([size]), tf.ones([3, size]))

@@ -13,7 +13,7 @@ from bnnrl.inference.chain import check_chain, keep, no_draws, ordered
 from bnnrl.inference.sgld import SGLDState
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import normal
+from bnnrl.seeds import noise
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class CyclicalSGLD:
         r = tf.cast(position, tf.float32) / self.cycle
         eta = self.step_size / 2 * (tf.cos(math.pi * r) + 1)
         sampling = position + 1 >= self.min_steps
-        noise = tf.where(sampling, tf.sqrt(eta), 0.0) * normal(state.theta.shape, seed)
-        theta = state.theta + eta / 2 * grad + noise
+        scale = tf.where(sampling, tf.sqrt(eta), 0.0)
+        theta = state.theta + eta / 2 * grad + scale * noise(state.theta.shape, seed)
         draws = keep(state.draws, theta, sampling, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info

@@ -12,7 +12,7 @@ from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
 from bnnrl.inference.schedules import Rate, check_rate, rate
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import normal
+from bnnrl.seeds import noise
 
 
 class SGHMCState(NamedTuple):
@@ -74,8 +74,8 @@ class SGHMC:
     def step(self, problem: Problem, state: SGHMCState, batch: Batch, seed) -> tuple[SGHMCState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
-        noise = tf.sqrt(2 * (self.friction - self.noise_estimate) * eta) * normal(state.theta.shape, seed)
-        v = (1 - self.friction) * state.v + eta * grad + noise
+        scale = tf.sqrt(2 * (self.friction - self.noise_estimate) * eta)
+        v = (1 - self.friction) * state.v + eta * grad + scale * noise(state.theta.shape, seed)
         theta = state.theta + v
         draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))

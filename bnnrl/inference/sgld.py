@@ -14,7 +14,7 @@ from bnnrl.inference.schedules import Rate, check_rate, rate
 from bnnrl.inference.variational import prior_grad
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import normal
+from bnnrl.seeds import noise
 
 
 class SGLDState(NamedTuple):
@@ -67,7 +67,7 @@ class SGLD:
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
-        theta = state.theta + eta / 2 * grad + tf.sqrt(eta) * normal(state.theta.shape, seed)
+        theta = state.theta + eta / 2 * grad + tf.sqrt(eta) * noise(state.theta.shape, seed)
         draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info
@@ -137,7 +137,7 @@ class PSGLD:
         g = -grad / num_data - prior_grad(problem, state.theta)
         v = self.alpha * state.v + (1 - self.alpha) * tf.square(g)
         eta_g = rate(self.step_size, state.step) / (self.damping + tf.sqrt(v))
-        theta = state.theta + eta_g / 2 * grad + tf.sqrt(eta_g) * normal(state.theta.shape, seed)
+        theta = state.theta + eta_g / 2 * grad + tf.sqrt(eta_g) * noise(state.theta.shape, seed)
         draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
         return PSGLDState(state.step + 1, theta, v, draws), Info.unadjusted(
             log_joint, tf.norm(grad, axis=-1) / num_data

@@ -123,8 +123,16 @@ def test_batches_of_any_size_have_the_same_expected_gradient_and_the_prior_count
 NETWORKS = networks()
 
 
-@METHODS
-@pytest.mark.parametrize("network", NETWORKS)
+def _on_networks():
+    """Every method on one network and, of those that see no more than a flat θ, Adam alone on all."""
+    looks_at_shapes = ("adam", "dropout", "laplace")
+    for network in NETWORKS:
+        for name in CASES:
+            marks = () if network == "dense" or name in looks_at_shapes else pytest.mark.slow
+            yield pytest.param(name, network, marks=marks, id=f"{name}-{network}")
+
+
+@pytest.mark.parametrize(("name", "network"), _on_networks())
 def test_any_network(name, network):
     """A few steps change θ, and what comes of them draws, predicts and comes back from its arrays."""
     model, case = NETWORKS[network], CASES[name]

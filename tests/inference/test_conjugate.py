@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnnrl.inference import BBB, BSAM, IVON, SGD, SWAG, VADAM, Adam, Driver, Ensemble, MCDropout, Schedule
+from bnnrl.inference import BBB, BSAM, IVON, SGD, SWAG, VADAM, Adam, Driver, Ensemble, Laplace, MCDropout, Schedule
 from bnnrl.posterior import LowRank
-from tests.scenarios import linear_regression
+from tests.scenarios import gaussian_target, linear_regression
 
 N = 24
 LINE = linear_regression(N)
@@ -67,6 +67,35 @@ def vadam_scale(batch_size: int) -> np.ndarray:
         mean, spread = each.mean(1), each.var(1, ddof=1)
         s = (mean**2 + spread / batch_size * (1 - batch_size / N)).mean(0)  # without replacement
     return s
+
+
+def kl(mean, cov, target) -> float:
+    """Return KL(N(mean, cov) ‖ N(target.mean, target.cov)) in nats."""
+    precision, gap = np.linalg.inv(target.cov), mean - target.mean
+    logdet = np.linalg.slogdet(precision @ cov)[1]
+    return 0.5 * (np.trace(precision @ cov) + gap @ precision @ gap - len(mean) - logdet)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_divergence_from_a_normal_target_of_random_covariance(seed):
+    """Full Laplace reaches it; of normals with independent entries BBB and IVON find the nearest."""
+    target = gaussian_target(seed=seed)
+    precision = np.linalg.inv(target.cov)
+    steps = 20000
+    near, _ = fit(Laplace(Adam(Schedule(0.05, 1e-6, steps)), steps, "full"), steps + 1, line=target)
+    assert isinstance(near, LowRank)
+    factor = np.asarray(near.factor, np.float64)
+    np.testing.assert_allclose(factor.T @ factor, target.cov, rtol=1e-3, atol=1e-5)
+    assert kl(np.asarray(near.loc, np.float64), factor.T @ factor, target) < 1e-3
+    least = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+    assert least > 0.3  # far from independent
+    for method in (
+        BBB(Schedule(0.02, 1e-6, steps), draws=64),
+        IVON(Schedule(0.1, 1e-4, steps), beta_2=0.9995, draws=64),
+    ):
+        found, _ = fit(method, steps, line=target)
+        scale = np.asarray(found.scale, np.float64)
+        assert least <= kl(np.asarray(found.loc, np.float64), np.diag(scale**2), target) < 1.01 * least + 1e-3
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

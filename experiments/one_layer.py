@@ -1,0 +1,247 @@
+"""Every inference method against long Hamiltonian Monte Carlo, on a network of one layer.
+
+    python experiments/one_layer.py --seeds 0 1 2 3 4
+
+100 rows y = sin(3 x) + N(0, 0.1²), none of them between x = −0.3 and 0.3; a network of 50 tanh units with N(0, 1)
+priors over its 151 weights; the noise known. That is one posterior, which all methods aim at, at temperature 1. The
+reference is HMC with 16 chains, accepted only if split R-hat is at most 1.01 for every prediction. Writes a row for
+each run to experiments/results/one_layer.csv, a summary to one_layer.md, and a picture of the first seed's bands.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import tyro
+from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+
+NOISE, ROWS, UNITS, DRAWS = 0.1, 100, 50, 1000
+GRID = np.linspace(-1.5, 1.5, 121, dtype=np.float32)[:, np.newaxis]
+_DISTANCE = np.abs(GRID[:, 0])
+REGIONS = {
+    "data": (_DISTANCE >= 0.3) & (_DISTANCE <= 1.0),
+    "gap": _DISTANCE < 0.3,
+    "outside": _DISTANCE > 1.0,
+}
+
+
+class Fit(NamedTuple):
+    method: Any
+    steps: int
+    batch_size: int | None = None
+
+
+def fits() -> dict[str, Fit]:
+    """Return how each method is run: a budget of some 10 s, steps as long as the stiffest direction allows."""
+    from bnnrl.inference import (
+        BBB,
+        BSAM,
+        HMC,
+        IVON,
+        NUTS,
+        PSGLD,
+        SGD,
+        SGHMC,
+        SGLD,
+        SVGD,
+        SWAG,
+        VADAM,
+        Adam,
+        CyclicalSGLD,
+        Ensemble,
+        Laplace,
+        MCDropout,
+        Schedule,
+    )
+
+    adam = lambda steps: Adam(Schedule(0.02, 1e-4, steps))
+    return {
+        "hmc": Fit(HMC(0.005, burn_in=200, max_draws=250), 450),
+        "nuts": Fit(NUTS(0.005, burn_in=200, max_draws=250), 450),
+        "sgld": Fit(Ensemble(SGLD(4e-6, 50_000, 400, 250), 4), 150_000),
+        "psgld": Fit(Ensemble(PSGLD(4e-6, burn_in=50_000, thin=400, max_draws=250), 4), 150_000),
+        "csgld": Fit(Ensemble(CyclicalSGLD(8e-6, 15_000, 0.5, 300, 250), 4), 150_000),
+        "sghmc": Fit(Ensemble(SGHMC(1e-6, 0.01, 0.0, 50_000, 400, 250), 4), 150_000),
+        "sgd": Fit(SGD(Schedule(1e-3, 1e-5, 20_000)), 20_000),
+        "adam": Fit(adam(20_000), 20_000),
+        "ensemble": Fit(Ensemble(adam(20_000), 10), 20_000),
+        "dropout": Fit(MCDropout(Schedule(0.01, 1e-4, 20_000)), 20_000),
+        "swag": Fit(SWAG(Adam(0.01), start=10_000, every=50), 20_000, 20),
+        "laplace, full": Fit(Laplace(adam(20_000), 20_000, "full"), 20_001),
+        "laplace, last layer": Fit(Laplace(adam(20_000), 20_000), 20_001),
+        "laplace, diagonal": Fit(Laplace(adam(20_000), 20_000, "diagonal"), 20_200),
+        "bbb": Fit(BBB(Schedule(0.01, 1e-4, 20_000), draws=4), 20_000),
+        "vadam": Fit(VADAM(Schedule(0.01, 1e-4, 40_000)), 40_000, 1),
+        "bsam": Fit(BSAM(Schedule(0.01, 1e-4, 40_000), s_init=1000.0), 40_000, 20),
+        "ivon": Fit(IVON(Schedule(0.05, 1e-4, 20_000), hess_init=100.0, clip_radius=0.1, draws=4), 20_000),
+        "svgd": Fit(SVGD(Schedule(0.01, 1e-4, 20_000), 20), 20_000),
+    }
+
+
+@dataclass
+class Args:
+    """Inference methods against long HMC on a 1x50 network."""
+
+    methods: tuple[str, ...] = ()
+    """All if none is given."""
+    seeds: tuple[int, ...] = tuple(range(5))
+    jobs: int = 2
+    """Runs side by side, each with one thread."""
+    name: str = "one_layer"
+    """Of the result files."""
+
+
+def setting() -> tuple[Any, tuple[Any, Any]]:
+    """Return the problem and its data."""
+    import keras
+    import tensorflow as tf
+    from tensorflow_probability import distributions as tfd
+
+    from bnnrl.likelihoods import Gaussian
+    from bnnrl.problem import Problem
+
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.3, 1.0, (ROWS, 1)) * rng.choice([-1, 1], (ROWS, 1))
+    y = np.sin(3 * x) + NOISE * rng.normal(size=x.shape)
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(UNITS, "tanh"), keras.layers.Dense(1)])
+    problem = Problem(network, Gaussian(NOISE), tfd.Normal(0.0, 1.0), ROWS)
+    return problem, (tf.constant(x, tf.float32), tf.constant(y, tf.float32))
+
+
+def functions(problem) -> Callable[[Any], np.ndarray]:
+    """Return the map from draws [S, D] to their functions' values on the grid, [S, G]."""
+    import tensorflow as tf
+
+    def values(theta) -> np.ndarray:
+        return problem.apply(theta, tf.tile(tf.constant(GRID)[tf.newaxis], [len(theta), 1, 1]))[..., 0].numpy()
+
+    return values
+
+
+def reference() -> list[Row]:
+    """Return mean, standard deviation and R-hat of the functions' values on the grid by long HMC."""
+    quiet_single_thread()
+    from bnnrl import diagnostics
+    from bnnrl.inference import HMC, Driver
+
+    problem, data = setting()
+    method = HMC(0.005, chains=16, burn_in=1000, thin=2, max_draws=1000)
+    started = perf_counter()
+    state, info = Driver(problem, method, None).run(method.init(problem, 12345), data, 3000, 12345)
+    values = diagnostics.chains(method.posterior(problem, state), functions(problem))  # [C, K, G]
+    seconds = perf_counter() - started
+    found = {
+        "mean": values.mean(axis=(0, 1)),
+        "std": values.std(axis=(0, 1)),
+        "rhat": diagnostics.split_rhat(values),
+        "ess": diagnostics.bulk_ess(values),
+        "accept": info.accept.numpy().mean(),
+        "seconds": seconds,
+    }
+    return [found]
+
+
+def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> list[Row]:
+    """Fit once, and return a row of what differs from the reference's mean and standard deviation on the grid."""
+    quiet_single_thread()
+    from bnnrl.inference import Driver
+
+    problem, data = setting()
+    fit = fits()[name]
+    started = perf_counter()
+    driver = Driver(problem, fit.method, fit.batch_size)
+    state, _ = driver.run(fit.method.init(problem, seed), data, fit.steps, seed)
+    posterior = fit.method.posterior(problem, state)
+    values = functions(problem)(posterior.sample(min(DRAWS, posterior.num_distinct or DRAWS), seed))
+    row: Row = {"method": name, "seed": seed, "seconds": perf_counter() - started}
+    own_mean, own_std = values.mean(axis=0), values.std(axis=0)
+    for region, inside in REGIONS.items():
+        error = np.sqrt(np.mean(np.square(own_mean - mean)[inside]) / np.mean(np.square(std)[inside]))
+        row[f"mean_error_{region}"] = float(error)
+        row[f"std_ratio_{region}"] = float(np.sqrt(np.mean(np.square(own_std)[inside] / np.square(std)[inside])))
+    return [{**row, "bands": (own_mean, own_std)}]
+
+
+def summary(rows: list[Row]) -> str:
+    """Return a Markdown table, a line for each method: medians over the seeds, and ranges."""
+    lines = [
+        "| method | " + " | ".join(f"{region}: mean's error, std's ratio" for region in REGIONS) + " | seconds |",
+        "|---|" + "---|" * (len(REGIONS) + 1),
+    ]
+    for method in dict.fromkeys(r["method"] for r in rows):
+        own = [r for r in rows if r["method"] == method]
+        cells = [f"{_spread(own, f'mean_error_{r}')}; {_spread(own, f'std_ratio_{r}')}" for r in REGIONS]
+        seconds = statistics.median(r["seconds"] for r in own)
+        lines.append(f"| {method} | {' | '.join(cells)} | {seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(rows: list[Row], name: str) -> str:
+    """Return the median and the range of a column."""
+    values = sorted(r[name] for r in rows)
+    shown = [f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in (statistics.median(values), values[0], values[-1])]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def picture(rows: list[Row], mean: np.ndarray, std: np.ndarray, path) -> None:
+    """Draw each method's band of two standard deviations over the reference's."""
+    from bnnrl.plots import GRID as LINES
+    from bnnrl.plots import MODEL, REAL, _figure, _save, _style
+
+    columns, x = 5, GRID[:, 0]
+    lines = -(-len(rows) // columns)
+    figure = _figure(2.4 * columns, 1.9 * lines + 0.4)
+    panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, sharey=True)).ravel()
+    for axes, row in zip(panels, rows, strict=False):
+        own_mean, own_std = row["bands"]
+        axes.axvspan(-0.3, 0.3, color=LINES, alpha=0.4, linewidth=0)
+        axes.fill_between(x, mean - 2 * std, mean + 2 * std, color=MODEL, alpha=0.25, linewidth=0)
+        axes.plot(x, own_mean, color=REAL, linewidth=1.2)
+        for sign in (-2, 2):
+            axes.plot(x, own_mean + sign * own_std, color=REAL, linewidth=0.8, linestyle="--")
+        axes.set_title(row["method"], fontsize=9, loc="left")
+        axes.set_ylim(-4, 4)
+        _style(axes)
+    for axes in panels[len(rows) :]:
+        axes.set_axis_off()
+    figure.suptitle(
+        "Two standard deviations of the function: long HMC (blue) and each method (red). No data in the grey gap and "
+        "beyond ±1.",
+        fontsize=9,
+        x=0.01,
+        ha="left",
+    )
+    _save(figure, path)
+
+
+def main(args: Args) -> None:
+    names = list(fits())
+    unknown = set(args.methods) - set(names)
+    if unknown:
+        raise SystemExit(f"Invalid `methods`: expected some of {names}. Received: {sorted(unknown)}.")
+    ((truth,),) = run_all(reference, [()], 1)
+    said = f"{truth['seconds']:.0f} s, acceptance {truth['accept']:.2f}, R-hat at most {truth['rhat'].max():.3f}, "
+    print(f"Reference: {said}effective sample size at least {truth['ess'].min():.0f}", flush=True)
+    if truth["rhat"].max() > 1.01:
+        raise SystemExit("The reference has not converged: R-hat above 1.01. No table is made from it.")
+    mean, std = truth["mean"], truth["std"]
+    rows: list[Row] = []
+    calls = [(name, seed, mean, std) for name in args.methods or names for seed in args.seeds]
+    for found in run_all(run, calls, args.jobs):
+        rows += found
+        shown = {k: round(v, 3) for k, v in found[0].items() if isinstance(v, float)}
+        print(found[0]["method"], found[0]["seed"], shown, flush=True)
+        write_csv([{k: v for k, v in r.items() if k != "bands"} for r in rows], RESULTS / f"{args.name}.csv")
+    first = [r for r in rows if r["seed"] == args.seeds[0]]
+    picture(first, mean, std, RESULTS / f"{args.name}.png")
+    (RESULTS / f"{args.name}.md").write_text(summary(rows))
+    print(summary(rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args, description=__doc__))
