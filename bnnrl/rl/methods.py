@@ -44,7 +44,7 @@ def _falling(rate: float, steps: int) -> Schedule:
 
 
 def _swag(rate: float, steps: int, size: int) -> Method:
-    return SWAG(Adam(rate), 4 * rate, start=max(1, steps // 2), every=max(1, steps // 200), scale=1.0)
+    return SWAG(Adam(rate), 5 / 3 * rate, start=max(1, steps // 2), every=max(1, steps // 300), scale=1.0)
 
 
 def _laplace(rate: float, steps: int, size: int) -> Method:
@@ -65,14 +65,16 @@ def _from_estimates(sampler: Callable[[int], Method], warm_up: int, steps: int, 
 # The variational methods' exact posteriors, at temperature 1, are so wide for 5000 weights and 50 rows that little of
 # the data is left in them.
 PRESETS: dict[str, Preset] = {
-    "sgd": Preset(lambda rate, steps, size: SGD(_falling(rate, steps)), 1e-3),
+    "sgd": Preset(lambda rate, steps, size: SGD(_falling(rate, steps)), 1e-3, 6000),
     "adam": Preset(lambda rate, steps, size: Adam(_falling(rate, steps)), 1e-2, batch_size=None),
     "ensemble": Preset(lambda rate, steps, size: Ensemble(Adam(_falling(rate, steps)), size), 1e-2, batch_size=None),
-    "dropout": Preset(lambda rate, steps, size: MCDropout(_falling(rate, steps)), 3e-3),
-    "swag": Preset(_swag, 5e-3),
+    "dropout": Preset(
+        lambda rate, steps, size: MCDropout(_falling(rate, steps), rate=0.01, masks=8), 1e-2, 6000, batch_size=None
+    ),
+    "swag": Preset(_swag, 3e-3, 6000),
     "laplace": Preset(_laplace, 3e-3),
-    "bbb": Preset(lambda rate, steps, size: BBB(_falling(rate, steps), temperature=0.3, draws=2), 3e-3),
-    "vadam": Preset(lambda rate, steps, size: VADAM(_falling(rate, steps), temperature=0.05, draws=2), 1e-2),
+    "bbb": Preset(lambda rate, steps, size: BBB(_falling(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),
+    "vadam": Preset(lambda rate, steps, size: VADAM(_falling(rate, steps), temperature=0.01, draws=2), 1e-2, 6000),
     "bsam": Preset(
         lambda rate, steps, size: BSAM(_falling(rate, steps), beta_2=0.998, s_init=100.0, temperature=0.3), 0.3
     ),

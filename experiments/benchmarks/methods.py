@@ -13,10 +13,27 @@ from statistics import median
 from time import perf_counter, process_time
 
 import keras
+import tensorflow as tf
 import tyro
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.inference import BBB, BSAM, IVON, SGD, SWAG, VADAM, Adam, Driver, Ensemble, MCDropout, Method
+from bnnrl.inference import (
+    BBB,
+    BSAM,
+    IVON,
+    PSGLD,
+    SGD,
+    SGHMC,
+    SGLD,
+    SWAG,
+    VADAM,
+    Adam,
+    CyclicalSGLD,
+    Driver,
+    Ensemble,
+    MCDropout,
+    Method,
+)
 from bnnrl.likelihoods import Gaussian
 from bnnrl.problem import Problem
 from bnnrl.seeds import normal
@@ -31,6 +48,10 @@ METHODS: dict[str, Method] = {
     "vadam": VADAM(),
     "bsam": BSAM(),
     "ivon": IVON(),
+    "sgld": SGLD(burn_in=1, max_draws=10),
+    "psgld": PSGLD(burn_in=1, max_draws=10),
+    "csgld": CyclicalSGLD(max_draws=10),
+    "sghmc": SGHMC(burn_in=1, max_draws=10),
 }
 NETWORKS = {"5 x 200-200": (5, (200, 200)), "1 x 64-64": (1, (64, 64))}
 
@@ -45,38 +66,44 @@ class Args:
     """Which, besides adam."""
 
 
-def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> dict:
-    """Return for each method a warm function that takes STEPS steps."""
+def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> tuple[dict, dict[str, float]]:
+    """Return for each method a warm function that takes STEPS steps, and the numbers its state holds for a weight."""
     layers = [keras.layers.Dense(width, "relu") for width in hidden]
     network = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(4)])
     problem = Problem(network, Gaussian(0.7), tfd.Normal(0.0, 1.0), 1000)
     data = normal([1000, 6], 0), normal([1000, 4], 1)
 
-    def block(method):
+    sizes = {}
+
+    def block(name):
+        method = Ensemble(METHODS[name], members) if members > 1 else METHODS[name]
         driver, state = Driver(problem, method, 64), method.init(problem, 2)
+        sizes[name] = sum(int(tf.size(a)) for a in tf.nest.flatten(state)) / problem.num_params / members
         run = lambda: driver.run(state, data, STEPS, 3)[1].log_joint.numpy()
         run()
         return run
 
-    return {name: block(Ensemble(METHODS[name], members) if members > 1 else METHODS[name]) for name in names}
+    return {name: block(name) for name in names}, sizes
 
 
 def main(args: Args) -> None:
     names = ["adam", *(name for name in args.methods if name != "adam")]
     for title, (members, hidden) in NETWORKS.items():
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        runs = blocks(members, hidden, names)
+        runs, sizes = blocks(members, hidden, names)
         for _ in range(args.rounds):
             for name, run in runs.items():
                 wall, cpu = perf_counter(), process_time()
                 run()
                 times[name].append(((perf_counter() - wall) / STEPS * 1e3, (process_time() - cpu) / STEPS * 1e3))
-        print(f"\n## {title}\n\n| Method | min, ms | median, ms | median / Adam | processor time / Adam |")
-        print("| --- | ---: | ---: | ---: | ---: |")
+        print(f"\n## {title}\n")
+        print("| Method | min, ms | median, ms | median / Adam | processor time / Adam | state / weights |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
         for name in names:
             ratio = lambda i: median(own[i] / base[i] for own, base in zip(times[name], times["adam"], strict=True))  # noqa: B023
             wall = [turn[0] for turn in times[name]]
-            print(f"| {name} | {min(wall):.2f} | {median(wall):.2f} | {ratio(0):.2f} | {ratio(1):.2f} |", flush=True)
+            cells = [min(wall), median(wall), ratio(0), ratio(1)]
+            print(f"| {name} | {' | '.join(f'{c:.2f}' for c in cells)} | {sizes[name]:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
