@@ -77,8 +77,8 @@ def fits() -> dict[str, Fit]:
         "laplace, diagonal": Fit(Laplace(adam(20_000), 20_000, "diagonal"), 20_200),
         "bbb": Fit(BBB(Schedule(0.01, 1e-4, 20_000), draws=4), 20_000),
         "vadam": Fit(VADAM(Schedule(0.01, 1e-4, 40_000)), 40_000, 1),
-        "bsam": Fit(BSAM(Schedule(0.01, 1e-4, 40_000), s_init=1000.0), 40_000, 20),
-        "ivon": Fit(IVON(Schedule(0.05, 1e-4, 20_000), hess_init=100.0, clip_radius=0.1, draws=4), 20_000),
+        "bsam": Fit(BSAM(Schedule(0.1, 1e-3, 20_000), s_init=100.0, clip_radius=0.1), 20_000, 20),
+        "ivon": Fit(IVON(Schedule(0.02, 1e-4, 20_000), hess_init=100.0, clip_radius=0.1, draws=4), 20_000),
         "svgd": Fit(SVGD(Schedule(0.01, 1e-4, 20_000), 20), 20_000),
     }
 

@@ -29,14 +29,17 @@ class BSAM:
     """SAM with an adversary in the natural parameters' space, and q(θ) = N(w, T / (N s)) from it.
 
         θ = w + ε √T / √(N s)           g  = −∇ log p(data | θ) / N
-        e = ρ g / s                     ge = −∇ log p(data | w + e) / N         the mean is moved, not θ
+        e = ρ clip(g / s, ±ξ)           ge = −∇ log p(data | w + e) / N         the mean is moved, not θ
         gm = β₁ gm + (1 − β₁)(mean(ge) + δ (w − m₀))         δ = λ / N, the prior being N(m₀, 1/λ)
-        w −= α gm / s
+        w −= α clip(gm / s, ±ξ)
         s = β₂ s + (1 − β₂)( mean(√s |g|) + δ + γ )
 
     Moments start at gm = 0 and s = `s_init` and are not corrected for it. w moves by the s its draw was made with, and
     s after it, as in the authors' code; the paper has them the other way round. Where γ and δ are small s settles at
     E[|g|]², so that q depends on the batch, as in VADAM; by γ it is never wider than √(T / (N γ)).
+
+    Both moves are gradients over s, not over its root as Adam's: where s has been small for long, as for a unit that
+    was off, one large gradient throws w far off. ξ bounds them; at infinity, the default, this is the paper's method.
 
     Source: Möllenhoff & Khan, "SAM as an Optimal Relaxation of Bayes", ICLR 2023, algorithm 1.
 
@@ -49,6 +52,7 @@ class BSAM:
         s_init: s at the start.
         draws: draws of θ a step, each with its own adversary.
         temperature: T; below 1 the posterior is sharper.
+        clip_radius: ξ > 0, the most an entry moves in units of α, and of ρ in the adversary's move.
 
     Raises:
         ValueError: for a hyper-parameter out of its range; by `step` if the prior is not normal.
@@ -62,6 +66,7 @@ class BSAM:
     s_init: float = 1.0
     draws: int = 1
     temperature: float = 1.0
+    clip_radius: float = math.inf
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
@@ -75,6 +80,10 @@ class BSAM:
         check_positive("s_init", self.s_init)
         check_count("draws", self.draws)
         check_positive("temperature", self.temperature)
+        if not self.clip_radius > 0:
+            raise ValueError(
+                f"Invalid `clip_radius`: expected a positive number. Received: clip_radius={self.clip_radius!r}."
+            )
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BSAMState:
         start = starting_point(problem, seed, theta)
@@ -87,10 +96,11 @@ class BSAM:
         delta = prior.precision / N
         theta = w + noise([self.draws, *w.shape], seed) * tf.sqrt(self.temperature / (N * s))
         log_joint, g = likelihood_grad(problem, theta, batch)
-        _, ge = likelihood_grad(problem, w + self.rho * g / s, batch)
+        clip = lambda move: tf.clip_by_value(move, -self.clip_radius, self.clip_radius)
+        _, ge = likelihood_grad(problem, w + self.rho * clip(g / s), batch)
         gradient = tf.reduce_mean(ge, axis=0) + delta * (w - prior.mean)
         gm = self.beta_1 * state.gm + (1 - self.beta_1) * gradient
-        w -= rate(self.learning_rate, state.step) * gm / s
+        w -= rate(self.learning_rate, state.step) * clip(gm / s)
         size = tf.reduce_mean(tf.sqrt(s) * tf.abs(g), axis=0)
         s = self.beta_2 * s + (1 - self.beta_2) * (size + delta + self.damping)
         return BSAMState(state.step + 1, w, gm, s), Info.unadjusted(log_joint, tf.norm(gradient, axis=-1))

@@ -76,7 +76,11 @@ PRESETS: dict[str, Preset] = {
     "bbb": Preset(lambda rate, steps, size: BBB(_falling(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),
     "vadam": Preset(lambda rate, steps, size: VADAM(_falling(rate, steps), temperature=0.01, draws=2), 1e-2, 6000),
     "bsam": Preset(
-        lambda rate, steps, size: BSAM(_falling(rate, steps), beta_2=0.998, s_init=100.0, temperature=0.3), 0.3
+        lambda rate, steps, size: BSAM(
+            _falling(rate, steps), beta_2=0.998, s_init=100.0, temperature=0.1, clip_radius=0.03
+        ),
+        0.1,
+        6000,
     ),
     "ivon": Preset(
         lambda rate, steps, size: IVON(_falling(rate, steps), hess_init=0.1, clip_radius=0.3, temperature=0.05), 0.1

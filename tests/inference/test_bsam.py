@@ -15,15 +15,29 @@ N = 24
 
 
 def bsam_in_numpy(
-    theta, likelihood_grad, noises, batches, lam, alpha=0.5, beta_1=0.9, beta_2=0.999, rho=0.05, gamma=0.1, s=1.0, T=1.0
+    theta,
+    likelihood_grad,
+    noises,
+    batches,
+    lam,
+    alpha=0.5,
+    beta_1=0.9,
+    beta_2=0.999,
+    rho=0.05,
+    gamma=0.1,
+    s=1.0,
+    T=1.0,
+    xi=np.inf,
 ):
     """Yield (w, gm, s) after each step."""
     w, gm, s, delta = theta.astype(np.float64), np.zeros_like(theta, np.float64), np.full(len(theta), s), lam / N
     for epsilon, rows in zip(noises, batches, strict=True):
         g = np.array([likelihood_grad(w + e * np.sqrt(T / (N * s)), rows) for e in epsilon])
-        ge = np.array([likelihood_grad(w + rho * own / s, rows) for own in g])  # the mean is perturbed
+        ge = np.array(
+            [likelihood_grad(w + rho * np.clip(own / s, -xi, xi), rows) for own in g]
+        )  # the mean is perturbed
         gm = beta_1 * gm + (1 - beta_1) * (ge.mean(0) + delta * w)
-        w = w - alpha * gm / s
+        w = w - alpha * np.clip(gm / s, -xi, xi)
         s = beta_2 * s + (1 - beta_2) * ((np.sqrt(s) * np.abs(g)).mean(0) + delta + gamma)
         yield w, gm, s
 
@@ -36,8 +50,9 @@ def bsam_in_numpy(
             BSAM(0.1, beta_1=0.5, beta_2=0.8, rho=0.2, damping=0.3, s_init=4.0, draws=3, temperature=0.3),
             {"alpha": 0.1, "beta_1": 0.5, "beta_2": 0.8, "rho": 0.2, "gamma": 0.3, "s": 4.0, "T": 0.3},
         ),
+        (BSAM(clip_radius=0.5), {"xi": 0.5}),
     ],
-    ids=["defaults", "all set"],
+    ids=["defaults", "all set", "clipped"],
 )
 def test_golden_steps(method, settings):
     line, theta = linear_regression(N), draws(3)
@@ -72,6 +87,7 @@ def test_other_priors_are_refused():
         {"s_init": 0},
         {"draws": 0},
         {"temperature": 0},
+        {"clip_radius": 0.0},
     ],
 )
 def test_hyper_parameters_are_checked(bad):
