@@ -17,10 +17,12 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
-def check_positive(name: str, value: Any) -> float:
-    """Return `value` as a float, or raise ValueError unless it is a positive finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
-        raise ValueError(f"Invalid `{name}`: expected a positive finite number. Received: {name}={value!r}.")
+def check_positive(name: str, value: Any, infinite: bool = False) -> float:
+    """Return `value` as a float, or raise ValueError unless it is a positive number, finite unless `infinite`."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not value > 0 or (value == math.inf and not infinite):
+        expected = "a positive number" if infinite else "a positive finite number"
+        raise ValueError(f"Invalid `{name}`: expected {expected}. Received: {name}={value!r}.")
     return float(value)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from bnnrl.files import replacing
 
 REAL, MODEL, GOOD, GRID = "#c62828", "#1565c0", "#2e7d32", "#dfe3e6"
 
@@ -28,10 +29,8 @@ def _style(axes, xlabel: str = "", ylabel: str = "") -> None:
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a PNG whole or not at all."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.new")
-    figure.savefig(unfinished, format="png")
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format="png")
 
 
 def learning_curve(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+from sweeps import RESULTS, Row, outcome, quiet_single_thread, run_all, write_csv
 
 METHODS = ("ensemble", "adam", "sgd", "dropout", "swag", "bbb", "vadam", "bsam", "sgld", "hmc")
 
@@ -128,6 +128,7 @@ def summary(rows: list[Row], trials: int) -> str:
 
 
 def main(args: Args) -> None:
+    quiet_single_thread()
     from bnnrl.inference import get
 
     for method in args.methods:
@@ -137,8 +138,7 @@ def main(args: Args) -> None:
     for found in run_all(run, [(args.preset, m, s, args.trials) for s in args.seeds for m in args.methods], args.jobs):
         rows += found
         last = rows[-1]
-        outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
-        print(f"{last['method']}, seed {last['seed']}: {outcome}", flush=True)
+        print(f"{last['method']}, seed {last['seed']}: {outcome(last)}", flush=True)
         write_csv(by_method(), RESULTS / f"{args.name}.csv")
     table = summary(by_method(), args.trials)
     (RESULTS / f"{args.name}.md").write_text(table)

@@ -21,12 +21,13 @@ import tyro
 from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
 
 NOISE, ROWS, UNITS, DRAWS = 0.1, 100, 50, 1000
+GAP, EDGE = 0.3, 1.0  # |x| of the data lies between them
 GRID = np.linspace(-1.5, 1.5, 121, dtype=np.float32)[:, np.newaxis]
 _DISTANCE = np.abs(GRID[:, 0])
 REGIONS = {
-    "data": (_DISTANCE >= 0.3) & (_DISTANCE <= 1.0),
-    "gap": _DISTANCE < 0.3,
-    "outside": _DISTANCE > 1.0,
+    "data": (_DISTANCE >= GAP) & (_DISTANCE <= EDGE),
+    "gap": _DISTANCE < GAP,
+    "outside": _DISTANCE > EDGE,
 }
 
 
@@ -38,48 +39,29 @@ class Fit(NamedTuple):
 
 def fits() -> dict[str, Fit]:
     """Return how each method is run: a budget of some 10 s, steps as long as the stiffest direction allows."""
-    from bnnrl.inference import (
-        BBB,
-        BSAM,
-        HMC,
-        IVON,
-        NUTS,
-        PSGLD,
-        SGD,
-        SGHMC,
-        SGLD,
-        SVGD,
-        SWAG,
-        VADAM,
-        Adam,
-        CyclicalSGLD,
-        Ensemble,
-        Laplace,
-        MCDropout,
-        Schedule,
-    )
+    from bnnrl import inference as bi
 
-    adam = lambda steps: Adam(Schedule(0.02, 1e-4, steps))
+    adam = lambda steps: bi.Adam(bi.Schedule(0.02, 1e-4, steps))
     return {
-        "hmc": Fit(HMC(0.005, burn_in=200, max_draws=250), 450),
-        "nuts": Fit(NUTS(0.005, burn_in=200, max_draws=250), 450),
-        "sgld": Fit(Ensemble(SGLD(4e-6, 50_000, 400, 250), 4), 150_000),
-        "psgld": Fit(Ensemble(PSGLD(4e-6, burn_in=50_000, thin=400, max_draws=250), 4), 150_000),
-        "csgld": Fit(Ensemble(CyclicalSGLD(8e-6, 15_000, 0.5, 300, 250), 4), 150_000),
-        "sghmc": Fit(Ensemble(SGHMC(1e-6, 0.01, 0.0, 50_000, 400, 250), 4), 150_000),
-        "sgd": Fit(SGD(Schedule(1e-3, 1e-5, 20_000)), 20_000),
+        "hmc": Fit(bi.HMC(0.005, burn_in=200, max_draws=250), 450),
+        "nuts": Fit(bi.NUTS(0.005, burn_in=200, max_draws=250), 450),
+        "sgld": Fit(bi.Ensemble(bi.SGLD(4e-6, 50_000, 400, 250), 4), 150_000),
+        "psgld": Fit(bi.Ensemble(bi.PSGLD(4e-6, burn_in=50_000, thin=400, max_draws=250), 4), 150_000),
+        "csgld": Fit(bi.Ensemble(bi.CyclicalSGLD(8e-6, 15_000, 0.5, 300, 250), 4), 150_000),
+        "sghmc": Fit(bi.Ensemble(bi.SGHMC(1e-6, 0.01, 0.0, 50_000, 400, 250), 4), 150_000),
+        "sgd": Fit(bi.SGD(bi.Schedule(1e-3, 1e-5, 20_000)), 20_000),
         "adam": Fit(adam(20_000), 20_000),
-        "ensemble": Fit(Ensemble(adam(20_000), 10), 20_000),
-        "dropout": Fit(MCDropout(Schedule(0.01, 1e-4, 20_000)), 20_000),
-        "swag": Fit(SWAG(Adam(0.01), start=10_000, every=50), 20_000, 20),
-        "laplace, full": Fit(Laplace(adam(20_000), 20_000, "full"), 20_001),
-        "laplace, last layer": Fit(Laplace(adam(20_000), 20_000), 20_001),
-        "laplace, diagonal": Fit(Laplace(adam(20_000), 20_000, "diagonal"), 20_200),
-        "bbb": Fit(BBB(Schedule(0.01, 1e-4, 20_000), draws=4), 20_000),
-        "vadam": Fit(VADAM(Schedule(0.01, 1e-4, 40_000)), 40_000, 1),
-        "bsam": Fit(BSAM(Schedule(0.1, 1e-3, 20_000), s_init=100.0, clip_radius=0.1), 20_000, 20),
-        "ivon": Fit(IVON(Schedule(0.02, 1e-4, 20_000), hess_init=100.0, clip_radius=0.1, draws=4), 20_000),
-        "svgd": Fit(SVGD(Schedule(0.01, 1e-4, 20_000), 20), 20_000),
+        "ensemble": Fit(bi.Ensemble(adam(20_000), 10), 20_000),
+        "dropout": Fit(bi.MCDropout(bi.Schedule(0.01, 1e-4, 20_000)), 20_000),
+        "swag": Fit(bi.SWAG(bi.Adam(0.01), start=10_000, every=50), 20_000, 20),
+        "laplace, full": Fit(bi.Laplace(adam(20_000), 20_000, "full"), 20_001),
+        "laplace, last layer": Fit(bi.Laplace(adam(20_000), 20_000), 20_001),
+        "laplace, diagonal": Fit(bi.Laplace(adam(20_000), 20_000, "diagonal"), 20_200),
+        "bbb": Fit(bi.BBB(bi.Schedule(0.01, 1e-4, 20_000), draws=4), 20_000),
+        "vadam": Fit(bi.VADAM(bi.Schedule(0.01, 1e-4, 40_000)), 40_000, 1),
+        "bsam": Fit(bi.BSAM(bi.Schedule(0.1, 1e-3, 20_000), s_init=100.0, clip_radius=0.1), 20_000, 20),
+        "ivon": Fit(bi.IVON(bi.Schedule(0.02, 1e-4, 20_000), hess_init=100.0, clip_radius=0.1, draws=4), 20_000),
+        "svgd": Fit(bi.SVGD(bi.Schedule(0.01, 1e-4, 20_000), 20), 20_000),
     }
 
 
@@ -106,7 +88,7 @@ def setting() -> tuple[Any, tuple[Any, Any]]:
     from bnnrl.problem import Problem
 
     rng = np.random.default_rng(0)
-    x = rng.uniform(0.3, 1.0, (ROWS, 1)) * rng.choice([-1, 1], (ROWS, 1))
+    x = rng.uniform(GAP, EDGE, (ROWS, 1)) * rng.choice([-1, 1], (ROWS, 1))
     y = np.sin(3 * x) + NOISE * rng.normal(size=x.shape)
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(UNITS, "tanh"), keras.layers.Dense(1)])
     problem = Problem(network, Gaussian(NOISE), tfd.Normal(0.0, 1.0), ROWS)
@@ -123,7 +105,7 @@ def functions(problem) -> Callable[[Any], np.ndarray]:
     return values
 
 
-def reference() -> list[Row]:
+def reference() -> dict[str, Any]:
     """Return mean, standard deviation and R-hat of the functions' values on the grid by long HMC."""
     quiet_single_thread()
     from bnnrl import diagnostics
@@ -135,7 +117,7 @@ def reference() -> list[Row]:
     state, info = Driver(problem, method, None).run(method.init(problem, 12345), data, 3000, 12345)
     values = diagnostics.chains(method.posterior(problem, state), functions(problem))  # [C, K, G]
     seconds = perf_counter() - started
-    found = {
+    return {
         "mean": values.mean(axis=(0, 1)),
         "std": values.std(axis=(0, 1)),
         "rhat": diagnostics.split_rhat(values),
@@ -143,11 +125,17 @@ def reference() -> list[Row]:
         "accept": info.accept.numpy().mean(),
         "seconds": seconds,
     }
-    return [found]
 
 
-def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> list[Row]:
-    """Fit once, and return a row of what differs from the reference's mean and standard deviation on the grid."""
+def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> tuple[Row, np.ndarray, np.ndarray]:
+    """Fit once, and return how far from the reference's its own mean and standard deviation on the grid are, and both.
+
+    Args:
+        name: of `fits`.
+        seed: of the fit.
+        mean: the reference's, [G].
+        std: the reference's, [G].
+    """
     quiet_single_thread()
     from bnnrl.inference import Driver
 
@@ -164,7 +152,7 @@ def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> list[Row]:
         error = np.sqrt(np.mean(np.square(own_mean - mean)[inside]) / np.mean(np.square(std)[inside]))
         row[f"mean_error_{region}"] = float(error)
         row[f"std_ratio_{region}"] = float(np.sqrt(np.mean(np.square(own_std)[inside] / np.square(std)[inside])))
-    return [{**row, "bands": (own_mean, own_std)}]
+    return row, own_mean, own_std
 
 
 def summary(rows: list[Row]) -> str:
@@ -188,26 +176,25 @@ def _spread(rows: list[Row], name: str) -> str:
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
-def picture(rows: list[Row], mean: np.ndarray, std: np.ndarray, path) -> None:
-    """Draw each method's band of two standard deviations over the reference's."""
+def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, std: np.ndarray, path) -> None:
+    """Draw each method's mean and two standard deviations over the reference's band."""
     from bnnrl.plots import GRID as LINES
     from bnnrl.plots import MODEL, REAL, _figure, _save, _style
 
     columns, x = 5, GRID[:, 0]
-    lines = -(-len(rows) // columns)
+    lines = -(-len(bands) // columns)
     figure = _figure(2.4 * columns, 1.9 * lines + 0.4)
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, sharey=True)).ravel()
-    for axes, row in zip(panels, rows, strict=False):
-        own_mean, own_std = row["bands"]
-        axes.axvspan(-0.3, 0.3, color=LINES, alpha=0.4, linewidth=0)
+    for axes, (method, (own_mean, own_std)) in zip(panels, bands.items(), strict=False):
+        axes.axvspan(-GAP, GAP, color=LINES, alpha=0.4, linewidth=0)
         axes.fill_between(x, mean - 2 * std, mean + 2 * std, color=MODEL, alpha=0.25, linewidth=0)
         axes.plot(x, own_mean, color=REAL, linewidth=1.2)
         for sign in (-2, 2):
             axes.plot(x, own_mean + sign * own_std, color=REAL, linewidth=0.8, linestyle="--")
-        axes.set_title(row["method"], fontsize=9, loc="left")
+        axes.set_title(method, fontsize=9, loc="left")
         axes.set_ylim(-4, 4)
         _style(axes)
-    for axes in panels[len(rows) :]:
+    for axes in panels[len(bands) :]:
         axes.set_axis_off()
     figure.suptitle(
         "Two standard deviations of the function: long HMC (blue) and each method (red). No data in the grey gap and "
@@ -220,27 +207,30 @@ def picture(rows: list[Row], mean: np.ndarray, std: np.ndarray, path) -> None:
 
 
 def main(args: Args) -> None:
+    quiet_single_thread()
     names = list(fits())
     unknown = set(args.methods) - set(names)
     if unknown:
         raise SystemExit(f"Invalid `methods`: expected some of {names}. Received: {sorted(unknown)}.")
-    ((truth,),) = run_all(reference, [()], 1)
+    (truth,) = run_all(reference, [()], 1)
     said = f"{truth['seconds']:.0f} s, acceptance {truth['accept']:.2f}, R-hat at most {truth['rhat'].max():.3f}, "
     print(f"Reference: {said}effective sample size at least {truth['ess'].min():.0f}", flush=True)
     if truth["rhat"].max() > 1.01:
         raise SystemExit("The reference has not converged: R-hat above 1.01. No table is made from it.")
     mean, std = truth["mean"], truth["std"]
     rows: list[Row] = []
+    bands = {}
     calls = [(name, seed, mean, std) for name in args.methods or names for seed in args.seeds]
-    for found in run_all(run, calls, args.jobs):
-        rows += found
-        shown = {k: round(v, 3) for k, v in found[0].items() if isinstance(v, float)}
-        print(found[0]["method"], found[0]["seed"], shown, flush=True)
-        write_csv([{k: v for k, v in r.items() if k != "bands"} for r in rows], RESULTS / f"{args.name}.csv")
-    first = [r for r in rows if r["seed"] == args.seeds[0]]
-    picture(first, mean, std, RESULTS / f"{args.name}.png")
-    (RESULTS / f"{args.name}.md").write_text(summary(rows))
-    print(summary(rows))
+    for row, *own in run_all(run, calls, args.jobs):
+        rows.append(row)
+        bands.setdefault(row["method"], tuple(own))  # of the first seed
+        shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
+        print(row["method"], row["seed"], shown, flush=True)
+        write_csv(rows, RESULTS / f"{args.name}.csv")
+    picture(bands, mean, std, RESULTS / f"{args.name}.png")
+    table = summary(rows)
+    (RESULTS / f"{args.name}.md").write_text(table)
+    print(table)
 
 
 if __name__ == "__main__":

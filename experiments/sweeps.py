@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from bnnrl.files import replacing
 
 RESULTS = Path(__file__).parent / "results"
 
 Row = dict[str, Any]
+Found = TypeVar("Found")
 
 
 def quiet_single_thread() -> None:
@@ -26,8 +28,8 @@ def quiet_single_thread() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def run_all(function: Callable[..., list[Row]], calls: Iterable[Sequence[Any]], jobs: int) -> Iterator[list[Row]]:
-    """Yield the rows of `function(*call)` for each call, in their order, `jobs` of them at a time.
+def run_all(function: Callable[..., Found], calls: Iterable[Sequence[Any]], jobs: int) -> Iterator[Found]:
+    """Yield what `function(*call)` returns for each call, in their order, `jobs` of them at a time.
 
     Each has a process of its own, so that nothing of one run can leak into the next.
     """
@@ -37,12 +39,15 @@ def run_all(function: Callable[..., list[Row]], calls: Iterable[Sequence[Any]], 
             yield future.result()
 
 
+def outcome(last: Row) -> str:
+    """Return how an agent's run ended, from the row of its last trial."""
+    return f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
+
+
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write rows with the same keys, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.new")
     path.parent.mkdir(exist_ok=True)
-    with open(unfinished, "w", newline="") as file:
+    with replacing(path) as unfinished, open(unfinished, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(unfinished, path)

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+from sweeps import RESULTS, Row, outcome, quiet_single_thread, run_all, write_csv
 
 # What differs from the defaults: arguments of PILCO, and of its parts under "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -102,8 +102,7 @@ def main(args: Args) -> None:
     for found in run_all(run, [(args.preset, v, s, args.trials) for v in args.variants for s in args.seeds], args.jobs):
         rows += found
         last = rows[-1]
-        outcome = f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
-        print(f"{last['variant']}, seed {last['seed']}: {outcome}, {last['run_seconds']:.0f} s", flush=True)
+        print(f"{last['variant']}, seed {last['seed']}: {outcome(last)}, {last['run_seconds']:.0f} s", flush=True)
         write_csv(rows, RESULTS / f"swingup-{name}.csv")
     table = summary(rows, args.trials)
     (RESULTS / f"swingup-{name}.md").write_text(table)

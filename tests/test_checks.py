@@ -32,6 +32,13 @@ def test_what_is_not_positive(value):
         check_positive("scale", value)
 
 
+def test_positive_numbers_that_may_be_infinite():
+    assert check_positive("radius", math.inf, infinite=True) == math.inf
+    for value in (0, -1.0, math.nan, True, "1", None):
+        with pytest.raises(ValueError, match="Invalid `radius`: expected a positive number. Received"):
+            check_positive("radius", value, infinite=True)
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

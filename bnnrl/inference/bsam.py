@@ -80,10 +80,7 @@ class BSAM:
         check_positive("s_init", self.s_init)
         check_count("draws", self.draws)
         check_positive("temperature", self.temperature)
-        if not self.clip_radius > 0:
-            raise ValueError(
-                f"Invalid `clip_radius`: expected a positive number. Received: clip_radius={self.clip_radius!r}."
-            )
+        check_positive("clip_radius", self.clip_radius, infinite=True)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BSAMState:
         start = starting_point(problem, seed, theta)

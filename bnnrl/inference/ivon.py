@@ -68,10 +68,7 @@ class IVON:
         check_fraction("beta_1", self.beta_1)
         check_fraction("beta_2", self.beta_2)
         check_positive("hess_init", self.hess_init)
-        if not self.clip_radius > 0:
-            raise ValueError(
-                f"Invalid `clip_radius`: expected a positive number. Received: clip_radius={self.clip_radius!r}."
-            )
+        check_positive("clip_radius", self.clip_radius, infinite=True)
         check_count("draws", self.draws)
         check_positive("temperature", self.temperature)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bnnrl import checkpoint, plots
+from bnnrl.files import replacing
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO, Callback, Trial
 
@@ -164,6 +165,5 @@ def _is_run(path: Path) -> bool:
 
 def _write(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.new")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(text)

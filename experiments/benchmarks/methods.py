@@ -8,6 +8,7 @@ second process holds the other core, wall time would say how much.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter, process_time
@@ -66,33 +67,29 @@ class Args:
     """Which, besides adam."""
 
 
-def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> tuple[dict, dict[str, float]]:
+def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> dict[str, tuple[Callable, float]]:
     """Return for each method a warm function that takes STEPS steps, and the numbers its state holds for a weight."""
     layers = [keras.layers.Dense(width, "relu") for width in hidden]
     network = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(4)])
     problem = Problem(network, Gaussian(0.7), tfd.Normal(0.0, 1.0), 1000)
     data = normal([1000, 6], 0), normal([1000, 4], 1)
 
-    sizes = {}
-
-    def block(name):
-        method = Ensemble(METHODS[name], members) if members > 1 else METHODS[name]
+    def block(method):
         driver, state = Driver(problem, method, 64), method.init(problem, 2)
-        sizes[name] = sum(int(tf.size(a)) for a in tf.nest.flatten(state)) / problem.num_params / members
         run = lambda: driver.run(state, data, STEPS, 3)[1].log_joint.numpy()
         run()
-        return run
+        return run, sum(int(tf.size(a)) for a in tf.nest.flatten(state)) / problem.num_params / members
 
-    return {name: block(name) for name in names}, sizes
+    return {name: block(Ensemble(METHODS[name], members) if members > 1 else METHODS[name]) for name in names}
 
 
 def main(args: Args) -> None:
     names = ["adam", *(name for name in args.methods if name != "adam")]
     for title, (members, hidden) in NETWORKS.items():
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        runs, sizes = blocks(members, hidden, names)
+        warm = blocks(members, hidden, names)
         for _ in range(args.rounds):
-            for name, run in runs.items():
+            for name, (run, _) in warm.items():
                 wall, cpu = perf_counter(), process_time()
                 run()
                 times[name].append(((perf_counter() - wall) / STEPS * 1e3, (process_time() - cpu) / STEPS * 1e3))
@@ -103,7 +100,7 @@ def main(args: Args) -> None:
             ratio = lambda i: median(own[i] / base[i] for own, base in zip(times[name], times["adam"], strict=True))  # noqa: B023
             wall = [turn[0] for turn in times[name]]
             cells = [min(wall), median(wall), ratio(0), ratio(1)]
-            print(f"| {name} | {' | '.join(f'{c:.2f}' for c in cells)} | {sizes[name]:.0f} |", flush=True)
+            print(f"| {name} | {' | '.join(f'{c:.2f}' for c in cells)} | {warm[name][1]:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,8 @@ def bsam_in_numpy(
     w, gm, s, delta = theta.astype(np.float64), np.zeros_like(theta, np.float64), np.full(len(theta), s), lam / N
     for epsilon, rows in zip(noises, batches, strict=True):
         g = np.array([likelihood_grad(w + e * np.sqrt(T / (N * s)), rows) for e in epsilon])
-        ge = np.array(
-            [likelihood_grad(w + rho * np.clip(own / s, -xi, xi), rows) for own in g]
-        )  # the mean is perturbed
+        moves = rho * np.clip(g / s, -xi, xi)
+        ge = np.array([likelihood_grad(w + move, rows) for move in moves])  # the mean is perturbed
         gm = beta_1 * gm + (1 - beta_1) * (ge.mean(0) + delta * w)
         w = w - alpha * np.clip(gm / s, -xi, xi)
         s = beta_2 * s + (1 - beta_2) * ((np.sqrt(s) * np.abs(g)).mean(0) + delta + gamma)
