@@ -28,13 +28,14 @@ class Driver:
         problem: the problem; its `num_data` is not used, each call says how many rows count.
         method: the inference method.
         batch_size: B, rows in a minibatch, or None for all rows at every step.
-        jit_compile: whether XLA compiles the loop. Networks XLA cannot compile need False.
+        jit_compile: whether XLA compiles the loop; where it can if None. It cannot compile convolutions of several
+            members, nor recurrent layers without `unroll=True`.
 
     Raises:
         ValueError: if `batch_size` is below 1, or given for a method that needs all rows.
     """
 
-    def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool = True):
+    def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool | None = None):
         self._problem, self._method = problem, cast(Any, method)
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if batch_size is not None and getattr(method, "full_batch_only", False):
@@ -44,9 +45,8 @@ class Driver:
                 "something else."
             )
         self.num_traces = 0
-        # A partial has no code object of its own: TensorFlow counts traces by that, over all objects of a class, and
-        # would warn of retracing at the fifth Driver.
-        self._compiled = tf.function(partial(self._loop), jit_compile=jit_compile)
+        self._may_fall_back = jit_compile is None
+        self._compiled = self._compile(jit_compile is not False)
 
     def run(
         self, state: State, data: Batch, num_steps: int, seed, start: int = 0, num_data: int | None = None
@@ -66,7 +66,7 @@ class Driver:
 
         Raises:
             ValueError: if the data's parts have different numbers of rows, `num_data` exceeds it, a count is
-                negative, or XLA cannot compile the network.
+                negative, or `jit_compile` is True and XLA cannot compile the network.
             Diverged: if a step's log joint, gradient or new θ is not finite.
         """
         rows = {int(a.shape[0]) if len(a.shape) else 0 for a in tf.nest.flatten(data)}
@@ -84,16 +84,8 @@ class Driver:
                 f"Invalid `num_steps` or `start`: expected at least 0. Received: num_steps={num_steps}, start={start}"
             )
         as_int = lambda value: tf.constant(value, tf.int32)
-        run = lambda steps: self._compiled(state, data, as_int(steps), as_seed(seed), as_int(start), as_int(count))
-        try:
-            after, info, taken, finite = run(num_steps)
-        except tf.errors.InvalidArgumentError as error:
-            if "XLA" not in str(error):
-                raise
-            raise ValueError(
-                "Invalid `jit_compile`: expected False for this network, which XLA cannot compile (convolutions with "
-                "several members, and recurrent layers without `unroll=True`). Received: True."
-            ) from error
+        run = lambda steps: self._call(state, data, as_int(steps), as_seed(seed), as_int(start), as_int(count))
+        after, info, taken, finite = run(num_steps)
         if not np.all(finite):
             # The loop keeps no state but the newest. Steps repeat bit for bit, so taking them again finds the last
             # finite one: the first bad step starts from it, or from the one after it.
@@ -104,6 +96,25 @@ class Driver:
                 kept = run(last)[0]
             raise self._diverged(kept, start + last, np.atleast_1d(finite))
         return after, info
+
+    def _compile(self, jit_compile: bool):
+        # A partial has no code object of its own: TensorFlow counts traces by that, over all objects of a class, and
+        # would warn of retracing at the fifth Driver.
+        return tf.function(partial(self._loop), jit_compile=jit_compile)
+
+    def _call(self, *args):
+        try:
+            return self._compiled(*args)
+        except tf.errors.InvalidArgumentError as error:
+            if "XLA" not in str(error):
+                raise
+            if not self._may_fall_back:
+                raise ValueError(
+                    "Invalid `jit_compile`: expected None or False for this network, which XLA cannot compile "
+                    "(convolutions with several members, and recurrent layers without `unroll=True`). Received: True."
+                ) from error
+        self._compiled, self._may_fall_back = self._compile(False), False
+        return self._compiled(*args)
 
     def _diverged(self, state: State, step: int, finite: np.ndarray) -> Diverged:
         method, own = self._method, step  # of the method at work, and its own count of steps

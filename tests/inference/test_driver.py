@@ -195,14 +195,21 @@ def test_arguments_are_checked(problem):
         driver.run(state, (ROWS[0], ROWS[1][:3]), 1, seed=0)
 
 
-def test_a_network_xla_cannot_compile_is_named_with_the_remedy():
+def test_a_network_xla_cannot_compile_runs_without_and_one_told_to_compile_says_so():
     layers = [keras.layers.Conv1D(1, 2), keras.layers.Flatten(), keras.layers.Dense(1)]
     problem = Problem(keras.Sequential([keras.Input((3, 1)), *layers]), "gaussian", tfd.Normal(0.0, 1.0), N)
     method, data = Ensemble(Adam(), 2), (tf.zeros([N, 3, 1]), tf.zeros([N, 1]))
-    with pytest.raises(ValueError, match=r"`jit_compile`: expected False .*Received: True"):
-        Driver(problem, method, None).run(method.init(problem, 0), data, 1, seed=0)
-    state, _ = Driver(problem, method, None, jit_compile=False).run(method.init(problem, 0), data, 1, seed=0)
+    start = method.init(problem, 0)
+    with pytest.raises(ValueError, match=r"`jit_compile`: expected None or False .*Received: True"):
+        Driver(problem, method, None, jit_compile=True).run(start, data, 1, seed=0)
+    driver = Driver(problem, method, None)
+    state, _ = driver.run(start, data, 1, seed=0)
     assert state.step == 1
+    expected, _ = Driver(problem, method, None, jit_compile=False).run(start, data, 3, seed=0)
+    traces = driver.num_traces
+    state, _ = driver.run(state, data, 2, seed=0, start=1)
+    np.testing.assert_array_equal(state.theta, expected.theta)
+    assert driver.num_traces == traces
 
 
 class Grows:
