@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import tensorflow as tf
-
-from bnnrl.rl.dynamics import Simulator
 
 # Shapes: S draws of the model, R policies, Q particles of each draw and policy, O observation, A action, H horizon.
 StepFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -49,38 +46,6 @@ def rollout_cost(
         maximum_iterations=steps,
     )
     return total / tf.cast(horizon, total.dtype)
-
-
-def spread_gradient(cost, groups: int = 2, jit_compile: bool = True):
-    """Return a function (params, simulator, start, noise) -> (cost [R], its gradient [R, K]) for several cores.
-
-    XLA on CPU keeps to one thread in products as small as a rollout's. Particles of different draws do not meet, so
-    the draws are cut into groups, and each group's rollout and gradient is a compiled call of its own. TensorFlow
-    runs these side by side, as long as the function that calls this one is not itself compiled by XLA.
-
-    Args:
-        cost: (params [R, K], simulator, start [S, P, O], noise [H, S, P, O]) -> each policy's mean cost, [R].
-        groups: how many groups; fewer where that does not divide S, since equal groups share one compilation.
-        jit_compile: whether XLA compiles each group.
-    """
-
-    @tf.function(autograph=False, jit_compile=jit_compile)
-    def value_and_grad(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(params)
-            value = cost(params, simulator, start, noise)
-        return value, tape.gradient(value, params)
-
-    def spread(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
-        n = math.gcd(groups, int(start.shape[0]))
-        thetas, starts, noises = tf.split(simulator.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
-        parts = [
-            value_and_grad(params, simulator._replace(theta=theta), s, e)
-            for theta, s, e in zip(thetas, starts, noises, strict=True)
-        ]
-        return tf.add_n([value for value, _ in parts]) / n, tf.add_n([grad for _, grad in parts]) / n
-
-    return spread
 
 
 def trajectories(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -144,6 +145,9 @@ class Searcher:
         num_draws: S, draws of the model in a rollout.
         per_draw: Q, particles of each draw and policy.
         jit_compile: whether XLA compiles.
+        threads: the policies are dealt out to as many groups, fewer where that does not divide their number, which are
+            refined side by side; as many as TensorFlow runs operations at a time if None. Costs and policies
+            depend on it in the last bits only, which many updates can magnify.
     """
 
     def __init__(
@@ -156,16 +160,22 @@ class Searcher:
         num_draws: int,
         per_draw: int,
         jit_compile: bool = True,
+        threads: int | None = None,
     ):
         self._search, self._controller, self._make_step = search, controller, make_step
         self._cost, self._horizon = cost, horizon
         self._scout_horizon = tf.constant(math.ceil(search.scout_horizon * horizon))
         self._num_draws, self._per_draw = num_draws, per_draw
+        side_by_side: int = threads or tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+        self._groups = math.gcd(side_by_side, search.restarts)
         self.num_traces = 0
         # A partial, or TensorFlow would warn of retracing at the fifth Searcher: it counts a method's over all objects.
-        compiled = lambda function: tf.function(partial(function), autograph=False, jit_compile=jit_compile)
-        self.screen, self.refine = compiled(self._screen), compiled(self._refine)
-        self.score, self.predict = compiled(self._score), compiled(self._predict)
+        function = lambda method, jit: tf.function(partial(method), autograph=False, jit_compile=jit)
+        self.screen, self.refine = function(self._screen, jit_compile), function(self._refine, jit_compile)
+        self.score, self.predict = function(self._score, jit_compile), function(self._predict, jit_compile)
+        # XLA on CPU keeps to one thread in products as small as a rollout's. TensorFlow runs compiled calls that do not
+        # need each other side by side, if what calls them is a graph, and not itself compiled.
+        self._scout, self._refine_groups = function(self._scout_rounds, False), function(self._in_groups, False)
 
     def search(
         self, population: tf.Tensor | None, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed
@@ -182,19 +192,13 @@ class Searcher:
         search = self._search
         units = self._controller.units(cover)
         scout_seed, noise_seed, refine_seed, score_seed = split(seed, 4)
-        scouts = []
-        for i in range(search.rounds):
-            fresh = self.screen(cover, simulator, starts, fold_in(scout_seed, i))
-            # The same noise in every round: their costs are to be compared.
-            updates = tf.constant(search.scout_updates)
-            scouts.append(self.refine(fresh, units, simulator, starts, updates, tf.constant(0.0), noise_seed))
-        policies = tf.concat([params for params, _ in scouts], axis=0)
-        policies = tf.gather(policies, _best_first(tf.concat([cost for _, cost in scouts], axis=0)))
+        policies, costs = self._scout(cover, units, simulator, starts, scout_seed, noise_seed)
+        policies = tf.gather(policies, _best_first(costs))
         if population is not None:
             kept = (search.restarts + 1) // 2
             policies = tf.concat([population[:kept], policies[: search.restarts - kept]], axis=0)
         policies, updates, settle = policies[: search.restarts], tf.constant(search.updates), tf.constant(1.0)
-        refined, _ = self.refine(policies, units, simulator, starts, updates, settle, refine_seed)
+        refined, _ = self._refine_groups(policies, units, simulator, starts, updates, settle, refine_seed)
         # A step too bold can throw a policy back onto the flat part of the cost: then its start is kept.
         scores = self.score(tf.concat([policies, refined], axis=0), simulator, starts, score_seed)
         before, after = tf.split(_worst_if_not_finite(scores), 2)
@@ -203,6 +207,22 @@ class Searcher:
         costs = tf.where(better, after, before)
         order = _best_first(costs)
         return tf.gather(policies, order), tf.gather(costs, order)
+
+    def _scout_rounds(self, cover: tf.Tensor, units: tf.Tensor, simulator: Simulator, starts: Starts, seed, noise_seed):
+        """Return the policies that every round of scouting found, [rounds R, K], and their expected costs."""
+        updates, settle = tf.constant(self._search.scout_updates), tf.constant(0.0)
+        scouts = []
+        for i in range(self._search.rounds):
+            fresh = self.screen(cover, simulator, starts, fold_in(seed, i))
+            # The same noise in every round: their costs are to be compared.
+            scouts.append(self._in_groups(fresh, units, simulator, starts, updates, settle, noise_seed))
+        policies, costs = zip(*scouts, strict=True)
+        return tf.concat(policies, axis=0), tf.concat(costs, axis=0)
+
+    def _in_groups(self, params: tf.Tensor, *args) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what `refine` does, by groups of policies: they share draws, noise and nothing else."""
+        policies, costs = zip(*(self.refine(group, *args) for group in tf.split(params, self._groups)), strict=True)
+        return tf.concat(policies, axis=0), tf.concat(costs, axis=0)
 
     def _screen(self, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tf.Tensor:
         """Return the best R of many random policies, [R, K], best first.

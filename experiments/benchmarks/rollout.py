@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +21,7 @@ from bnnrl.inference.adam import AdamState
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features, Simulator
 from bnnrl.rl.policies import MLP, RBF, Controller
-from bnnrl.rl.rollout import rollout_cost, spread_gradient
+from bnnrl.rl.rollout import rollout_cost
 from bnnrl.seeds import fold_in, normal
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1
@@ -46,6 +47,32 @@ class ClippedGaussian(Gaussian):
     def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
         mean, log_scale = tf.split(outputs, 2, axis=-1)
         return tfd.Normal(mean, tf.exp(tf.clip_by_value(log_scale, -5.0, -2.0)))
+
+
+def spread_gradient(cost, groups: int):
+    """Return a function (params, simulator, start, noise) -> (cost [R], its gradient [R, K]) for several cores.
+
+    Particles of different draws do not meet, so that each group of draws is a compiled call of its own, and TensorFlow
+    runs these side by side. A search has several policies, and deals these out instead.
+    """
+
+    @tf.function(autograph=False, jit_compile=True)
+    def value_and_grad(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(params)
+            value = cost(params, simulator, start, noise)
+        return value, tape.gradient(value, params)
+
+    def spread(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
+        n = math.gcd(groups, DRAWS)
+        thetas, starts, noises = tf.split(simulator.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
+        parts = [
+            value_and_grad(params, simulator._replace(theta=theta), s, e)
+            for theta, s, e in zip(thetas, starts, noises, strict=True)
+        ]
+        return tf.add_n([value for value, _ in parts]) / n, tf.add_n([grad for _, grad in parts]) / n
+
+    return spread
 
 
 def main(args: Args) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.rl.dynamics import Features, Simulator
+from bnnrl.rl.dynamics import Features
 from bnnrl.rl.policies import MLP, RBF
-from bnnrl.rl.rollout import rollout_cost, spread_gradient, trajectories
+from bnnrl.rl.rollout import rollout_cost, trajectories
 
 S, P, O, A, H = 2, 3, 4, 1, 5
 RNG = np.random.default_rng(0)
@@ -102,22 +102,3 @@ def test_a_particle_keeps_its_draw():
     seen, _ = trajectories(drift, lambda obs: obs[..., :1], zeros, tf.constant(NOISE))
     expected = np.arange(H + 1)[:, None, None, None] * push.numpy()
     np.testing.assert_allclose(seen, np.broadcast_to(expected, seen.shape))
-
-
-def test_gradient_of_groups_is_that_of_all():
-    policy, cover = RBF(6), FEATURES(tf.constant(RNG.normal(size=(64, O)), tf.float32))
-    params = tf.cast(random_policy(policy, cover), tf.float32)
-    simulator = Simulator(tf.constant(MIX.reshape(S, -1), tf.float32), *[tf.zeros(0)] * 4)
-
-    def mean_cost(params, simulator, start, noise):
-        mix = tf.reshape(simulator.theta, [-1, O + A, O])
-        move = lambda obs, action, eps: obs + tf.tanh(tf.matmul(tf.concat([obs, action], -1), mix)) + 0.1 * eps
-        act = lambda obs: tf.reshape(policy(params, FEATURES(tf.reshape(obs, [1, -1, O])), A), [*obs.shape[:-1], A])
-        return tf.reduce_mean(rollout_cost(move, act, cost, start, noise))[tf.newaxis]
-
-    start, noise = tf.constant(START, tf.float32), tf.constant(NOISE, tf.float32)
-    whole, halves = (
-        tf.function(spread_gradient(mean_cost, groups))(params, simulator, start, noise) for groups in (1, 2)
-    )
-    for a, b in zip(whole, halves, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)

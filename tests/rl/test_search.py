@@ -178,6 +178,16 @@ def test_a_population_is_gone_on_with_and_nothing_is_traced_again(searcher, foun
     np.testing.assert_array_equal(params, again[0])
 
 
+def test_policies_dealt_out_to_threads_are_found_all_the_same():
+    few, found = replace(SEARCH, updates=3, scout_updates=2), []
+    for threads, groups in ((1, 1), (6, 2)):
+        searcher = Searcher(few, CONTROLLER, make_step, COST, H, S, Q, jit_compile=False, threads=threads)
+        assert searcher._groups == groups
+        found.append(searcher.search(None, COVER, SIMULATOR, STARTS, as_seed(0)))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4)
+
+
 def test_screening_keeps_the_best_candidates(searcher):
     screened = searcher.screen(COVER, SIMULATOR, STARTS, as_seed(0))
     costs = searcher._mean_cost(screened, SIMULATOR, STARTS, as_seed(7), 20, SEARCH.screening_width).numpy()
@@ -235,7 +245,7 @@ def off_target(obs, action, next_obs):
 
 def constant_searcher(cost, **settings: Any):
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
-    return Searcher(replace(SEARCH, **settings), controller, make_step, cost, H, S, Q, jit_compile=False)
+    return Searcher(replace(SEARCH, **settings), controller, make_step, cost, H, S, Q, jit_compile=False, threads=1)
 
 
 def test_screening_finds_the_best_and_passes_over_costs_that_are_not_finite():
