@@ -41,3 +41,10 @@ def test_rows_are_checked(bad):
     for function in (Scaler.fit, lambda x: pad_rows(x, 3)):
         with pytest.raises(ValueError, match=r"`x`: expected.*Received"):
             function(bad)
+
+
+def test_inverse_undoes_transform():
+    x = draws(50, 2) * [3.0, 0.2] + [10.0, -1.0]
+    scaler = Scaler.fit(x)
+    np.testing.assert_allclose(scaler.inverse(scaler.transform(x)), x, rtol=1e-5)
+    assert scaler.inverse(np.zeros([4, 2])).dtype == np.float32

@@ -1,4 +1,4 @@
-"""Data on the device: a fixed-capacity buffer and standardisation."""
+"""Standardisation, and rows padded to a fixed capacity."""
 
 from __future__ import annotations
 
@@ -27,12 +27,20 @@ class Scaler:
         """
         x = check_rows("x", x)
         # In float64: the mean of many float32 values, or of values far from zero, loses digits.
-        mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        return cls.from_moments(x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64))
+
+    @classmethod
+    def from_moments(cls, mean: np.ndarray, std: np.ndarray) -> Scaler:
+        """Return the scaler of columns of this mean and standard deviation, each [F] in float64, as `fit` does."""
         constant = std < 1e-6 * np.maximum(1.0, np.abs(mean))
         return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         return ((x - self.mean) / self.std).astype(np.float32)
+
+    def inverse(self, z: np.ndarray) -> np.ndarray:
+        """Return x = mean + std z, float32, for z [..., F]."""
+        return (self.mean + self.std * z).astype(np.float32)
 
 
 def pad_rows(x: np.ndarray, capacity: int) -> tf.Tensor:

@@ -1,0 +1,57 @@
+"""Which row belongs to which part: one seeded permutation, cut."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnnrl.data.source import PARTS
+from bnnrl.seeds import host_seed
+
+
+def assign(n: int, fractions: dict[str, float], seed, labels: np.ndarray | None = None) -> np.ndarray:
+    """Return for each of n rows the index of its part in `PARTS`, uint8 [n].
+
+    The test part is the same whatever the fraction for validation.
+
+    Args:
+        n: number of rows.
+        fractions: of them for "validation" and "test", in (0, 1); a part that is left out stays empty.
+        seed: an integer, or a stateless pair.
+        labels: classes [n], to give each part the same share of every class.
+
+    Raises:
+        ValueError: if a part would be empty, or a class has too few rows to be divided.
+    """
+    counts = {part: round(fractions[part] * n) for part in ("test", "validation") if part in fractions}
+    kept = n - sum(counts.values())
+    for part, count in {**counts, "train": kept}.items():
+        if count < 1:
+            wanted = " and ".join(f"{share:g} for {name}" for name, share in fractions.items())
+            raise ValueError(
+                f"Invalid `{'test' if part == 'train' else part}`: expected a row at least for each part. "
+                f"Received: {n} rows, of them {wanted}, none for {part}."
+            )
+    codes, rest, seed = np.zeros(n, np.uint8), np.arange(n), host_seed(seed)
+    if labels is None:
+        rest = np.random.default_rng(seed).permutation(n)
+    for part, count in counts.items():
+        if labels is None:
+            chosen, rest = rest[:count], rest[count:]
+        else:
+            rest, chosen = _stratified(rest, count, labels[rest], seed)
+        codes[chosen] = PARTS.index(part)
+    return codes
+
+
+def _stratified(rows: np.ndarray, count: int, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    if labels.ndim != 1:
+        raise ValueError(f"Invalid `stratify`: expected one class a row. Received: targets of shape {labels.shape}.")
+    from sklearn.model_selection import train_test_split  # a second to import
+
+    try:
+        rest, chosen = train_test_split(rows, test_size=count, stratify=labels, random_state=seed)
+    except ValueError as error:  # a class of a single row, or more classes than rows in a part
+        raise ValueError(
+            f"Invalid `stratify`: expected classes with rows for every part. Received: {error} Pass `stratify=False`."
+        ) from error
+    return np.asarray(rest), np.asarray(chosen)

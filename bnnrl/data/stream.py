@@ -1,0 +1,216 @@
+"""Datasets of rows: read into memory, or divided and measured as they stream."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bnnrl.data import split, targets, values
+from bnnrl.data.scaler import Scaler
+from bnnrl.data.source import PARTS, Rows, Source
+
+_CHUNK = 1024  # rows
+_COMPARED = 256  # rows, of two passes
+
+
+class Moments:
+    """Mean and standard deviation of columns, in one pass, by Chan's update in float64."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
+
+    def update(self, x: np.ndarray) -> None:
+        """Take in rows [B, ..., F]."""
+        x = x.reshape(-1, x.shape[-1]).astype(np.float64)
+        mean, total = x.mean(axis=0), self.count + len(x)
+        shift = mean - self.mean
+        self.squares = self.squares + ((x - mean) ** 2).sum(axis=0) + shift**2 * (self.count * len(x) / total)
+        self.mean = self.mean + shift * (len(x) / total)
+        self.count = total
+
+    def scaler(self) -> Scaler:
+        return Scaler.from_moments(self.mean, np.sqrt(self.squares / self.count))
+
+
+def fits(parts: dict[str, tf.data.Dataset], max_bytes: float) -> bool:
+    """Return whether all rows, as numbers of 4 bytes, take no more than `max_bytes`."""
+    room = max_bytes
+    for dataset in parts.values():
+        shapes = [spec.shape for spec in tf.nest.flatten(dataset.element_spec)]
+        if not all(shape.is_fully_defined() for shape in shapes):
+            continue
+        row = 4 * sum(shape.num_elements() or 0 for shape in shapes)
+        # Rows that nobody has counted are, no further than there is room.
+        count = int(dataset.cardinality())
+        if count < 0:
+            count = sum(1 for _ in dataset.take(int(room // max(row, 1)) + 1))
+        room -= count * row
+        if room < 0:
+            return False
+    return True
+
+
+def into_memory(dataset: tf.data.Dataset, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return all rows as arrays.
+
+    Raises:
+        ValueError: if there are none, or they are of different shapes.
+    """
+    try:
+        chunks: Any = list(dataset.batch(_CHUNK).as_numpy_iterator())
+    except tf.errors.InvalidArgumentError as error:
+        raise _unequal(dataset.element_spec) from error
+    if not chunks:
+        raise ValueError(f"Invalid `source`: expected at least one row. Received: none in the {part} part.")
+    return np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
+
+
+def divide(
+    found: Source, parts: dict[str, Any], fractions: dict[str, float], seed, task: str | None, standardize: str | bool
+) -> tuple[dict[str, Rows], tuple[str, ...] | None, Scaler | None, Scaler | None]:
+    """Return parts as datasets of rows, the classes' names, and the scalers of inputs and targets.
+
+    Args:
+        found: the source.
+        parts: its datasets.
+        fractions: of the training part that go to others. The row's number decides.
+        seed: of the division.
+        task: "classification", "regression" or None.
+        standardize: as for `load`.
+
+    Raises:
+        ValueError: as for `load`.
+    """
+    form = _Form.of(parts["train"].element_spec, task, standardize)
+    if fractions:
+        parts = _cut(parts, fractions, seed)
+    parts = {part: dataset.map(form.cast) for part, dataset in parts.items()}
+    class_names = found.class_names if form.classes else None
+    if class_names and not form.x_scaled and form.x_kind != "real":  # nothing to find out by a pass
+        return {part: dataset.map(_int32) for part, dataset in parts.items()}, class_names, None, None
+    survey = _Survey(form, found)
+    parts = {part: survey.take(part, dataset) for part, dataset in parts.items()}
+    if form.classes and not class_names:
+        class_names = targets.names_of(survey.labels, sum(int(d.cardinality()) for d in parts.values()), task)
+        known = tf.constant(survey.labels)
+        number = lambda x, y: (x, tf.reshape(tf.searchsorted(known, tf.reshape(y, [-1])), tf.shape(y)))
+        parts = {part: dataset.map(number) for part, dataset in parts.items()}
+    elif form.classes:
+        parts = {part: dataset.map(_int32) for part, dataset in parts.items()}
+    x_scaler = survey.x_moments.scaler() if form.x_scaled else None
+    return parts, class_names, x_scaler, survey.y_moments.scaler() if form.y_scaled else None
+
+
+class _Form(NamedTuple):
+    """What becomes of a row."""
+
+    x_kind: str  # "image", "integer" or "real"
+    x_scaled: bool
+    y_scaled: bool
+    classes: bool
+
+    @classmethod
+    def of(cls, spec, task: str | None, standardize: str | bool) -> _Form:
+        x, y = spec
+        classes = targets.is_classes(task, np.dtype(y.dtype.as_numpy_dtype))
+        if tf.string in (x.dtype, y.dtype) or (classes and y.dtype.is_floating):
+            raise ValueError(
+                f"Invalid `source`: expected numbers, and classes as integers, in a stream. Received: x of type "
+                f"{x.dtype.name}, y of type {y.dtype.name}. Number the classes, or use `stream=False`."
+            )
+        if not x.shape.is_fully_defined() or not y.shape.is_fully_defined():
+            raise _unequal(spec)
+        scaled = values.scales_inputs(standardize, 1 + max(x.shape.rank, 1))
+        if values.is_image(np.dtype(x.dtype.as_numpy_dtype), 1 + x.shape.rank):
+            kind = "image"
+        else:
+            kind = "integer" if x.dtype.is_integer and not scaled else "real"
+        return cls(kind, scaled, values.scales_targets(standardize, classes), classes)
+
+    def cast(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return a row in the types and shapes that `Data` has."""
+        if self.x_kind != "integer":
+            x = tf.cast(x, tf.float32) / (255.0 if self.x_kind == "image" else 1.0)
+        x = x[tf.newaxis] if x.shape.rank == 0 else x
+        if self.classes:
+            return x, tf.cast(y[0] if y.shape == (1,) else y, tf.int64)
+        return x, tf.cast(y[tf.newaxis] if y.shape.rank == 0 else y, tf.float32)
+
+
+class _Survey:
+    """One pass over each part: counts rows, checks them, and finds the classes and the training part's moments."""
+
+    def __init__(self, form: _Form, found: Source) -> None:
+        self.form, self.found = form, found
+        self.labels = np.zeros(0, np.int64)
+        self.x_moments, self.y_moments = Moments(), Moments()
+
+    def take(self, part: str, dataset: Any) -> tf.data.Dataset:
+        """Return the part, with its number of rows as its cardinality."""
+        form, found, count = self.form, self.found, 0
+        for x, y in dataset.batch(_CHUNK).as_numpy_iterator():
+            if form.x_kind != "integer":
+                values.finite("x", x, part, found.feature_names, count)
+            if not form.classes:
+                values.finite("y", y, part, found.target_names, count)
+            elif found.class_names:
+                targets.check_indices(y, found.class_names, part, count)
+            else:
+                self.labels = np.union1d(self.labels, y)
+            if part == "train" and form.x_scaled:
+                self.x_moments.update(x)
+            if part == "train" and form.y_scaled:
+                self.y_moments.update(y)
+            count += len(x)
+        if not count:
+            raise ValueError(f"Invalid `source`: expected at least one row. Received: none in the {part} part.")
+        return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _int32(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return x, tf.cast(y, tf.int32)
+
+
+def _cut(parts: dict[str, tf.data.Dataset], fractions: dict[str, float], seed) -> dict[str, tf.data.Dataset]:
+    """Return the training part divided by the rows' numbers. It takes a byte of memory a row."""
+    whole = _repeatable(parts["train"])
+    count = int(whole.cardinality())
+    count = sum(1 for _ in whole) if count < 0 else count
+    codes = split.assign(count, fractions, seed)
+    table = tf.constant(codes)
+
+    def pick(code: int) -> tf.data.Dataset:
+        numbered = whole.enumerate().filter(lambda i, _: tf.equal(table[i], code)).map(lambda _, row: row)
+        return numbered.apply(tf.data.experimental.assert_cardinality(int((codes == code).sum())))
+
+    return {
+        part: pick(code) if part == "train" or part in fractions else parts[part]
+        for code, part in enumerate(PARTS)
+        if part in parts or part in fractions
+    }
+
+
+def _repeatable(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Return the dataset, if two passes give the same order: else rows would change parts between passes."""
+    options = tf.data.Options()
+    options.deterministic = True
+    dataset = dataset.with_options(options)
+    head = dataset.take(_COMPARED)
+    for one, other in zip(head.as_numpy_iterator(), head.as_numpy_iterator(), strict=True):
+        for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+            if not np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"):
+                raise ValueError(
+                    "Invalid `source`: expected the same rows in the same order at each pass, to be divided. Received "
+                    "a dataset whose order changes. Use `shuffle(..., reshuffle_each_iteration=False)`, or give the "
+                    "parts yourself by `test` and `validation`."
+                )
+    return dataset
+
+
+def _unequal(spec) -> ValueError:
+    return ValueError(
+        f"Invalid `source`: expected rows of one known shape. Received: {spec}. Resize images by "
+        "`image_size`, set shapes by `tf.ensure_shape`, or undo batches by `dataset.unbatch()`."
+    )

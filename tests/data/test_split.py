@@ -1,0 +1,49 @@
+"""Which row goes where."""
+
+import numpy as np
+import pytest
+
+from bnnrl.data.source import PARTS
+from bnnrl.data.split import assign
+
+_FRACTIONS = {"validation": 0.1, "test": 0.25}
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(101) % 3])
+def test_parts_have_their_sizes_and_seeds_decide_the_rows(labels):
+    codes = assign(101, _FRACTIONS, 0, labels)
+    np.testing.assert_array_equal(np.bincount(codes), [66, 10, 25])  # train, validation, test
+    np.testing.assert_array_equal(codes, assign(101, _FRACTIONS, 0, labels))
+    assert not np.array_equal(codes, assign(101, _FRACTIONS, 1, labels))
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(50) % 2])
+def test_the_test_part_does_not_depend_on_the_validation_part(labels):
+    test = PARTS.index("test")
+    with_validation = assign(50, {"validation": 0.3, "test": 0.2}, 3, labels)
+    np.testing.assert_array_equal(with_validation == test, assign(50, {"test": 0.2}, 3, labels) == test)
+
+
+def test_each_row_is_as_likely_as_the_others_to_be_tested():
+    tested = np.stack([assign(10, {"test": 0.3}, seed) == PARTS.index("test") for seed in range(2000)])
+    np.testing.assert_allclose(tested.mean(0), 0.3, atol=5 * np.sqrt(0.3 * 0.7 / 2000))
+
+
+def test_strata_have_equal_shares():
+    labels = np.repeat([0, 1], [80, 20])
+    codes = assign(100, {"test": 0.2}, 0, labels)
+    np.testing.assert_array_equal(np.bincount(labels[codes == PARTS.index("test")]), [16, 4])
+
+
+@pytest.mark.parametrize(
+    ("n", "fractions"), [(2, {"test": 0.2}), (10, {"test": 0.01}), (1, {"test": 0.9}), (2, _FRACTIONS)]
+)
+def test_no_part_is_empty(n, fractions):
+    with pytest.raises(ValueError, match=rf"expected a row at least for each part.*Received: {n} rows.*none for"):
+        assign(n, fractions, 0)
+
+
+@pytest.mark.parametrize("labels", [np.array([0] * 9 + [1]), np.zeros([10, 2])])
+def test_strata_that_cannot_be_divided(labels):
+    with pytest.raises(ValueError, match="Invalid `stratify`"):
+        assign(10, {"test": 0.2}, 0, labels)
