@@ -1,10 +1,43 @@
-"""Pictures: written whole, and not blank."""
+"""Pictures: each is written whole, is not blank, shows its data, and refuses what it cannot draw."""
 
 import matplotlib.image
 import numpy as np
 import pytest
 
 from bnnrl import plots
+from bnnrl.plots import style
+
+RNG = np.random.default_rng(0)
+N, C = 40, 3
+PROBS = RNG.dirichlet(np.ones(C), N)
+LABELS = np.arange(N) % C
+
+# By name: small arrays of the right shapes. A new picture joins by a line.
+ARRAYS = {
+    "autocorrelation": {"chains": RNG.normal(size=(2, 30, 2))},
+    "calibration_curve": {"expected": np.linspace(0.1, 0.9, 9), "observed": np.linspace(0.2, 0.8, 9)},
+    "confusion": {"matrix": RNG.integers(0, 50, (C, C))},
+    "decision_boundary": {
+        "x1": np.linspace(-1, 1, 7),
+        "x2": np.linspace(-1, 2, 5),
+        "probs": RNG.dirichlet(np.ones(C), (5, 7)),
+        "epistemic": RNG.uniform(size=(5, 7)),
+        "x_train": RNG.uniform(-1, 1, (N, 2)),
+        "y_train": LABELS,
+    },
+    "entropy_histogram": {"inside": RNG.uniform(0, 0.5, N), "outside": RNG.uniform(0, 1, N + 1)},
+    "loss_curve": {"training": np.linspace(2, 1, N), "validation": np.linspace(3, 2, N)},
+    "predicted_vs_true": {"y_true": RNG.normal(size=N), "mean": RNG.normal(size=N), "total": np.ones(N)},
+    "predictive_bands": {
+        **{"x": RNG.normal(size=N), "mean": RNG.normal(size=N), "epistemic": np.ones(N), "total": np.full(N, 2.0)},
+        **{"x_train": RNG.normal(size=8), "y_train": RNG.normal(size=8), "truth": np.zeros(N)},
+    },
+    "reliability": {"confidence": [0.4, 0.6, 0.8], "accuracy": [0.3, 0.6, 0.9], "count": [3, 9, 30], "ece": 0.05},
+    "roc": {"y_true": LABELS, "probs": PROBS},
+    "trace": {"chains": RNG.normal(size=(2, 30, 2))},
+}
+EACH = [(name, argument) for name, given in ARRAYS.items() for argument in given if argument != "ece"]
+GAPS_ALLOWED = {"autocorrelation", "loss_curve", "reliability", "trace"}
 
 
 def share_inked(path) -> float:
@@ -13,36 +46,89 @@ def share_inked(path) -> float:
     return float((pixels.min(axis=-1) < 0.9).mean())
 
 
-@pytest.mark.parametrize(
-    ("predicted", "success"),
-    [([None], [None]), ([None], [0.0]), ([None, 0.6, 0.4], [0.0, 0.5, 1.0]), ([None, 0.6, 1.4], [None, None, None])],
-    ids=["first-trial", "first-trial-with-success", "three-trials", "no-success"],
-)
-def test_learning_curve(tmp_path, predicted, success):
-    real = list(np.linspace(0.9, 0.5, len(predicted)))
-    plots.learning_curve(tmp_path / "curve.png", predicted, real, real, success, "title")
-    assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
-    assert share_inked(tmp_path / "curve.png") > 0.01
+def drawn(path, name, **changed):
+    """Return the pixels of a picture of `ARRAYS`, some of them changed."""
+    getattr(plots, name)(path, **{**ARRAYS[name], **changed})
+    return matplotlib.image.imread(path)
 
 
-def test_the_curve_shows_its_data(tmp_path):
-    for name, real in (("a.png", [0.9, 0.8]), ("b.png", [0.9, 0.2])):
-        plots.learning_curve(tmp_path / name, [None, 0.5], real, [0.9, 0.9], [0.0, 0.0], "title")
-    a, b = (matplotlib.image.imread(tmp_path / name) for name in ("a.png", "b.png"))
-    assert a.shape == b.shape and (a != b).any()
+def test_every_picture_is_here_or_in_the_tests_of_control():
+    pictures = {name for name in plots.__all__ if name[0].islower()}
+    assert pictures - {"learning_curve", "rollouts"} == set(ARRAYS)
 
 
-@pytest.mark.parametrize("num_obs", [1, 2, 4])
-@pytest.mark.parametrize("steps", [1, 7])
-def test_rollouts_of_any_size(tmp_path, num_obs, steps):
-    rng = np.random.default_rng(0)
-    particles, costs = rng.normal(size=(6, 20, num_obs)), rng.uniform(size=(5, 20))  # H = 5, and T is another
-    real, real_costs = rng.normal(size=(steps + 1, num_obs)), rng.uniform(size=steps)
-    labels = [f"entry {i}" for i in range(num_obs)] if num_obs == 4 else None
-    dt = 0.1 if num_obs == 4 else None
-    plots.rollouts(tmp_path / "rollouts.png", particles, costs, real, real_costs, "title", labels, dt)
-    assert [p.name for p in tmp_path.iterdir()] == ["rollouts.png"]
-    assert share_inked(tmp_path / "rollouts.png") > 0.02
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Return a folder with each picture of `ARRAYS`."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in ARRAYS:
+        drawn(folder / f"{name}.png", name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_it_is_written_whole_and_of_a_size_for_a_page(pictures, name):
+    assert {p.name for p in pictures.iterdir()} == {f"{name}.png" for name in ARRAYS}
+    height, width, _ = matplotlib.image.imread(pictures / f"{name}.png").shape
+    assert 640 <= width <= 1000 and 280 <= height <= 1000
+    assert share_inked(pictures / f"{name}.png") > 0.01
+
+
+@pytest.mark.parametrize(("name", "argument"), EACH)
+def test_it_shows_each_of_its_arrays(pictures, tmp_path, name, argument):
+    given = np.array(ARRAYS[name][argument])
+    changed = given[::-1].copy()  # of the same range, so that the axes stay
+    if argument in {"epistemic", "total", "truth"}:
+        changed = given + 0.5
+    elif name == "entropy_histogram":
+        changed = given**2
+    elif argument in {"x1", "x2"}:
+        changed = given * 1.5
+    before = matplotlib.image.imread(pictures / f"{name}.png")
+    after = drawn(tmp_path / "changed.png", name, **{argument: changed})
+    assert before.shape != after.shape or (before != after).any()
+
+
+@pytest.mark.parametrize(("name", "argument"), EACH)
+@pytest.mark.parametrize("spoil", ["shape", "empty", "words"])
+def test_wrong_arrays_are_refused(tmp_path, name, argument, spoil):
+    given = np.array(ARRAYS[name][argument])
+    wrong = {"shape": given[..., None], "empty": given[:0], "words": given.astype(str)}[spoil]
+    with pytest.raises(ValueError, match=rf"Invalid `{argument}`: expected .* Received: "):
+        drawn(tmp_path / "picture.png", name, **{argument: wrong})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "argument"), EACH)
+def test_entries_that_are_not_finite(tmp_path, name, argument):
+    given = np.array(ARRAYS[name][argument], float)
+    given.flat[0] = np.inf
+    if name in GAPS_ALLOWED:
+        drawn(tmp_path / "picture.png", name, **{argument: given})
+        assert share_inked(tmp_path / "picture.png") > 0.01
+    else:
+        with pytest.raises(ValueError, match=f"Invalid `{argument}`: .* Received: 1 of {given.size} that are NaN or"):
+            drawn(tmp_path / "picture.png", name, **{argument: given})
+
+
+def test_arrays_of_one_call_must_agree(tmp_path):
+    with pytest.raises(ValueError, match=r"Invalid `mean`: expected finite numbers \[40\].*Received: shape \[39\]"):
+        drawn(tmp_path / "picture.png", "predicted_vs_true", mean=np.zeros(39))
+    with pytest.raises(ValueError, match=r"shape \[40, 1\]\. Give `mean\[\.\.\., 0\]`"):
+        drawn(tmp_path / "picture.png", "predicted_vs_true", mean=np.zeros((40, 1)))
+
+
+@pytest.mark.parametrize("title", ["", "short", "a title of many words " * 12])
+def test_a_title_of_any_length_fits(tmp_path, title):
+    pixels = drawn(tmp_path / "picture.png", "loss_curve", title=title)[..., :3]
+    assert pixels[:, -3:].min() > 0.9  # nothing runs into the right edge
+
+
+def test_names_are_counted_and_cut_to_fit(tmp_path):
+    with pytest.raises(ValueError, match="Invalid `class_names`: expected 3 names. Received: 2"):
+        drawn(tmp_path / "picture.png", "roc", class_names=["a", "b"])
+    long = ["a class with a name that no legend has room for"] * C
+    assert drawn(tmp_path / "picture.png", "roc", class_names=long)[:, -3:, :3].min() > 0.9
 
 
 def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(tmp_path, monkeypatch):
@@ -55,7 +141,8 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(tmp_path, monkeypatch
         file.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(plots.Figure, "savefig", fail)
+    monkeypatch.setattr(style.Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
         draw()
     assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]

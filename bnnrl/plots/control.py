@@ -1,4 +1,4 @@
-"""Pictures, drawn by Matplotlib's Agg canvas: no display, no global state."""
+"""Pictures of control: what was learned by trial, and what was predicted of one."""
 
 from __future__ import annotations
 
@@ -6,31 +6,8 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from bnnrl.files import replacing
-
-REAL, MODEL, GOOD, GRID = "#c62828", "#1565c0", "#2e7d32", "#dfe3e6"
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _style(axes, xlabel: str = "", ylabel: str = "") -> None:
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a PNG whole or not at all."""
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, format="png")
+from bnnrl.plots.style import GOOD, MODEL, REAL, _figure, _save, _style
 
 
 def learning_curve(

@@ -1,0 +1,31 @@
+"""Pictures, drawn by Matplotlib's Agg canvas: no display, no global state. They take arrays, and write one PNG each."""
+
+from bnnrl.plots.calibration import calibration_curve, entropy_histogram, reliability
+from bnnrl.plots.chains import autocorrelation, trace
+from bnnrl.plots.classification import confusion, decision_boundary, roc
+from bnnrl.plots.control import learning_curve, rollouts
+from bnnrl.plots.style import GOOD, GRID, MODEL, REAL, _figure, _save, _style
+from bnnrl.plots.supervised import loss_curve, predicted_vs_true, predictive_bands
+
+__all__ = [
+    "GOOD",
+    "GRID",
+    "MODEL",
+    "REAL",
+    "_figure",
+    "_save",
+    "_style",
+    "autocorrelation",
+    "calibration_curve",
+    "confusion",
+    "decision_boundary",
+    "entropy_histogram",
+    "learning_curve",
+    "loss_curve",
+    "predicted_vs_true",
+    "predictive_bands",
+    "reliability",
+    "roc",
+    "rollouts",
+    "trace",
+]

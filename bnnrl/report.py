@@ -1,0 +1,212 @@
+"""One HTML file that tells of a run: text, tables, settings and pictures, and nothing to fetch from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bnnrl.files import replacing
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_STYLE = """
+:root { color-scheme: light dark;
+  --ink: #1f2428; --paper: #ffffff; --faint: #5b6670; --line: #d5dade; --panel: #f4f6f7; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e3e7ea; --paper: #16191c; --faint: #9aa5ae; --line: #3a4147; --panel: #20252a; }
+}
+body { margin: 0 auto; padding: 1.5rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }
+h2 { font-size: 1.25rem; margin: 2rem 0 0.5rem; padding-bottom: 0.2rem; border-bottom: 1px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 1.5rem 0 0.5rem; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+caption, figcaption { text-align: left; color: var(--faint); font-size: 0.9rem; padding-bottom: 0.3rem; }
+th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { font-weight: 600; }
+th:first-child, td:first-child { padding-left: 0; }
+.number { text-align: right; }
+figure { margin: 1rem 0; }
+figure img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
+figcaption { padding: 0.3rem 0 0; }
+pre { margin: 0; padding: 0.8rem; background: var(--panel); border-radius: 4px; font-size: 0.8rem; line-height: 1.4;
+  white-space: pre-wrap; }
+@media print {
+  :root { color-scheme: light; --ink: #000000; --paper: #ffffff; --faint: #444444; --line: #bbbbbb; --panel: #f4f6f7; }
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  .wide { overflow: visible; }
+  table { font-size: 8pt; }
+  th, td { padding: 0.1rem 0.4rem; }
+  figure, tr { break-inside: avoid; }
+  h2, h3, caption { break-after: avoid; }
+  @page { margin: 15mm; }
+}
+"""
+
+
+class Section(Protocol):
+    """A part of a report."""
+
+    def html(self) -> str:
+        """Return its markup, with all text escaped."""
+        ...
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading of level 2 or 3, below the title."""
+
+    text: str
+    level: int = 2
+
+    def __post_init__(self):
+        if self.level not in (2, 3):
+            raise ValueError(f"Invalid `level`: expected 2 or 3, as 1 is the title. Received: {self.level!r}.")
+
+    def html(self) -> str:
+        return f"<h{self.level}>{_escaped(self.text)}</h{self.level}>"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs of plain text, parted by empty lines."""
+
+    text: str
+
+    def html(self) -> str:
+        return "\n".join(f"<p>{_escaped(part)}</p>" for part in re.split(r"\n\s*\n", self.text.strip()) if part)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a mapping, a row for each entry, or of rows, a column for each key of any of them.
+
+    Numbers are shown with four digits, None as an empty cell.
+    """
+
+    rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    caption: str = ""
+
+    def __post_init__(self):
+        wrong = [] if isinstance(self.rows, Mapping) else [row for row in self.rows if not isinstance(row, Mapping)]
+        if wrong:
+            raise ValueError(
+                f"Invalid `rows`: expected a mapping, or a sequence of mappings. Received: {wrong[0]!r:.90} in it."
+            )
+
+    def html(self) -> str:
+        if isinstance(self.rows, Mapping):
+            head = ""
+            lines = [f'<tr><th scope="row">{_escaped(k)}</th>{_cell(v)}</tr>' for k, v in self.rows.items()]
+        else:
+            columns = list(dict.fromkeys(key for row in self.rows for key in row))
+            numeric = {c: all(_is_number(row.get(c)) or row.get(c) is None for row in self.rows) for c in columns}
+            marks = [f'<th scope="col"{_NUMBER if numeric[c] else ""}>{_escaped(c)}</th>' for c in columns]
+            head = f"<thead><tr>{''.join(marks)}</tr></thead>\n"
+            lines = [f"<tr>{''.join(_cell(row.get(c)) for c in columns)}</tr>" for row in self.rows]
+        caption = f"<caption>{_escaped(self.caption)}</caption>\n" if self.caption else ""
+        body = "\n".join(lines)
+        return f'<div class="wide"><table>\n{caption}{head}<tbody>\n{body}\n</tbody>\n</table></div>'
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file, which goes into the report; `alt` says in words what it shows."""
+
+    path: str | os.PathLike[str]
+    alt: str
+    caption: str = ""
+
+    def __post_init__(self):
+        if not self.alt.strip():
+            raise ValueError("Invalid `alt`: expected words for who cannot see the picture. Received none.")
+
+    def html(self) -> str:
+        data = Path(self.path).read_bytes()
+        if not data.startswith(_PNG) or len(data) < 24:
+            raise ValueError(f"Invalid `path`: expected a PNG file. Received: {self.path}.")
+        width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+        source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        image = f'<img src="{source}" alt="{_escaped(self.alt)}" width="{width}" height="{height}">'
+        caption = f"\n<figcaption>{_escaped(self.caption)}</figcaption>" if self.caption else ""
+        return f"<figure>\n{image}{caption}\n</figure>"
+
+
+@dataclass(frozen=True)
+class Json:
+    """Settings, versions and the like, shown as indented JSON; what JSON has no word for is shown by its `str`."""
+
+    value: Any
+    caption: str = ""
+
+    def html(self) -> str:
+        plain = lambda value: value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+        shown = _escaped(json.dumps(self.value, indent=2, ensure_ascii=False, default=plain))
+        caption = f"<figcaption>{_escaped(self.caption)}</figcaption>\n" if self.caption else ""
+        return f"<figure>\n{caption}<pre>{shown}</pre>\n</figure>"
+
+
+def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section]) -> None:
+    """Write a report as one self-contained HTML file, whole or not at all.
+
+    Args:
+        path: where to; what was there is replaced.
+        title: of the page.
+        sections: its parts in order: Heading, Text, Table, Picture or Json.
+
+    Raises:
+        OSError: if a picture cannot be read, or the report not be written.
+        ValueError: if a section is none of these, or a picture is no PNG.
+    """
+    parts = []
+    for section in sections:
+        if isinstance(section, type) or not hasattr(section, "html"):
+            raise ValueError(
+                "Invalid `sections`: expected Heading, Text, Table, Picture or Json objects. "
+                f"Received: {section!r:.100}."
+            )
+        parts.append(section.html())
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # a browser, too, shall fetch nothing
+    page = "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>",
+            f"<h1>{_escaped(title)}</h1>",
+            *parts,
+            "</main>\n</body>\n</html>\n",
+        ]
+    )
+    with replacing(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8", newline="\n")
+
+
+_NUMBER = ' class="number"'
+
+
+def _escaped(text: Any) -> str:
+    """Return text for HTML, in which control characters have no place."""
+    plain = str(text).replace("\r\n", "\n")
+    return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", plain))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    if not _is_number(value):
+        return f"<td>{'' if value is None else _escaped(value)}</td>"
+    if isinstance(value, float | np.floating):
+        value = f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+    return f"<td{_NUMBER}>{value}</td>"
