@@ -12,15 +12,17 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from bnnrl import checkpoint, posterior
+from bnnrl import checkpoint, posterior, settings
 from bnnrl.checks import check_count
 from bnnrl.data import Scaler
-from bnnrl.rl import config, tasks
+from bnnrl.rl import tasks
 from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
-from bnnrl.rl.policies import RBF, Controller, Policy
+from bnnrl.rl.policies import MLP, RBF, Controller, Policy
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
 from bnnrl.seeds import as_seed, host_seed
+
+settings.register(Dynamics, RBF, MLP, PolicySearch)
 
 PROPAGATIONS = ("ts_inf",)
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
@@ -382,9 +384,9 @@ class PILCO:
             "env": self.task.env_id,
             "env_kwargs": dict(self.task.env_kwargs),
             "registered_task": self._registered,
-            "dynamics": config.encode(self.dynamics),
-            "policy": config.encode(self.policy),
-            "search": config.encode(self.search),
+            "dynamics": settings.encode(self.dynamics),
+            "policy": settings.encode(self.policy),
+            "search": settings.encode(self.search),
             "propagation": self.propagation,
             "particles": self.particles,
             "horizon": self.horizon,
@@ -417,11 +419,11 @@ class PILCO:
             )
         agent = cls(
             task or described["env"],
-            *(config.decode(described[name]) for name in ("dynamics", "policy")),
+            *(settings.decode(described[name]) for name in ("dynamics", "policy")),
             propagation=described["propagation"],
             particles=described["particles"],
             horizon=described["horizon"],
-            search=config.decode(described["search"]),
+            search=settings.decode(described["search"]),
             seed=described["seed"],
             env_kwargs=None if task else described["env_kwargs"],
         )

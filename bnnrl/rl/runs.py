@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.metadata
-import io
-import json
 import os
-import platform
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bnnrl import checkpoint, plots
-from bnnrl.files import replacing
+from bnnrl import checkpoint, folders, plots
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO, Callback, Trial
-
-_PACKAGES = ("bnnrl", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
 
 
 class Run(Callback):
@@ -50,28 +41,8 @@ class Run(Callback):
         Raises:
             ValueError: if the folder exists and is not empty, or cannot be made.
         """
-        if folder is None:
-            now = datetime.now().strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / settings["env"] / settings["method"] / f"{settings['seed']}-{now}"
-        else:
-            path = Path(folder)
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            remedy = f"go on with it by --resume {path}" if _is_run(path) else "name another folder"
-            raise ValueError(
-                f"Invalid run folder: expected a new or an empty one. Received: {path}, which exists. "
-                f"It is left as it is; {remedy}."
-            )
-        try:
-            (path / "checkpoints").mkdir(parents=True)
-            versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-            described = {"format": "bnnrl", "kind": "run", "settings": settings}
-            described["versions"] = {"python": platform.python_version(), **versions}
-            _write(path / "config.json", json.dumps(described, indent=2) + "\n")
-        except OSError as error:
-            raise ValueError(
-                f"Invalid run folder: expected one that can be written. Received: {path} ({error.strerror})."
-            ) from error
-        return cls(path, settings)
+        default = f"{settings.get('env')}/{settings.get('method')}"
+        return cls(folders.create(folder, default, "run", settings, "go on with it by --resume {}"), settings)
 
     @classmethod
     def reopen(cls, folder: str | os.PathLike[str]) -> Run:
@@ -80,19 +51,13 @@ class Run(Callback):
         Raises:
             ValueError: if it is not one of ours.
         """
-        path = Path(folder)
-        if not _is_run(path):
-            found = "no such folder" if not path.exists() else "no config.json of a bnnrl run in it"
-            raise ValueError(
-                f"Invalid run folder: expected the folder of a run made by `bnnrl train`. Received: {path} ({found})."
-            )
-        return cls(path, json.loads((path / "config.json").read_text())["settings"])
+        return cls(Path(folder), folders.read_config(folder, "run", "bnnrl train")["settings"])
 
     def change(self, **settings) -> None:
         """Change settings of the run, in config.json too."""
         self.settings |= settings
-        described = json.loads((self.folder / "config.json").read_text())
-        _write(self.folder / "config.json", json.dumps({**described, "settings": self.settings}, indent=2) + "\n")
+        versions = folders.read_config(self.folder, "run", "bnnrl train")["versions"]
+        folders.write_config(self.folder, "run", self.settings, versions)
 
     def latest(self, warn: Callable[[str], None]) -> PILCO | None:
         """Return the agent of the newest checkpoint that can be read, or None where there is none yet.
@@ -126,11 +91,8 @@ class Run(Callback):
 
     def write_metrics(self, agent: PILCO) -> None:
         """Write metrics.csv, a row for each trial."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [f.name for f in fields(Trial)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(trial) for trial in agent.history)
-        _write(self.folder / "metrics.csv", text.getvalue())
+        columns = [f.name for f in fields(Trial)]
+        folders.write_table(self.folder / "metrics.csv", columns, [asdict(trial) for trial in agent.history])
 
     def draw(self, agent: PILCO) -> None:
         """Draw curve.png and, once a policy was planned, rollouts.png."""
@@ -153,17 +115,3 @@ class Run(Callback):
                 labels=agent.task.labels,
                 dt=agent.task.dt,
             )
-
-
-def _is_run(path: Path) -> bool:
-    try:
-        described = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(described, dict) and described.get("format") == "bnnrl" and described.get("kind") == "run"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(text)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from bnnrl import inference, likelihoods, policies
+from bnnrl import inference, likelihoods, policies, settings
 from bnnrl.inference import Adam, Ensemble, Schedule
-from bnnrl.rl import config
 from bnnrl.rl.dynamics import Dynamics
 from bnnrl.rl.search import PolicySearch
 
@@ -24,14 +23,14 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=repr)
-def test_round_trip_through_json(settings):
-    assert config.decode(json.loads(json.dumps(config.encode(settings)))) == settings
+@pytest.mark.parametrize("given", SETTINGS, ids=repr)
+def test_round_trip_through_json(given):
+    assert settings.decode(json.loads(json.dumps(settings.encode(given)))) == given
 
 
 def test_numpys_numbers_become_pythons():
-    settings = Dynamics(steps=np.int64(5), prior_std=np.float32(0.5))  # pyright: ignore[reportArgumentType]
-    assert config.decode(json.loads(json.dumps(config.encode(settings)))) == settings
+    given = Dynamics(steps=np.int64(5), prior_std=np.float32(0.5))  # pyright: ignore[reportArgumentType]
+    assert settings.decode(json.loads(json.dumps(settings.encode(given)))) == given
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class RBF(policies.RBF):  # of the same name as one of ours
 @pytest.mark.parametrize("value", [Foreign(), RBF(), lambda x: x, Dynamics(activation=len)], ids=repr)  # pyright: ignore
 def test_code_is_not_saved(value):
     with pytest.raises(ValueError, match=r"Invalid setting: expected.*Received"):
-        config.encode(value)
+        settings.encode(value)
 
 
 @pytest.mark.parametrize(
@@ -61,4 +60,4 @@ def test_code_is_not_saved(value):
 )
 def test_settings_this_version_does_not_know(data, message):
     with pytest.raises(ValueError, match=message):
-        config.decode(data)
+        settings.decode(data)

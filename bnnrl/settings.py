@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from bnnrl import inference, likelihoods
-from bnnrl.rl import dynamics, policies, search
 
-_CLASSES = {
-    cls.__name__: cls
-    for cls in (
-        *inference.REGISTRY.values(),
-        inference.Polynomial,
-        inference.Schedule,
-        inference.WarmStart,
-        likelihoods.Gaussian,
-        dynamics.Dynamics,
-        policies.RBF,
-        policies.MLP,
-        search.PolicySearch,
-    )
-}
+_CLASSES: dict[str, type] = {}
+
+
+def register(*classes: type) -> None:
+    """Make dataclasses known, by their names."""
+    _CLASSES.update((cls.__name__, cls) for cls in classes)
+
+
+register(
+    *inference.REGISTRY.values(),
+    inference.Polynomial,
+    inference.Schedule,
+    inference.WarmStart,
+    likelihoods.Gaussian,
+)
 
 
 def encode(value: Any) -> Any:
