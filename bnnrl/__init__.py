@@ -27,29 +27,32 @@ _EXPORTS = {
     "Task": "bnnrl.rl.tasks",
 }
 _SUBMODULES = {
-    **{name: f"bnnrl.{name}" for name in ("diagnostics", "inference", "likelihoods", "posterior", "priors")},
+    **{name: f"bnnrl.{name}" for name in ("callbacks", "data", "diagnostics", "inference", "likelihoods", "metrics")},
+    **{name: f"bnnrl.{name}" for name in ("plots", "posterior", "priors", "report", "tracking")},
     **{name: f"bnnrl.rl.{name}" for name in ("policies", "tasks")},
 }
+# fmt: off
 __all__ = [
-    "PILCO",
-    "BayesianModel",
-    "Dynamics",
-    "PolicySearch",
-    "Problem",
-    "Task",
-    "__version__",
-    "diagnostics",
-    "inference",
-    "likelihoods",
-    "load",
-    "policies",
-    "posterior",
-    "priors",
-    "tasks",
+    "PILCO", "BayesianModel", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks", "data",
+    "diagnostics", "inference", "likelihoods", "load", "metrics", "plots", "policies", "posterior", "priors", "report",
+    "tasks", "tracking",
 ]
+# fmt: on
 
 if TYPE_CHECKING:
-    from bnnrl import diagnostics, inference, likelihoods, posterior, priors
+    from bnnrl import (  # fmt: skip
+        callbacks,
+        data,
+        diagnostics,
+        inference,
+        likelihoods,
+        metrics,
+        plots,
+        posterior,
+        priors,
+        report,
+        tracking,
+    )
     from bnnrl.model import BayesianModel
     from bnnrl.problem import Problem
     from bnnrl.rl import policies, tasks

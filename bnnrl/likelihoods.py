@@ -159,6 +159,11 @@ class Custom(_NoUnknowns):
                 "Invalid `likelihood`: expected a callable that returns a TFP distribution. "
                 f"Received one that returned {type(distribution).__name__}."
             )
+        if tf.nest.is_nested(distribution.dtype):
+            raise ValueError(
+                "Invalid `likelihood`: expected a distribution of one tensor. "
+                f"Received: {distribution.name}, of several. Join them with tfd.Blockwise."
+            )
         lead = tf.nest.flatten(outputs)[0].shape[: unknowns.shape.rank]  # [B] or [S, B]
         shape = distribution.batch_shape.concatenate(distribution.event_shape)
         if not shape[: lead.rank].is_compatible_with(lead):

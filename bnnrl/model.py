@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import checkpoint, data, diagnostics, inference, likelihoods, metrics, posterior, priors, saving
+from bnnrl import (
+    checkpoint,
+    data,
+    diagnostics,
+    inference,
+    likelihoods,
+    metrics,
+    posterior,
+    priors,
+    rows,
+    saving,
+    settings,
+)
 from bnnrl.checks import check_count
-from bnnrl.problem import Problem, align_targets
+from bnnrl.front import Optimizer
+from bnnrl.problem import Problem
+from bnnrl.seeds import host_seed
+from bnnrl.shards import Shards, Stream
 
 _DIAGNOSED_ROWS = 64
+_REFERENCE_ROWS = 1024  # of the training data, from which batch normalisation's statistics are taken for each draw
+_DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson)
 _ROWS_TIMES_DRAWS = 2**17  # evaluated at once; bounds the memory of hidden layers whatever the data's size
 
 
@@ -46,13 +64,19 @@ class BayesianModel:
         self._problem = Problem(keras_model, likelihood, self.prior, num_data=1)
         self.likelihood = self._problem.likelihood
         self.stop_training = False  # set by callbacks
+        self.train_function = None  # no graph for TensorBoard: an epoch is one call of the driver's
+        self.optimizer = Optimizer(self.method)
         self.history: keras.callbacks.History | None = None
+        self.x_scaler: data.Scaler | None = None
+        self.y_scaler: data.Scaler | None = None
         self._driver: tuple[Any, int | None, inference.Driver] | None = None
         self._state: Any = None
         self._info: inference.Info | None = None  # of the steps after the burn-in
         self._num_data = 0
         self._posterior: posterior.Posterior | None = None
+        self._reference: Any = None  # rows of the training data, standardised, for a network with batch statistics
         self._outputs_of = tf.function(self._many_outputs)
+        self._statistics_of = tf.function(self._many_statistics)
 
     def fit(
         self,
@@ -76,11 +100,14 @@ class BayesianModel:
         A sampler's chains are diagnosed at the end by what they predict for the first rows, see `diagnose`.
 
         Args:
-            x: rows [N, ...], or (x, y), or a finite tf.data.Dataset of such pairs, which is read into memory.
+            x: rows [N, ...], for a network of several inputs a list, tuple or dictionary of them; or a pair (x, y), a
+                finite tf.data.Dataset of such pairs, rows or batches, which is streamed where it takes more than 2 GiB;
+                or what `bnnrl.data.load` returned, whose scalers the model then takes over: it works in standard units
+                inside, and everything it is given and returns is in the data's own.
             y: targets [N, ...]; None if they come with `x`.
             batch_size: rows in a minibatch, or None for all of them at every step, as HMC and NUTS need it.
             epochs: passes over the data.
-            validation_data: (x, y) or a dataset.
+            validation_data: (x, y) or a dataset; that of what `bnnrl.data.load` returned, if None.
             callbacks: Keras callbacks.
             seed: the run's seed; the same one gives the same posterior.
             verbose: 0 silent, 1 or "auto" a progress bar, 2 a line for each epoch.
@@ -98,11 +125,15 @@ class BayesianModel:
                 "Invalid model: expected one with a prior and a method. Received: one that was loaded without. Build "
                 "a new BayesianModel from its `keras_model` and `likelihood` to fit it again."
             )
-        x, y = self._data(x, y)
+        self.x_scaler = self.y_scaler = None
+        if isinstance(x, data.Data):
+            self._take_scalers(x)
+            validation_data = x.validation if validation_data is None else validation_data
+            x = x.train
+        shards = self._shards(x, y, batch_size)
         validation = None if validation_data is None else self._data(validation_data, None)
         epochs = check_count("epochs", epochs)
-        batch_size = None if batch_size is None else min(check_count("batch_size", batch_size), len(x))
-        steps = len(x) // batch_size if batch_size else 1
+        batch_size, steps = shards.batch_size, shards.steps
         least, corrected = getattr(self.method, "min_steps", 0), getattr(self.method, "full_batch_only", False)
         if epochs * steps < least:
             raise ValueError(
@@ -112,10 +143,14 @@ class BayesianModel:
         if self._driver is None or self._driver[:2] != (self.method, batch_size):  # compiled once for many fits
             self._driver = (self.method, batch_size, inference.Driver(self._problem, self.method, batch_size))
         driver = self._driver[2]
-        self._num_data, self._posterior, self._info, sampling = len(x), None, None, []
-        self._state = self.method.init(self._problem.with_num_data(len(x)), seed)
+        self._num_data, self._posterior, self._info, sampling = shards.num_data, None, None, []
+        self._state = self.method.init(self._problem.with_num_data(shards.num_data), seed)
+        self._reference = None
+        if self._problem.network.has_statistics:
+            order = np.random.default_rng(host_seed(seed, 0)).permutation(rows.num_rows(shards.first))
+            self._reference = rows.take(shards.first, np.sort(order[:_REFERENCE_ROWS]))
 
-        history, logs, arrays = keras.callbacks.History(), {}, (tf.constant(x), tf.constant(y))
+        history, logs = keras.callbacks.History(), {}
         listed = keras.callbacks.CallbackList(
             [*keras.tree.flatten(callbacks or []), history],
             add_progbar=verbose != 0,
@@ -124,23 +159,24 @@ class BayesianModel:
             epochs=epochs,
             steps=steps,
         )
-        self.stop_training = False
+        self.stop_training, self.optimizer.iterations = False, 0
         listed.on_train_begin()
         for epoch in range(epochs):
             listed.on_epoch_begin(epoch)
             listed.on_train_batch_begin(steps - 1)
             self._posterior = None
             try:
-                self._state, info = driver.run(self._state, arrays, steps, seed, start=epoch * steps)
+                info = self._epoch(driver, shards, epoch, seed)
             except inference.Diverged as error:
                 self._state = error.state
                 raise
-            logs = {"loss": float(-tf.reduce_mean(info.log_joint)) / len(x)}
+            logs = {"loss": float(-tf.reduce_mean(info.log_joint)) / shards.num_data}
+            self.optimizer.iterations = (epoch + 1) * steps
             listed.on_train_batch_end(steps - 1, logs)
             if corrected and epoch * steps >= least - 1:
                 sampling.append(info)
             if validation and (epoch + 1) * steps >= least:
-                scores = self.evaluate(*validation)
+                scores = self._scores(*validation)
                 logs = {**logs, "val_loss": scores["nll"], **{f"val_{name}": v for name, v in scores.items()}}
             listed.on_epoch_end(epoch, logs)
             if self.stop_training:
@@ -151,8 +187,13 @@ class BayesianModel:
                 *(np.mean([np.mean(part) for part in parts]) for parts in zip(*sampling, strict=True))
             )
         if least and len(history.epoch) * steps >= least and diagnostics.are_chains(self.posterior):
-            self.diagnose(x[:_DIAGNOSED_ROWS])
+            self._diagnose(rows.take(shards.first, slice(_DIAGNOSED_ROWS)))
         return history
+
+    @property
+    def layers(self) -> list[keras.layers.Layer]:
+        """The network's layers, for Keras callbacks."""
+        return self.keras_model.layers
 
     @property
     def posterior(self) -> posterior.Posterior:
@@ -167,22 +208,26 @@ class BayesianModel:
 
     def predict(self, x, num_samples: int = 100, seed=0) -> np.ndarray:
         """Return the predictive mean, [B, ...]: for classes their probabilities [B, C]."""
-        return tf.reduce_mean(metrics.mean(self._distribution(x, num_samples, seed)), axis=0).numpy()
+        distribution = self._distribution(self._inputs(x), num_samples, seed)
+        return tf.reduce_mean(metrics.mean(distribution), axis=0).numpy()
 
     def predict_distribution(self, x, num_samples: int = 100, seed=0) -> tfd.Distribution:
         """Return the predictive distribution of y, batch [B]: an equal mixture of the likelihood over the draws."""
-        outputs, unknowns = self._outputs(x, self._draws(num_samples, seed))
+        outputs, unknowns = self._outputs(self._inputs(x), self._draws(num_samples, seed))
         # [B, S, 1, ...]: the axis of size 1 stands where the likelihood expects the rows that share its unknowns.
-        rows_first = tf.experimental.numpy.swapaxes(outputs, 0, 1)[:, :, tf.newaxis]
-        components = self.likelihood(rows_first, unknowns)[:, :, 0]
+        swap = lambda a: tf.experimental.numpy.swapaxes(a, 0, 1)[:, :, tf.newaxis]
+        components = self._in_units(self.likelihood(tf.nest.map_structure(swap, outputs), unknowns)[:, :, 0])
         more = components.batch_shape.rank - 2  # axes beyond [B, S] belong to one target
         components = tfd.Independent(components, more) if more else components
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(components.batch_shape[:2])), components)
 
-    def predict_samples(self, x, num_samples: int = 100, seed=0) -> np.ndarray:
-        """Return the network's outputs for draws of the weights, [S, B, ...]."""
+    def predict_samples(self, x, num_samples: int = 100, seed=0):
+        """Return the network's outputs for draws of the weights, [S, B, ...], a structure of them for several outputs.
+
+        They are what the likelihood takes: logits for classes, and in standard units where targets are standardised.
+        """
         draws = self.posterior.sample(check_count("num_samples", num_samples), seed)
-        return self._outputs(x, draws)[0].numpy()
+        return tf.nest.map_structure(lambda a: a.numpy(), self._outputs(self._inputs(x), draws)[0])
 
     def uncertainty(self, x, num_samples: int = 100, seed=0) -> metrics.Uncertainty:
         """Return total, aleatoric and epistemic uncertainty.
@@ -193,17 +238,18 @@ class BayesianModel:
         Gaussian, Poisson and any other likelihood (for each target entry, [B, K]): variances in squared units of y.
         Aleatoric is the mean of the draws' variances, epistemic the variance of their means, total the sum.
         """
-        return metrics.uncertainty(self._distribution(x, num_samples, seed))
+        return metrics.uncertainty(self._distribution(self._inputs(x), num_samples, seed))
 
     def evaluate(self, x, y=None, num_samples: int = 100, seed=0) -> dict[str, float]:
         """Return scores of the predictive mixture on (x, y), a pair or a dataset, as in `fit`.
 
-        "nll": −mean log p(y | x), nats for each row. Real or count targets: "rmse" of the predictive mean, in units
-        of y. Classes: "accuracy", and the Brier score "brier": for categorical the squared distance between the
-        probabilities and the one-hot target, in [0, 2]; for Bernoulli (p − y)², in [0, 1].
+        "nll": −mean log p(y | x), nats for each row. Real or count targets: "rmse" and "mae" of the predictive mean
+        and "crps", in units of y, "r2", and the share of targets in the central 95 % interval with its mean width,
+        "picp_95" and "width_95". Classes: "accuracy", the calibration errors "ece" and "ace" (bins of equal width, of
+        equally many rows), and the Brier score "brier": for categorical the squared distance between the probabilities
+        and the one-hot target, in [0, 2]; for Bernoulli (p − y)², in [0, 1]. See `bnnrl.metrics.scores`.
         """
-        x, y = self._data(x, y)
-        return metrics.scores(self._distribution(x, num_samples, seed), y)
+        return self._scores(*self._data(x, y), num_samples, seed)
 
     def diagnose(self, x) -> diagnostics.Diagnostics:
         """Return diagnostics of the chains by what they predict for x, and warn of what is wrong with them.
@@ -213,8 +259,7 @@ class BayesianModel:
         Raises:
             ValueError: if the posterior is no Markov chains.
         """
-        outputs = lambda draws: self._outputs(x, draws)[0]
-        return diagnostics.diagnose(self.posterior, outputs, self._info, self._state)
+        return self._diagnose(self._inputs(x))
 
     def get_weights(self) -> list[np.ndarray]:
         """Return the inference method's state as arrays, for Keras callbacks such as EarlyStopping."""
@@ -230,7 +275,9 @@ class BayesianModel:
 
         No code is saved: a likelihood must be a built-in one, and the network free of Lambda layers and of classes
         that are not registered with Keras. A prior other than Normal, Laplace or StudentT with scalar parameters, or
-        a mapping to such, is left out, and so is the method: the loaded model predicts, and is not fitted again.
+        a mapping to such, is left out, and so is a method of your own: without, the loaded model predicts, and is not
+        fitted again. Of a network with batch normalisation, up to 1024 rows of the training inputs are saved, from
+        which its statistics are taken for each draw.
 
         Args:
             folder: a new folder, or one that holds a checkpoint to be replaced.
@@ -242,12 +289,12 @@ class BayesianModel:
         path = checkpoint._resolve(folder)
         if path.exists() and not overwrite:
             raise ValueError(f"Invalid `folder`: expected a new one, as `overwrite` is False. Received: {path}")
-        checkpoint.write(path, *self._to_saved())
+        checkpoint.write(path, *self.to_saved())
 
-    def _data(self, x, y) -> tuple[np.ndarray, np.ndarray]:
-        """Return x and y as float32 rows that fit each other, the network and the likelihood."""
+    def _data(self, x, y) -> tuple[rows.Arrays, np.ndarray]:
+        """Return x and y as float32 rows that fit each other, the network and the likelihood; x standardised."""
         if isinstance(x, tf.data.Dataset) and y is None:
-            x, y = _read(x, self.keras_model)
+            x, y = cast(Any, Stream(x, self.keras_model).read(whatever_size=True))
         elif y is None and isinstance(x, tuple | list) and len(x) == 2:
             x, y = x
         if y is None:
@@ -255,117 +302,145 @@ class BayesianModel:
                 "Invalid data: expected x and y, a pair (x, y), or a tf.data.Dataset of pairs. "
                 f"Received: {type(x).__name__} and no targets."
             )
-        x, y = self._inputs(x), _finite("y", y)
-        if y.ndim == 0 or len(x) != len(y):
+        x, y = self._inputs(x), rows.finite("y", y)
+        if y.ndim == 0 or rows.num_rows(x) != len(y):
             raise ValueError(
-                f"Invalid data: expected as many targets as rows. Received: {len(x)} rows of x, y of shape {y.shape}."
+                f"Invalid data: expected as many targets as rows. Received: {rows.num_rows(x)} rows of x, y of shape "
+                f"{y.shape}."
             )
-        theta = tf.zeros([self._problem.num_params])
-        _check_support(self._problem.distribution(theta, tf.constant(x[:1])), y)
+        theta, first = tf.zeros([self._problem.num_params]), rows.take(x, slice(1))
+        rows.check_support(self._problem.distribution(theta, tf.nest.map_structure(tf.constant, first)), y)
         return x, y
 
-    def _inputs(self, x) -> np.ndarray:
-        """Return x as float32 rows that fit the network."""
-        x, expected = _finite("x", x), tf.TensorShape(getattr(self.keras_model, "input_shape", None))
-        if x.ndim == 1 and expected.rank == 2:
-            x = x[:, np.newaxis]  # as Keras does
-        if x.ndim == 0 or len(x) == 0 or not expected.is_compatible_with(x.shape):
+    def _take_scalers(self, given: data.Data) -> None:
+        if given.y_scaler is not None and isinstance(self.likelihood, _DISCRETE):
             raise ValueError(
-                f"Invalid `x`: expected at least one row, of the network's input shape {expected}. "
-                f"Received: shape {x.shape}."
+                f"Invalid `y_scaler`: expected none for a {type(self.likelihood).__name__} likelihood, whose targets "
+                "are counts or classes. Received: one. Load the data with task='classification' or "
+                "standardize='inputs'."
             )
-        return x
+        self.x_scaler, self.y_scaler = given.x_scaler, given.y_scaler
+
+    def _shards(self, x, y, batch_size: int | None) -> Shards:
+        """Return the training data in standard units: all of it, or, where it is a large dataset, piece by piece."""
+        scaled = lambda x, y: (x, y if self.y_scaler is None else self.y_scaler.transform(y))
+        if y is None and isinstance(x, tf.data.Dataset):
+            stream = Stream(x, self.keras_model)
+            x = stream.read()
+            if x is None:
+                return Shards(lambda part: scaled(*self._data(part, None)), batch_size, stream)
+        part = scaled(*self._data(x, y))
+        return Shards(lambda _: part, batch_size)
+
+    def _epoch(self, driver: inference.Driver, shards: Shards, epoch: int, seed) -> inference.Info:
+        """Take an epoch's steps and return the Info averaged over them."""
+        infos, weights, start = [], [], epoch * shards.steps
+        for arrays, count, steps in shards:
+            at = {"origin": start, "total": shards.num_data} if shards.streams else {}
+            self._state, info = driver.run(self._state, arrays, steps, seed, start=start, num_data=count, **at)
+            infos.append(info)
+            weights.append(steps / shards.steps)
+            start += steps
+        return infos[0] if len(infos) == 1 else inference.Info(
+            *(sum(w * part for w, part in zip(weights, parts, strict=True)) for parts in zip(*infos, strict=True))
+        )  # fmt: skip
+
+    def _inputs(self, x) -> rows.Arrays:
+        """Return x as float32 rows that fit the network, in standard units."""
+        x = rows.inputs_of(self.keras_model, x)
+        return x if self.x_scaler is None else self.x_scaler.transform(x)
 
     def _draws(self, num_samples: int, seed) -> tf.Tensor:
         """Return draws for an average over the posterior, [S, D]: no more than there are different ones."""
         check_count("num_samples", num_samples)
         return self.posterior.sample(min(num_samples, self.posterior.num_distinct or num_samples), seed)
 
-    def _distribution(self, x, num_samples: int, seed) -> tfd.Distribution:
-        """Return the likelihood for each draw, batch [S, B, ...]."""
-        return self.likelihood(*self._outputs(x, self._draws(num_samples, seed)))
+    def _distribution(self, x: rows.Arrays, num_samples: int, seed) -> tfd.Distribution:
+        """Return the likelihood for each draw, batch [S, B, ...], in the targets' own units."""
+        return self._in_units(self.likelihood(*self._outputs(x, self._draws(num_samples, seed))))
 
-    def _outputs(self, x, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _in_units(self, distribution: tfd.Distribution) -> tfd.Distribution:
+        """Return the distribution of y from that of y in standard units."""
+        if self.y_scaler is None:
+            return distribution
+        mean, std = self.y_scaler.mean, self.y_scaler.std
+        if isinstance(distribution, tfd.Independent):
+            return tfd.Independent(self._in_units(distribution.distribution), distribution.reinterpreted_batch_ndims)
+        loc, scale = (distribution.parameters.get(name) for name in ("loc", "scale"))
+        if tf.is_tensor(loc) and tf.is_tensor(scale):  # its variance, too, is then known
+            return distribution.copy(loc=mean + std * loc, scale=std * scale)
+        return tfd.TransformedDistribution(distribution, tfb.Chain([tfb.Shift(mean), tfb.Scale(std)]))
+
+    def _scores(self, x: rows.Arrays, y: np.ndarray, num_samples: int = 100, seed=0) -> dict[str, float]:
+        return metrics.scores(self._distribution(x, num_samples, seed), y)
+
+    def _diagnose(self, x: rows.Arrays) -> diagnostics.Diagnostics:
+        outputs = lambda draws: tf.nest.flatten(self._outputs(x, draws)[0])[0]
+        return diagnostics.diagnose(self.posterior, outputs, self._info, self._state)
+
+    def _outputs(self, x: rows.Arrays, theta: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Return the network's outputs [S, B, ...] and the likelihood's unknowns [S, U]."""
-        x = self._inputs(x)
-        rows = min(len(x), max(1, _ROWS_TIMES_DRAWS // len(theta)))
-        chunks = tf.split(data.pad_rows(x, -(-len(x) // rows) * rows), -(-len(x) // rows))
-        outputs = tf.concat([self._outputs_of(theta, chunk) for chunk in chunks], axis=1)[:, : len(x)]
-        return outputs, self._problem.split(theta)[1]
+        statistics = [] if self._reference is None else self._statistics_of(theta, self._reference)
+        total = rows.num_rows(x)
+        size = min(total, max(1, _ROWS_TIMES_DRAWS // len(theta)))
+        parts = -(-total // size)
+        split = lambda a: tf.split(data.pad_rows(a, parts * size), parts)
+        flat = zip(*(split(a) for a in tf.nest.flatten(x)), strict=True)
+        chunks = [tf.nest.pack_sequence_as(x, list(arrays)) for arrays in flat]
+        outputs = [self._outputs_of(theta, chunk, statistics) for chunk in chunks]
+        joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
+        return joined, self._problem.split(theta)[1]
 
-    def _many_outputs(self, theta: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        return self._problem.apply(theta, tf.broadcast_to(x, [theta.shape[0], *x.shape]))
+    def _many_outputs(self, theta: tf.Tensor, x, statistics):
+        return self._problem.apply(theta, _for_each(theta, x), statistics)
 
-    def _to_saved(self) -> tuple[dict[str, Any], checkpoint.Arrays]:
+    def _many_statistics(self, theta: tf.Tensor, x) -> list[tf.Tensor]:
+        return self._problem.network.statistics(self._problem.split(theta)[0], _for_each(theta, x))
+
+    def to_saved(self) -> tuple[dict[str, Any], checkpoint.Arrays]:
         spec, arrays = self.posterior.to_arrays()
+        try:
+            method = settings.encode(self.method)
+        except ValueError:
+            method = None  # of the user's own: code is never saved
         config = {
             "kind": "bayesian_model",
             "network": saving.network_to_config(self.keras_model),
             "likelihood": likelihoods.to_config(self.likelihood),
             "prior": saving.prior_to_config(self.prior),
+            "method": method,
             "posterior": spec,
         }
-        fixed = {f"network/{i}": np.asarray(v) for i, v in enumerate(self.keras_model.non_trainable_variables)}
-        return config, fixed | {f"posterior/{name}": array for name, array in arrays.items()}
+        reference = () if self._reference is None else self._reference
+        groups = {
+            "network": {str(i): np.asarray(v) for i, v in enumerate(self.keras_model.non_trainable_variables)},
+            "posterior": arrays,
+            "reference": {str(i): np.asarray(a) for i, a in enumerate(tf.nest.flatten(reference))},
+            "x_scaler": vars(self.x_scaler) if self.x_scaler else {},
+            "y_scaler": vars(self.y_scaler) if self.y_scaler else {},
+        }
+        return config, {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
 
     @classmethod
     def _from_saved(cls, config: dict[str, Any], arrays: checkpoint.Arrays) -> BayesianModel:
+        group = lambda of: {k.removeprefix(f"{of}/"): v for k, v in arrays.items() if k.startswith(f"{of}/")}
         network = saving.network_from_config(config["network"])
-        for i, variable in enumerate(network.non_trainable_variables):
-            variable.assign(arrays[f"network/{i}"])
+        for name, value in group("network").items():
+            network.non_trainable_variables[int(name)].assign(value)
         prior = saving.prior_from_config(config["prior"])
-        model = cls(network, likelihoods.from_config(config["likelihood"]), prior)
-        model.prior, model.method = prior, None
-        own = {k.removeprefix("posterior/"): v for k, v in arrays.items() if k.startswith("posterior/")}
-        model._posterior = posterior.from_arrays(config["posterior"], own)
+        method = settings.decode(config["method"]) if config.get("method") else None
+        model = cls(network, likelihoods.from_config(config["likelihood"]), prior, method or "adam")
+        model.prior, model.method, model.optimizer = prior, method, Optimizer(method)
+        model._posterior = posterior.from_arrays(config["posterior"], group("posterior"))
+        if reference := group("reference"):
+            flat = [reference[str(i)] for i in range(len(reference))]
+            model._reference = tf.nest.pack_sequence_as(network.input, flat) if len(flat) > 1 else flat[0]
+        for name in ("x_scaler", "y_scaler"):
+            if own := group(name):
+                setattr(model, name, data.Scaler(**own))
         return model
 
 
-def _read(dataset: tf.data.Dataset, model: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """Return all rows of a dataset of (x, y), in batches or not."""
-    spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2 or dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"Invalid dataset: expected finitely many pairs (x, y). Received: {dataset}")
-    rank = tf.TensorShape(getattr(model, "input_shape", None)).rank
-    if rank is not None and spec[0].shape.rank == rank - 1:
-        dataset = dataset.batch(1024)
-    parts = list(dataset.as_numpy_iterator())
-    if not parts:
-        raise ValueError("Invalid dataset: expected at least one row. Received: an empty one.")
-    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
-
-
-def _finite(name: str, values) -> np.ndarray:
-    """Return `values` as float32, or say where they are no finite numbers."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        row, *column = bad[0].tolist()
-        where = f"row {row}" + (f", column {', '.join(map(str, column))}" if column else "")
-        raise ValueError(
-            f"Invalid `{name}`: expected finite float32 numbers. Received: {array[tuple(bad[0])]} in {where}, the "
-            f"first of {len(bad)}. Drop or fill in such rows."
-        )
-    return array
-
-
-def _check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:
-    """Raise unless y has the shape of the likelihood's targets, and values it gives a density to."""
-    align_targets(distribution, tf.constant(y[:1]))
-    base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
-    if isinstance(base, tfd.Categorical):
-        highest = int(base.logits_parameter().shape[-1]) - 1
-    elif isinstance(base, tfd.Bernoulli | tfd.Poisson):
-        highest = 1 if isinstance(base, tfd.Bernoulli) else np.inf
-    else:
-        return
-    bad = np.argwhere((y < 0) | (y > highest) | (y != np.round(y)))
-    if len(bad):
-        raise ValueError(
-            f"Invalid `y`: expected integers from 0 to {highest} for a {base.name} likelihood. "
-            f"Received: {y[tuple(bad[0])]} in row {bad[0][0]}. Number the classes from 0, one network output each."
-        )
+def _for_each(theta: tf.Tensor, x):
+    """Return x with a leading axis, the same rows for each draw."""
+    return tf.nest.map_structure(lambda a: tf.broadcast_to(a, [theta.shape[0], *a.shape]), x)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.seeds import host_seed
+from bnnrl.seeds import fold_in, host_seed, split
 
 # Keras names most initialisers after their weight; these are the exceptions.
 _INITIALIZER_OF = {
@@ -24,8 +23,11 @@ class Network:
 
     θ is the concatenation of the model's trainable weights, each flattened, in Keras's order. Where θ has a
     leading axis [S, D], the outputs have it too, and x is [S, B, ...]. A model of several inputs takes them as Keras
-    does, in a list, tuple or dictionary. Layers run in inference mode: dropout is off, and batch normalisation uses
-    its stored statistics.
+    does, in a list, tuple or dictionary.
+
+    Layers run in inference mode unless told to train. Then batch normalisation uses the batch's own statistics, and
+    layers that draw noise, such as Dropout, draw it, anew for each θ. A frozen layer (`trainable = False`) is a
+    constant.
 
     Raises:
         ValueError: if the model is not built, has no trainable weights, or some that are not float32.
@@ -59,13 +61,31 @@ class Network:
         self.sizes = [int(np.prod(s)) for s in self.shapes]
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
-        # Keras hands this on to `call`; a subclassed model may not take it, and its layers then default to it.
-        self._mode = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
+        layers, constants = model._flatten_layers(), [id(v) for v in model.non_trainable_variables]
+        # Where the running statistics of batch normalisation stand among the variables that are not trained, with the
+        # share of the old ones that a call in training keeps; and where the seeds of the layers that draw noise stand.
+        self._statistics: dict[int, float] = {}
+        self._seeds: list[int] = []
+        for layer in layers:
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.renorm:
+                for variable in (layer.moving_mean, layer.moving_variance):
+                    self._statistics[constants.index(id(variable))] = float(layer.momentum)
+            self._seeds += [constants.index(id(g.state)) for g in layer._seed_generators if id(g.state) in constants]
 
     @property
     def is_dense_chain(self) -> bool:
         """Whether it is a plain chain of Dense layers, of which stacked copies are batched matrix products."""
         return self._dense_chain is not None
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether it normalises by a batch's statistics, which prediction needs from training data."""
+        return bool(self._statistics)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether layers draw noise in training."""
+        return bool(self._seeds)
 
     def flatten(self, weights: Sequence) -> tf.Tensor:
         """Concatenate weights, [..., *shape] each, to θ [..., D]."""
@@ -99,8 +119,17 @@ class Network:
             weights += [tf.linalg.matrix_transpose(kernel) for kernel in kernels]
         return weights
 
-    def forward(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    def forward(
+        self, weights: list[tf.Tensor], x, training: bool = False, seed=None, statistics: Sequence[tf.Tensor] = ()
+    ):
         """Return outputs for weights with leading axes matching those of x, [S, B, ...], or none at all.
+
+        Args:
+            weights: from `stack`.
+            x: inputs.
+            training: whether layers run in training mode.
+            seed: a seed pair for the layers that draw noise, which need one in training.
+            statistics: from `statistics`, for batch normalisation in inference mode; the model's own if empty.
 
         Raises:
             ValueError: if x has not one batch for each of the S draws, or does not fit the network.
@@ -119,17 +148,47 @@ class Network:
                 )
             x = tf.cast(x, tf.float32)
             return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
-        if not stacked:
-            return self._stateless(weights, x)
-        return tf.vectorized_map(lambda args: self._stateless(list(args[0]), args[1]), (tuple(weights), x))
+        return self._map(weights, x, training, seed, statistics, stacked)[0]
 
-    def __call__(self, theta: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    def statistics(self, theta: tf.Tensor, x) -> list[tf.Tensor]:
+        """Return the batch normalisations' means and variances of the rows x under θ, [..., C] each.
+
+        They are those of the rows as one batch, of every layer given those before it, as in training.
+        """
+        weights, stacked = self.unflatten(theta), theta.shape.rank > 1
+        seed = tf.constant([0, 0]) if self._seeds else None
+        widths = [int(self.model.non_trainable_variables[i].shape[0]) for i in self._statistics]
+        zeros = [tf.zeros([*theta.shape[:-1], width]) for width in widths]
+        after = self._map(weights, x, True, seed, zeros, stacked)[1]
+        return [a / (1.0 - momentum) for a, momentum in zip(after, self._statistics.values(), strict=True)]
+
+    def __call__(self, theta: tf.Tensor, x, training: bool = False, seed=None, statistics: Sequence[tf.Tensor] = ()):
         """Return outputs [B, ...] for θ [D] and x [B, ...], or [S, B, ...] for θ [S, D] and x [S, B, ...]."""
-        return self.forward(self.stack(theta), x)
+        return self.forward(self.stack(theta), x, training, seed, statistics)
 
-    def _stateless(self, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-        outputs = self.model.stateless_call(weights, self.model.non_trainable_variables, x, **self._mode)[0]
-        return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs)  # a mixed policy computes in 16 bits
+    def _map(self, weights, x, training: bool, seed, statistics: Sequence[tf.Tensor], stacked: bool):
+        """Return outputs, and statistics after the call."""
+        seeds = [fold_in(seed, n) for n in range(len(self._seeds))] if seed is not None else []
+        if not stacked:
+            return self._stateless(weights, x, training, seeds, statistics)
+        # One for each draw, or all would get the same masks; outside of the map, which would draw them one by one.
+        seeds = [tf.stack(split(s, weights[0].shape[0])) for s in seeds]
+        one = lambda args: self._stateless(list(args[0]), args[1], training, *args[2:])
+        return tf.vectorized_map(one, (tuple(weights), x, tuple(seeds), tuple(statistics)))
+
+    def _stateless(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics: Sequence[tf.Tensor]):
+        constants = self.model.non_trainable_variables
+        own = [constants[i] for i in self._statistics]
+        given = [*zip(own, statistics, strict=False)]  # where none is given, the model's own stand
+        given += zip((constants[i] for i in self._seeds), seeds, strict=False)
+        given = [(variable, tf.cast(value, variable.dtype)) for variable, value in given]
+        trained = zip(self.model.trainable_variables, weights, strict=False)  # transposes may follow the weights
+        # The call, and not Keras's `stateless_call`: that hands `training` to models only that take it themselves.
+        with keras.StatelessScope(state_mapping=[*trained, *given]):
+            outputs = self.model(x, training=training)
+            after = tuple(tf.identity(variable.value) for variable in own)
+        # A mixed policy computes in 16 bits.
+        return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs), after
 
 
 def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, Self
@@ -29,6 +29,10 @@ class Problem:
     function takes θ [D], or θ [S, D] with inputs [S, B, ...], and returns values with the same leading axis.
     Log densities are in nats and unnormalised. The prior stands for weight decay: Keras's regularisers are not used.
 
+    The log likelihood runs the network in training mode: batch normalisation uses the batch's own statistics, so that
+    it is no sum over rows and minibatches estimate it with a bias, as everywhere. Layers that draw noise do so only
+    under `with_noise`; without, a network that has them runs in inference mode.
+
     Args:
         model: a built Keras model.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
@@ -46,6 +50,8 @@ class Problem:
         self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         self._num_outputs = _num_outputs(model)
         self._num_unknowns = self.likelihood.num_params(self._num_outputs)
+        self._noise: tf.Tensor | None = None
+        self._frozen: list[tf.Tensor] | None = None  # statistics of batch normalisation, if they are held
 
     @property
     def num_params(self) -> int:
@@ -56,6 +62,21 @@ class Problem:
         """Return the same problem for another N, which may be a tensor."""
         other = copy.copy(self)
         other.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
+        return other
+
+    def with_noise(self, seed) -> Self:
+        """Return the same problem whose network draws its layers' noise from a seed pair: one step's masks."""
+        other = copy.copy(self)
+        other._noise = seed
+        return other
+
+    def frozen(self, theta: tf.Tensor, x) -> Self:
+        """Return the same problem in inference mode, batch normalisation held at the statistics of x under θ.
+
+        Its rows are independent given θ. It takes θ, or stacked copies of each.
+        """
+        other, network = copy.copy(self), self.network
+        other._frozen = network.statistics(self.split(theta)[0], x) if network.has_statistics else []
         return other
 
     def init(self, seed, n: int) -> tf.Tensor:
@@ -81,14 +102,22 @@ class Problem:
             )
         return theta[..., : self.network.num_params], theta[..., self.network.num_params :]
 
-    def apply(self, theta: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """Return network outputs, [B, ...] or [S, B, ...]."""
-        return self.network(self.split(theta)[0], x)
+    def apply(self, theta: tf.Tensor, x, statistics: Sequence[tf.Tensor] = ()):
+        """Return network outputs in inference mode, [B, ...] or [S, B, ...]; see `Network.statistics`."""
+        return self.network(self.split(theta)[0], x, statistics=statistics)
 
-    def distribution(self, theta: tf.Tensor, x: tf.Tensor) -> tfd.Distribution:
+    def distribution(self, theta: tf.Tensor, x, training: bool = False) -> tfd.Distribution:
         """Return the distribution of the targets given θ and x, its batch shape led by [B] or [S, B]."""
         weights, unknowns = self.split(theta)
-        outputs = self.network(weights, x)
+        if self._frozen is not None:
+            held = self._frozen
+            if theta.shape.rank > 1:
+                rows = [a if a.shape.rank > 1 else a[tf.newaxis] for a in held]
+                held = [tf.repeat(a, theta.shape[0] // a.shape[0], axis=0) for a in rows]
+            outputs = self.network(weights, x, statistics=held)
+        else:
+            training &= self._noise is not None if self.network.draws_noise else self.network.has_statistics
+            outputs = self.network(weights, x, training, self._noise if training else None)
         # A row of several positions, [S, B, T, K], shares its draw's unknowns, [S, U]: make them [S, 1, U].
         positions = tf.nest.flatten(outputs)[0].shape.rank - theta.shape.rank - 1
         return self.likelihood(outputs, unknowns[(..., *[tf.newaxis] * positions, slice(None))])
@@ -109,7 +138,7 @@ class Problem:
         rows = theta.shape.rank  # axes of the result before summing: [B] or [S, B]
         if len(batch) == 3:
             x, y = tf.nest.map_structure(lambda a: without_padding(a, batch[2] > 0), (x, y))
-        distribution = self.distribution(theta, x)
+        distribution = self.distribution(theta, x, training=True)
         log_prob = distribution.log_prob(align_targets(distribution, y))  # [S, B, ...]
         log_prob = tf.reduce_sum(log_prob, axis=list(range(rows, log_prob.shape.rank)))
         if len(batch) == 3:
@@ -191,6 +220,10 @@ def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
         ValueError: if no such change makes them equal. Silent broadcasting would score every row against every other.
     """
     expected = distribution.batch_shape.concatenate(distribution.event_shape)
+    if expected.rank is None:  # some know their shape only when asked
+        shape = tf.concat([distribution.batch_shape_tensor(), distribution.event_shape_tensor()], axis=0)
+        known = tf.get_static_value(shape)
+        expected = tf.TensorShape([None] * shape.shape[0] if known is None else known)
     aligned = tf.cast(y, distribution.dtype)
     if aligned.shape.rank == expected.rank - 1 and expected[-1] == 1:
         aligned = aligned[..., tf.newaxis]

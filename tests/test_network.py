@@ -241,3 +241,82 @@ def test_inputs_that_do_not_fit_the_draws_or_the_network_are_refused(shape):
     if len(shape) != 2:
         with pytest.raises(ValueError, match=r"`x`: expected shape \[B, F\] with F = 3.*Received"):
             network(network.init(0, 1)[0], tf.zeros(shape))
+
+
+# Training mode
+
+
+def normalised():
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            L.Dense(4),
+            L.BatchNormalization(),
+            L.Activation("tanh"),
+            L.BatchNormalization(),
+            L.Dense(2),
+        ]
+    )
+
+
+def test_batch_statistics_are_those_of_the_rows_layer_by_layer():
+    network = Network(normalised())
+    theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(3 + 2 * draws(S, 50, 3, seed=1))
+    mean, variance, second_mean, second_variance = network.statistics(theta, x)
+    for s in range(S):
+        kernel, bias, gamma, beta, *_ = network.unflatten(theta[s])
+        hidden = (x[s] @ kernel + bias).numpy()
+        np.testing.assert_allclose(mean[s], hidden.mean(axis=0), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(variance[s], hidden.var(axis=0), rtol=1e-4)
+        scaled = np.tanh(gamma * (hidden - hidden.mean(axis=0)) / np.sqrt(hidden.var(axis=0) + 1e-3) + beta)
+        np.testing.assert_allclose(second_mean[s], scaled.mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(second_variance[s], scaled.var(axis=0), rtol=1e-3)
+        single = network.statistics(theta[s], x[s])
+        np.testing.assert_allclose(single[0], mean[s], rtol=1e-5, atol=1e-6)
+
+
+def test_inference_at_the_statistics_of_a_batch_is_training_on_it():
+    network = Network(normalised())
+    theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(draws(S, 50, 3, seed=1))
+    held = network(theta, x, statistics=network.statistics(theta, x))
+    np.testing.assert_allclose(held, network(theta, x, training=True), rtol=1e-3, atol=1e-4)
+    assert np.abs(held - network(theta, x)).max() > 0.1  # the model's own statistics are another thing
+
+
+def test_a_frozen_batch_normalisation_stays_as_it_is():
+    model = normalised()
+    for layer in model.layers:
+        layer.trainable = not isinstance(layer, L.BatchNormalization)
+    network = Network(model)
+    theta, x = tf.constant(draws(network.num_params)), tf.constant(draws(B, 3, seed=1))
+    assert not network.has_statistics
+    np.testing.assert_array_equal(network(theta, x, training=True), network(theta, x))
+
+
+@pytest.mark.parametrize("layer", [L.Dropout(0.5), L.GaussianNoise(0.5), L.SpatialDropout1D(0.5)], ids=lambda a: a.name)
+def test_noise_differs_from_draw_to_draw_and_repeats_with_its_seed(layer):
+    network = Network(keras.Sequential([keras.Input((6, 3)), L.Dense(8), layer, L.Flatten(), L.Dense(2)]))
+    assert network.draws_noise
+    theta = tf.repeat(tf.constant(draws(1, network.num_params)), S, axis=0)
+    x = tf.repeat(tf.constant(draws(1, B, 6, 3, seed=1)), S, axis=0)
+    call = lambda seed: network(theta, x, training=True, seed=tf.constant([0, seed])).numpy()
+    noisy = call(1)
+    assert np.abs(noisy[0] - noisy[1]).min() > 0 and np.abs(noisy[1] - noisy[2]).min() > 0
+    np.testing.assert_array_equal(call(1), noisy)
+    assert np.abs(call(2) - noisy).min() > 0
+    quiet = network(theta, x).numpy()
+    np.testing.assert_array_equal(quiet[0], quiet[1])
+
+
+def test_dropout_keeps_the_mean():
+    network = Network(keras.Sequential([keras.Input((3,)), L.Dropout(0.4), L.Dense(1)]))
+    theta, x = tf.constant(draws(network.num_params)), tf.ones([100_000, 3])
+    noisy = network(theta, x, training=True, seed=tf.constant([0, 1])).numpy()[:, 0]
+    assert abs(noisy.mean() - network(theta, x[:1]).numpy()[0, 0]) < 4 * noisy.std() / np.sqrt(len(noisy))
+
+
+def test_a_subclass_without_the_argument_trains_all_the_same():
+    network = Network(subclassed())
+    theta, x = tf.constant(draws(S, network.num_params)), tf.constant(draws(S, B, 3, seed=1))
+    assert network.has_statistics and network.draws_noise
+    assert np.abs(network(theta, x, training=True, seed=tf.constant([0, 1])) - network(theta, x)).min() > 0

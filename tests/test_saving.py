@@ -19,7 +19,7 @@ def saved_model(w=1.0):
 
 def test_a_run_folder_gives_its_latest_readable_step(tmp_path):
     for step in (1, 2):
-        checkpoint.write_step(tmp_path, step, *saved_model(step)._to_saved())
+        checkpoint.write_step(tmp_path, step, *saved_model(step).to_saved())
     assert bnnrl.load(tmp_path).predict([[1.0]]) == 2.0
     (tmp_path / "checkpoints" / "step_2" / "config.json").write_text("{")
     with pytest.warns(UserWarning, match="Skipped checkpoint step_2, using step_1") as caught:
@@ -145,7 +145,7 @@ def test_subclassed_networks_need_to_be_registered():
 def test_code_in_a_network_is_refused_whatever_the_users_setting(tmp_path, monkeypatch):
     """A folder with a Lambda planted in it, right checksums and all, is refused even with Keras's safe mode off."""
     bomb = keras.layers.Lambda(lambda x: x + __import__("os").mkdir("exploded"))
-    config, arrays = saved_model()._to_saved()
+    config, arrays = saved_model().to_saved()
     planted = keras.saving.serialize_keras_object(bomb)
     config["network"]["config"]["layers"].append(planted)
     checkpoint.write(tmp_path / "c", config, arrays)

@@ -49,7 +49,15 @@ class Driver:
         self._compiled = self._compile(jit_compile is not False)
 
     def run(
-        self, state: State, data: Batch, num_steps: int, seed, start: int = 0, num_data: int | None = None
+        self,
+        state: State,
+        data: Batch,
+        num_steps: int,
+        seed,
+        start: int = 0,
+        num_data: int | None = None,
+        origin: int = 0,
+        total: int | None = None,
     ) -> tuple[State, Info]:
         """Take `num_steps` steps.
 
@@ -60,6 +68,8 @@ class Driver:
             seed: the run's seed, the same in every call of one run.
             start: the number of the first step, counted from 0 over the whole run.
             num_data: N; all rows if None.
+            origin: the number of the step at which the first epoch over these rows began.
+            total: N of the log joint, where these rows are a part of a data set; theirs if None.
 
         Returns:
             The new state, and the Info averaged over these steps.
@@ -84,7 +94,8 @@ class Driver:
                 f"Invalid `num_steps` or `start`: expected at least 0. Received: num_steps={num_steps}, start={start}"
             )
         as_int = lambda value: tf.constant(value, tf.int32)
-        run = lambda steps: self._call(state, data, as_int(steps), as_seed(seed), as_int(start), as_int(count))
+        more = as_seed(seed), as_int(start), as_int(count), as_int(origin), as_int(count if total is None else total)
+        run = lambda steps: self._call(state, data, as_int(steps), *more)
         after, info, taken, finite = run(num_steps)
         if not np.all(finite):
             # The loop keeps no state but the newest. Steps repeat bit for bit, so taking them again finds the last
@@ -132,17 +143,19 @@ class Driver:
             step,
         )
 
-    def _loop(self, state: State, data: Batch, num_steps, seed, start, count):
+    def _loop(self, state: State, data: Batch, num_steps, seed, start, count, origin, total):
         self.num_traces += 1
-        problem = self._problem.with_num_data(count)
+        problem = self._problem.with_num_data(total)
         capacity = int(data[1].shape[0])
         lead = state.theta.shape[:-1]  # [] or [M]
         batch_size = self._batch_size
         order_seed, noise_seed = split(seed)
+        # A sampler that corrects its steps needs one log joint throughout.
+        noise = problem.network.draws_noise and not getattr(self._method, "full_batch_only", False)
         steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
 
         def permutation(step):
-            keys = uniform([*lead, capacity], fold_in(order_seed, step // steps_per_epoch))
+            keys = uniform([*lead, capacity], fold_in(order_seed, origin + (step - origin) // steps_per_epoch))
             keys = tf.where(tf.range(capacity) < count, keys, 2.0)  # padding sorts last
             return tf.argsort(keys, axis=-1)
 
@@ -150,29 +163,32 @@ class Driver:
             if batch_size is None:
                 weight = tf.cast(tf.range(capacity) < count, tf.float32)
                 return _map(lambda a: tf.broadcast_to(a, [*lead, *a.shape]), (*data, weight))
-            positions = (step % steps_per_epoch) * batch_size + tf.range(batch_size)
+            positions = ((step - origin) % steps_per_epoch) * batch_size + tf.range(batch_size)
             rows = tf.gather(order, positions % count, axis=-1)  # [B] or [M, B]
             return _map(lambda a: tf.gather(a, rows), data)
 
-        def body(i, state, total, order, _):
+        def body(i, state, sums, order, _):
             step = start + i
             if batch_size is not None:
-                new_epoch = tf.equal(step % steps_per_epoch, 0)
+                new_epoch = tf.equal((step - origin) % steps_per_epoch, 0)
                 order = tf.cond(new_epoch, lambda: permutation(step), lambda: order)
-            state, info = self._method.step(problem, state, batch_at(step, order), fold_in(noise_seed, step))
+            step_seed = fold_in(noise_seed, step)
+            noisy = problem.with_noise(fold_in(step_seed, _MASKS)) if noise else problem
+            state, info = self._method.step(noisy, state, batch_at(step, order), step_seed)
             # These few numbers are finite only if θ was, so that none of its D need be looked at.
             finite = tf.math.is_finite(info.log_joint) & tf.math.is_finite(info.grad_norm)
-            return i + 1, state, _map(tf.add, total, info), order, finite
+            return i + 1, state, _map(tf.add, sums, info), order, finite
 
         zeros = Info(*[tf.zeros(lead)] * len(Info._fields))
         order = permutation(start) if batch_size else tf.zeros([*lead, capacity], tf.int32)
-        going = lambda i, state, total, order, finite: (i < num_steps) & tf.reduce_all(finite)
+        going = lambda i, state, sums, order, finite: (i < num_steps) & tf.reduce_all(finite)
         loop = (tf.constant(0), state, zeros, order, tf.ones(lead, tf.bool))
-        taken, state, total, _, finite = tf.while_loop(going, body, loop)
+        taken, state, sums, _, finite = tf.while_loop(going, body, loop)
         steps = tf.cast(tf.maximum(num_steps, 1), tf.float32)
-        return state, _map(lambda a: a / steps, total), taken, finite & _finite(state)
+        return state, _map(lambda a: a / steps, sums), taken, finite & _finite(state)
 
 
+_MASKS = 0x6D61736B  # apart from what methods fold into a step's seed
 _map: Any = tf.nest.map_structure
 
 

@@ -1,0 +1,101 @@
+"""Rows of x and y at the door: float32 arrays that fit network and likelihood, or an error that says why not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from bnnrl.problem import align_targets
+
+# x is an array, or for a network of several inputs a list, tuple or dictionary of arrays.
+Arrays = Any
+
+_map: Any = tf.nest.map_structure
+
+
+def inputs_of(model: keras.Model, x) -> Arrays:
+    """Return x as float32 rows that fit the network.
+
+    Raises:
+        ValueError: if it has no rows, another structure or shape than the network's inputs, or values not finite.
+    """
+    if len(getattr(model, "inputs", None) or [None]) > 1:
+        return _several_inputs(model, x)
+    x, expected = finite("x", x), tf.TensorShape(getattr(model, "input_shape", None))
+    if x.ndim == 1 and expected.rank == 2:
+        x = x[:, np.newaxis]  # as Keras does
+    if x.ndim == 0 or len(x) == 0 or not expected.is_compatible_with(x.shape):
+        raise ValueError(
+            f"Invalid `x`: expected at least one row, of the network's input shape {expected}. "
+            f"Received: shape {x.shape}."
+        )
+    return x
+
+
+def _several_inputs(model: keras.Model, x) -> Arrays:
+    described = _map(lambda tensor: tuple(tensor.shape), model.input)
+    try:
+        tf.nest.assert_same_structure(model.input, x, check_types=False)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Invalid `x`: expected an array for each of the network's inputs, {described}. "
+            f"Received: {type(x).__name__}."
+        ) from None
+    x = _map(lambda tensor, a: finite(f"x ({tensor.name})", a), model.input, x, check_types=False)
+    shapes = [a.shape for a in tf.nest.flatten(x)]
+    fits = all(tensor.shape == () or tf.TensorShape(tensor.shape).is_compatible_with(shape)
+               for tensor, shape in zip(model.inputs, shapes, strict=True))  # fmt: skip
+    if not fits or len({shape[0] for shape in shapes}) != 1 or not shapes[0][0]:
+        raise ValueError(
+            f"Invalid `x`: expected as many rows of each input, of shapes {described}. Received: {shapes}."
+        )
+    return x
+
+
+def num_rows(x: Arrays) -> int:
+    return len(tf.nest.flatten(x)[0])
+
+
+def take(x: Arrays, rows) -> Arrays:
+    """Return some rows of each array: a slice or indices."""
+    return _map(lambda a: a[rows], x)
+
+
+def finite(name: str, values) -> np.ndarray:
+    """Return `values` as float32, or raise ValueError that says where they are no finite numbers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))
+        row, *column = bad[0].tolist()
+        where = f"row {row}" + (f", column {', '.join(map(str, column))}" if column else "")
+        raise ValueError(
+            f"Invalid `{name}`: expected finite float32 numbers. Received: {array[tuple(bad[0])]} in {where}, the "
+            f"first of {len(bad)}. Drop or fill in such rows."
+        )
+    return array
+
+
+def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:
+    """Raise ValueError unless y has the shape of the likelihood's targets, and values it gives a density to."""
+    align_targets(distribution, tf.constant(y[:1]))
+    base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+    if isinstance(base, tfd.Categorical):
+        highest = int(base.logits_parameter().shape[-1]) - 1
+    elif isinstance(base, tfd.Bernoulli | tfd.Poisson):
+        highest = 1 if isinstance(base, tfd.Bernoulli) else np.inf
+    else:
+        return
+    bad = np.argwhere((y < 0) | (y > highest) | (y != np.round(y)))
+    if len(bad):
+        raise ValueError(
+            f"Invalid `y`: expected integers from 0 to {highest} for a {base.name} likelihood. "
+            f"Received: {y[tuple(bad[0])]} in row {bad[0][0]}. Number the classes from 0, one network output each."
+        )

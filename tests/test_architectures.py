@@ -1,0 +1,172 @@
+"""Any Keras architecture with any method: some steps, a loss that falls, and the same predictions after loading."""
+
+import keras
+import numpy as np
+import pytest
+
+import bnnrl
+from bnnrl import inference
+from bnnrl.inference import (
+    BBB,
+    BSAM,
+    HMC,
+    IVON,
+    NUTS,
+    PSGLD,
+    SGD,
+    SGHMC,
+    SGLD,
+    SVGD,
+    SWAG,
+    VADAM,
+    Adam,
+    CyclicalSGLD,
+    Ensemble,
+    Laplace,
+    MCDropout,
+)
+
+L = keras.layers
+N = 24
+RNG = np.random.default_rng(0)
+
+
+def sequential(*layers, shape=(3,)):
+    return keras.Sequential([keras.Input(shape), *layers, L.Dense(2)])
+
+
+def two_inputs():
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    return keras.Model([a, b], L.Dense(2)(L.Concatenate()([L.Dense(4, "relu")(a), b])))
+
+
+def named_inputs():
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    return keras.Model({"a": a, "b": b}, L.Dense(2)(L.Concatenate()([L.Dense(4, "relu")(a), b])))
+
+
+def attention():
+    x = keras.Input((4, 3))
+    h = L.MultiHeadAttention(2, 2)(x, x)
+    return keras.Model(x, L.Dense(2)(L.GlobalAveragePooling1D()(L.LayerNormalization()(x + h))))
+
+
+@keras.saving.register_keras_serializable("bnnrl_tests")
+class Subclassed(keras.Model):
+    """Its `call` takes no `training`, as many a user's; its batch normalisation and dropout are told all the same."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden, self.norm, self.drop, self.head = (
+            L.Dense(4, "tanh"), L.BatchNormalization(), L.Dropout(0.2), L.Dense(2))  # fmt: skip
+
+    def build(self, shape):
+        self.hidden.build(shape)
+        self.norm.build((None, 4))
+        self.head.build((None, 4))
+
+    def call(self, x):
+        return self.head(self.drop(self.norm(self.hidden(x))))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.zeros([1, 3], np.float32))
+    return model
+
+
+def mixed():
+    return sequential(L.Dense(4, "relu", dtype="mixed_bfloat16"))
+
+
+def application():
+    kwargs = {"alpha": 0.25, "weights": None, "classes": 2, "classifier_activation": None}
+    return keras.applications.MobileNetV3Small((32, 32, 1), **kwargs)
+
+
+NETWORKS = {
+    "dense": (lambda: sequential(L.Dense(4, "tanh")), [(3,)]),
+    "conv 1-d": (lambda: sequential(L.Conv1D(2, 2, activation="relu"), L.Flatten(), shape=(5, 2)), [(5, 2)]),
+    "conv 2-d": (lambda: sequential(L.Conv2D(2, 3), L.MaxPooling2D(), L.Flatten(), shape=(6, 6, 1)), [(6, 6, 1)]),
+    "separable conv": (lambda: sequential(L.SeparableConv2D(2, 3), L.Flatten(), shape=(5, 5, 2)), [(5, 5, 2)]),
+    "batch norm": (lambda: sequential(L.Dense(4), L.BatchNormalization(), L.ReLU()), [(3,)]),
+    "layer norm": (lambda: sequential(L.Dense(4), L.LayerNormalization()), [(3,)]),
+    "lstm": (lambda: sequential(L.LSTM(3), shape=(4, 2)), [(4, 2)]),
+    "gru": (lambda: sequential(L.GRU(3), shape=(4, 2)), [(4, 2)]),
+    "attention": (attention, [(4, 3)]),
+    "embedding": (lambda: sequential(L.Embedding(10, 3), L.Flatten(), shape=(4,)), ["tokens"]),
+    "two inputs": (two_inputs, [(3,), (2,)]),
+    "named inputs": (named_inputs, [(3,), (2,)]),
+    "subclassed": (subclassed, [(3,)]),
+    "dropout": (lambda: sequential(L.Dense(8, "relu"), L.Dropout(0.3)), [(3,)]),
+    "frozen": (lambda: sequential(L.Dense(4, "tanh", trainable=False)), [(3,)]),
+    "mixed precision": (mixed, [(3,)]),
+    "keras application": (application, [(32, 32, 1)]),
+}
+METHODS = {
+    "adam": Adam(3e-2),
+    "sgd": SGD(3e-2, momentum=0.9),
+    "ensemble": Ensemble(Adam(3e-2), 2),
+    "dropout": MCDropout(3e-2, rate=0.05, input_rate=0.01),
+    "sgld": SGLD(1e-3, burn_in=20, thin=5, max_draws=3),
+    "psgld": PSGLD(1e-4, burn_in=20, thin=5, max_draws=3),
+    "csgld": CyclicalSGLD(1e-3, 20, 0.5, 5, 3),
+    "sghmc": SGHMC(1e-4, 0.1, 0.0, burn_in=20, thin=5, max_draws=3),
+    "swag": SWAG(Adam(3e-2), start=20, every=2, rank=4),
+    "laplace": Laplace(Adam(3e-2), start=30, structure="last_layer"),
+    "bbb": BBB(3e-2),
+    "vadam": VADAM(3e-2, temperature=0.01),
+    "bsam": BSAM(1e-2, s_init=100.0, temperature=0.01, clip_radius=0.03),
+    "ivon": IVON(3e-2, hess_init=1.0, clip_radius=0.3, temperature=0.01),
+    "svgd": SVGD(3e-2, 2),
+    "hmc": HMC(5e-3, 5, chains=2, burn_in=15, max_draws=3),
+    "nuts": NUTS(5e-3, 2, chains=2, burn_in=15, max_draws=3),
+}
+FAST = {
+    ("dense", "laplace"),
+    ("batch norm", "swag"),
+    ("conv 2-d", "ensemble"),
+    ("lstm", "adam"),
+    ("named inputs", "bbb"),
+    ("dropout", "adam"),
+    ("subclassed", "sgld"),
+    ("mixed precision", "vadam"),
+    ("embedding", "ivon"),
+}
+CASES = [
+    pytest.param(network, method, marks=() if (network, method) in FAST else pytest.mark.slow)
+    for network in NETWORKS
+    for method in METHODS
+]
+
+
+def test_every_method_is_here():
+    assert METHODS.keys() == inference.REGISTRY.keys()
+
+
+def data(name):
+    _, shapes = NETWORKS[name]
+    draw = lambda s: RNG.integers(0, 10, (N, 4)) if s == "tokens" else RNG.normal(size=(N, *s))
+    xs = [draw(s).astype("f") for s in shapes]
+    y = np.tanh(sum(x.reshape(N, -1)[:, :2] / (10 if s == "tokens" else 1) for x, s in zip(xs, shapes, strict=True)))
+    if name == "named inputs":
+        return dict(zip("ab", xs, strict=True)), y
+    return xs if len(xs) > 1 else xs[0], y
+
+
+@pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # chains of some steps
+@pytest.mark.parametrize(("network", "method"), CASES)
+def test_some_steps_lower_the_loss_and_the_model_comes_back(network, method, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = NETWORKS[network][0]()
+    bnn = bnnrl.BayesianModel(model, bnnrl.likelihoods.Gaussian(0.3), method=METHODS[method])
+    x, y = data(network)
+    sampler = method in ("hmc", "nuts")
+    history = bnn.fit(x, y, batch_size=None if sampler else N // 2, epochs=30, verbose=0, seed=1).history["loss"]
+    assert np.isfinite(history).all() and np.mean(history[-3:]) < history[0]
+    mean = bnn.predict(x, num_samples=3)
+    assert mean.shape == y.shape and np.isfinite(mean).all()
+    bnn.save(tmp_path / "m")
+    again = bnnrl.load(tmp_path / "m")
+    np.testing.assert_allclose(again.predict(x, num_samples=3), mean, rtol=1e-5, atol=1e-6)
+    assert again.method == METHODS[method]
