@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import warnings
@@ -56,6 +57,8 @@ class Train:
     """Random policies screened in a scouting round."""
     stop_when_solved: bool = True
     """Stop after the first trial that solves the task."""
+    track: bool = False
+    """Log to Weights & Biases."""
     folder: str | None = None
     """Run folder; runs/<env>/<method>/<seed>-<time> if not given."""
     resume: str | None = None
@@ -69,10 +72,18 @@ class Train:
         trials, stop = run.settings["trials"], run.settings["stop_when_solved"]
         done = len(agent.history)
         finished = done >= trials or (stop and agent.solved is not None)
+        tracked = []
+        if run.settings.get("track") and not finished:
+            from bnnrl.callbacks import TrialTracker
+
+            tracked = [TrialTracker.start(agent, run.folder)]
         try:
-            with Progress(f"{run.settings['env']} -> {run.folder}", agent.history) as progress:
+            with contextlib.ExitStack() as stack:
+                for callback in tracked:
+                    stack.enter_context(callback.tracker)
+                progress = stack.enter_context(Progress(f"{run.settings['env']} -> {run.folder}", agent.history))
                 if not finished:
-                    agent.learn(trials - done, [run, progress], stop_when_solved=stop)
+                    agent.learn(trials - done, [run, *tracked, progress], stop_when_solved=stop)
         except KeyboardInterrupt:
             print(
                 f"Interrupted; {len(agent.history)} trials are kept. Go on: bnnrl train --resume {run.folder}",
@@ -122,24 +133,90 @@ class Train:
 
 
 @dataclass
+class Fit:
+    """Fit a network to data: `bnnrl fit digits --method swag`, `bnnrl fit rows.csv --targets price`."""
+
+    dataset: Annotated[str, tyro.conf.Positional]
+    """A CSV or Parquet file, an image folder, one of scikit-learn's data sets, or a prepared one of TFDS."""
+    method: str = "ensemble"
+    """Inference method."""
+    likelihood: str | None = None
+    """categorical, bernoulli, gaussian, heteroscedastic or poisson; by the targets if not given."""
+    hyper: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
+    """Hyper-parameters of the method, such as size=10 or learning_rate=1e-2."""
+    hidden: tuple[int, ...] = (50, 50)
+    """Widths of the network's hidden layers; images pass two convolutions first."""
+    activation: str = "relu"
+    """Of the hidden layers."""
+    network: str | None = None
+    """A .keras file with the architecture, instead."""
+    epochs: int = 100
+    """Passes over the data."""
+    batch_size: int = 32
+    """Rows in a minibatch; methods that need all rows get them."""
+    samples: int = 100
+    """Draws of the posterior in predictions."""
+    targets: tuple[str, ...] | None = None
+    """Columns or features that are targets; a table's last column if not given."""
+    task: Literal["classification", "regression"] | None = None
+    """How to read the targets; by their type if not given."""
+    test: float = 0.2
+    """Share of the rows to score on."""
+    validation: float = 0.0
+    """Share of the rows to score after each epoch."""
+    data_dir: str | None = None
+    """Where TFDS prepared data."""
+    seed: int = 0
+    """All randomness derives from it."""
+    track: bool = False
+    """Log to Weights & Biases."""
+    folder: str | None = None
+    """Run folder; runs/<dataset>/<method>/<seed>-<time> if not given."""
+
+    def run(self) -> int:
+        """Fit, print the scores, and return the exit code."""
+        settings = dataclasses.asdict(self)
+        del settings["folder"]
+        bnnrl._import_tensorflow()
+        from bnnrl import fitting
+
+        path, scores = fitting.run(settings, self.folder)
+        _print(scores)
+        print(f"{path / 'report.html'}")
+        return 0
+
+
+@dataclass
 class Evaluate:
-    """Run fresh episodes with a trained agent: `bnnrl evaluate FOLDER --episodes 20`."""
+    """Score a run anew: `bnnrl evaluate FOLDER --episodes 20`.
+
+    An agent runs fresh episodes; a fitted network predicts its test part.
+    """
 
     folder: Annotated[str, tyro.conf.Positional]
     """A run folder, or one that an agent was saved to."""
     episodes: int = 20
-    """How many."""
+    """How many, of an agent."""
     seed: int = 0
-    """Of the initial states and noise."""
+    """Of the initial states and noise, or of the posterior's draws."""
 
     def run(self) -> int:
         """Evaluate, print a line for each figure, and return the exit code."""
-        agent = bnnrl.load(self.folder)
-        if not isinstance(agent, bnnrl.PILCO):
-            raise ValueError(f"Invalid folder: expected a trained agent. Received: {type(agent).__name__}.")
-        for name, value in agent.evaluate(self.episodes, self.seed).items():
-            print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+        bnnrl._import_tensorflow()
+        from bnnrl import fitting, folders
+
+        found = bnnrl.load(self.folder)
+        if isinstance(found, bnnrl.PILCO):
+            _print(found.evaluate(self.episodes, self.seed))
+        else:
+            settings = folders.read_config(self.folder, fitting.KIND, fitting.COMMAND)["settings"]
+            _print(fitting.evaluate(found, fitting.load_data(settings), settings, self.seed))
         return 0
+
+
+def _print(figures: dict[str, Any]) -> None:
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
 
 
 def _make_agent(settings: dict):
@@ -161,7 +238,7 @@ def _make_agent(settings: dict):
     )
 
 
-_COMMANDS = {"train": Train, "evaluate": Evaluate}
+_COMMANDS = {"train": Train, "fit": Fit, "evaluate": Evaluate}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -174,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
         command = tyro.extras.subcommand_cli_from_dict(
             _COMMANDS,
             prog="bnnrl",
-            description="Model-based reinforcement learning with Bayesian neural networks.",
+            description="Bayesian neural networks, and model-based reinforcement learning with them.",
             args=argv or ["--help"],
         )
     except SystemExit as stop:
