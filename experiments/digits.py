@@ -1,0 +1,130 @@
+"""Every inference method as a classifier of handwritten digits, and at telling digits it has never seen.
+
+    python experiments/digits.py --seeds 0 1 2
+
+scikit-learn's 1797 digits of 8 x 8, four fifths to train on (the rows of experiments/peers); a network 64-100-100-10,
+N(0, 1) priors, 100 epochs of batches of 32, 100 draws. Two classes are held out in a second fit, whose epistemic
+uncertainty is to tell them from the others. Writes a row for each run, and a table, to experiments/results/.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import tyro
+from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+
+EPOCHS, BATCH, HELD_OUT = 100, 32, (8, 9)
+COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "seconds")
+
+
+def methods(steps: int) -> dict[str, Any]:
+    """Return each method for a run of `steps` minibatches; those that need all rows bring steps of their own."""
+    from bnnrl import inference as bi
+
+    falling = lambda rate: bi.Schedule(rate, rate / 100, steps)
+    adam, per_epoch = bi.Adam(falling(3e-3)), steps // EPOCHS
+    return {
+        "sgd": bi.SGD(falling(0.05), momentum=0.9),
+        "adam": adam,
+        "ensemble": bi.Ensemble(adam, 5),
+        "dropout": bi.MCDropout(falling(3e-3), rate=0.1),
+        "sgld": bi.Ensemble(bi.SGLD(3e-5, steps // 2, per_epoch, 50), 2),
+        "hmc": bi.WarmStart(bi.HMC(1e-3, 20, chains=2, burn_in=60, max_draws=20), bi.Adam(3e-3), 600),
+        "swag": bi.SWAG(bi.Adam(1e-3), start=steps // 2, every=per_epoch, rank=20),
+        "laplace": bi.Laplace(adam, start=steps - 2 * per_epoch),
+        "bbb": bi.BBB(falling(3e-3)),
+        "vadam": bi.VADAM(falling(3e-3)),
+        "bsam": bi.BSAM(falling(0.1), s_init=10.0, clip_radius=0.1),
+        "ivon": bi.IVON(falling(0.1), hess_init=0.1, clip_radius=0.3),
+    }
+
+
+@dataclass
+class Args:
+    """Inference methods on handwritten digits."""
+
+    methods: tuple[str, ...] = ()
+    """All if none is given."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    jobs: int = 2
+    """Runs side by side, each with one thread."""
+    name: str = "digits"
+    """Of the result files."""
+
+
+def fit(name: str, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, float]:
+    """Return a fitted model and the seconds it took, compilation included."""
+    import keras
+
+    import bnnrl
+
+    layers = [keras.layers.Dense(100, "relu"), keras.layers.Dense(100, "relu"), keras.layers.Dense(10)]
+    method = methods(len(x) // BATCH * EPOCHS)[name]
+    model = bnnrl.BayesianModel(keras.Sequential([keras.Input((64,)), *layers]), "categorical", method=method)
+    whole = getattr(method, "full_batch_only", False)
+    started = perf_counter()
+    model.fit(x, y, batch_size=None if whole else BATCH, epochs=700 if whole else EPOCHS, seed=seed, verbose=0)
+    return model, perf_counter() - started
+
+
+def run(name: str, seed: int) -> Row:
+    """Fit twice, with and without the classes held out, and return a row."""
+    quiet_single_thread()
+    import warnings
+
+    from sklearn.datasets import load_digits
+
+    from bnnrl import metrics
+    from bnnrl.diagnostics import SamplingWarning
+
+    warnings.simplefilter("ignore", SamplingWarning)
+    x, y = (np.asarray(a) for a in load_digits(return_X_y=True))
+    order = np.random.default_rng(seed).permutation(len(x))
+    x, y, cut = x[order] / 16, y[order], int(0.8 * len(x))
+    model, seconds = fit(name, x[:cut], y[:cut], seed)
+    scores = model.evaluate(x[cut:], y[cut:])
+    seen = ~np.isin(y[:cut], HELD_OUT)
+    blind, _ = fit(name, x[:cut][seen], y[:cut][seen], seed)
+    parts, strange = blind.uncertainty(x[cut:]), np.isin(y[cut:], HELD_OUT)
+    doubt = parts.total if name in ("sgd", "adam") else parts.epistemic  # a point has no other
+    auroc = metrics.ood_auroc(doubt[~strange], doubt[strange])
+    return {"method": name, "seed": seed, **{k: scores[k] for k in COLUMNS[:3]}, "ood_auroc": auroc, "seconds": seconds}
+
+
+def summary(rows: list[Row]) -> str:
+    """Return a Markdown table of medians, with ranges."""
+    lines = [f"| method | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        cells = []
+        for column in COLUMNS:
+            values = [row[column] for row in rows if row["method"] == name]
+            digits = 1 if column == "seconds" else 3
+            low, mid, high = (f"{v:.{digits}f}" for v in (min(values), statistics.median(values), max(values)))
+            cells.append(f"{mid} ({low} to {high})")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(args: Args) -> None:
+    quiet_single_thread()
+    known = list(methods(EPOCHS))
+    if unknown := set(args.methods) - set(known):
+        raise SystemExit(f"Invalid `methods`: expected some of {known}. Received: {sorted(unknown)}.")
+    rows: list[Row] = []
+    calls = [(name, seed) for name in args.methods or known for seed in args.seeds]
+    for row in run_all(run, calls, args.jobs):
+        rows.append(row)
+        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+        write_csv(rows, RESULTS / f"{args.name}.csv")
+    table = summary(rows)
+    (RESULTS / f"{args.name}.md").write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
