@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,19 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
         name = f"{settings['method']}-{settings['seed']}"
         tracker = tracking.start("bnnrl", settings, group=rows.name, name=name, folder=path)
     with tracker:
-        model.fit(
-            rows,
-            batch_size=batch_size,
-            epochs=settings["epochs"],
-            callbacks=[recorder, callbacks.WandbCallback(tracker, artifact=path.name)],
-            seed=settings["seed"],
-            verbose=verbose,
-        )
+        try:
+            model.fit(
+                rows,
+                batch_size=batch_size,
+                epochs=settings["epochs"],
+                callbacks=[recorder, callbacks.WandbCallback(tracker, artifact=path.name)],
+                seed=settings["seed"],
+                verbose=verbose,
+            )
+        except ValueError:
+            if not recorder.rows:  # refused at the door: the folder says nothing, and would be in the way
+                shutil.rmtree(path)
+            raise
         checkpoint.write_step(path, len(recorder.rows), *model.to_saved())
         scores = evaluate(model, rows, settings)
         folders.write_table(path / "scores.csv", list(scores), [scores])

@@ -58,7 +58,7 @@ def read_config(folder: str | os.PathLike[str], kind: str, command: str) -> dict
     """
     path = Path(folder)
     if kind_of(path) != kind:
-        found = "no such folder" if not path.exists() else "no config.json of such a run in it"
+        found = "no such folder" if not path.exists() else "no config.json of a bnnrl run of that kind in it"
         raise ValueError(
             f"Invalid run folder: expected the folder of a run made by `{command}`. Received: {path} ({found})."
         )

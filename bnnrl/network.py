@@ -18,6 +18,9 @@ _INITIALIZER_OF = {
 }
 
 
+_MOST_UNROLLED = 16  # networks that are written side by side into a graph; prediction's draws are more
+
+
 class Network:
     """The function (θ, x) -> outputs of a built Keras model.
 
@@ -62,6 +65,8 @@ class Network:
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
         layers, constants = model._flatten_layers(), [id(v) for v in model.non_trainable_variables]
+        # XLA compiles a mapped concatenation anew at every call, which takes longer than some networks side by side.
+        self._concatenates = any(isinstance(layer, keras.layers.Concatenate) for layer in layers)
         # Where the running statistics of batch normalisation stand among the variables that are not trained, with the
         # share of the old ones that a call in training keeps; and where the seeds of the layers that draw noise stand.
         self._statistics: dict[int, float] = {}
@@ -174,7 +179,11 @@ class Network:
         # One for each draw, or all would get the same masks; outside of the map, which would draw them one by one.
         seeds = [tf.stack(split(s, weights[0].shape[0])) for s in seeds]
         one = lambda args: self._stateless(list(args[0]), args[1], training, *args[2:])
-        return tf.vectorized_map(one, (tuple(weights), x, tuple(seeds), tuple(statistics)))
+        args = tuple(weights), x, tuple(seeds), tuple(statistics)
+        if self._concatenates and weights[0].shape[0] <= _MOST_UNROLLED:
+            each = [one(tf.nest.map_structure(lambda a: a[s], args)) for s in range(weights[0].shape[0])]  # noqa: B023
+            return tf.nest.map_structure(lambda *parts: tf.stack(parts), *each)
+        return tf.vectorized_map(one, args)
 
     def _stateless(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics: Sequence[tf.Tensor]):
         constants = self.model.non_trainable_variables

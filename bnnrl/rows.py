@@ -45,7 +45,8 @@ def _several_inputs(model: keras.Model, x) -> Arrays:
             f"Invalid `x`: expected an array for each of the network's inputs, {described}. "
             f"Received: {type(x).__name__}."
         ) from None
-    x = _map(lambda tensor, a: finite(f"x ({tensor.name})", a), model.input, x, check_types=False)
+    # In the caller's structure: Keras's own lists make compiled functions trace anew at each call.
+    x = _map(lambda a, tensor: finite(f"x ({tensor.name})", a), x, model.input, check_types=False)
     shapes = [a.shape for a in tf.nest.flatten(x)]
     fits = all(tensor.shape == () or tf.TensorShape(tensor.shape).is_compatible_with(shape)
                for tensor, shape in zip(model.inputs, shapes, strict=True))  # fmt: skip

@@ -37,10 +37,10 @@ def methods(steps: int) -> dict[str, Any]:
         "hmc": bi.WarmStart(bi.HMC(1e-3, 20, chains=2, burn_in=60, max_draws=20), bi.Adam(3e-3), 600),
         "swag": bi.SWAG(bi.Adam(1e-3), start=steps // 2, every=per_epoch, rank=20),
         "laplace": bi.Laplace(adam, start=steps - 2 * per_epoch),
-        "bbb": bi.BBB(falling(3e-3)),
-        "vadam": bi.VADAM(falling(3e-3)),
-        "bsam": bi.BSAM(falling(0.1), s_init=10.0, clip_radius=0.1),
-        "ivon": bi.IVON(falling(0.1), hess_init=0.1, clip_radius=0.3),
+        "bbb": bi.BBB(falling(3e-3), temperature=0.03),
+        "vadam": bi.VADAM(falling(3e-2), temperature=0.003),
+        "bsam": bi.BSAM(falling(0.1), s_init=10.0, clip_radius=0.1, temperature=0.03),
+        "ivon": bi.IVON(falling(0.1), hess_init=0.1, clip_radius=0.3, temperature=0.03),
     }
 
 

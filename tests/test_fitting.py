@@ -95,7 +95,7 @@ def test_mistakes_are_told_and_leave_nothing(arguments, words, tmp_path, capsys)
     assert cli.main(["fit", *QUICK, *arguments, "--folder", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert words in error and "expected" in error and "Received" in error
-    assert not (tmp_path / "run" / "report.html").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path, capsys):

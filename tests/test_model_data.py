@@ -111,6 +111,7 @@ def test_several_inputs_and_outputs():
     x = [rng.normal(size=(60, 3)), rng.normal(size=(60, 2))]
     y = x[0][:, :1] - x[1][:, :1]
     loss = bnn.fit(x, y, batch_size=10, epochs=100, verbose=0).history["loss"]
+    assert bnn._driver is not None and bnn._driver[2].num_traces == 1
     assert loss[-1] < loss[0] and bnn.evaluate((x, y))["rmse"] < 0.5
     outputs = bnn.predict_samples(x, 2)
     assert {name: value.shape for name, value in outputs.items()} == {"mean": (2, 60, 1), "scale": (2, 60, 1)}
