@@ -202,13 +202,12 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate, print a line for each figure, and return the exit code."""
-        bnnrl._import_tensorflow()
-        from bnnrl import fitting, folders
-
         found = bnnrl.load(self.folder)
         if isinstance(found, bnnrl.PILCO):
             _print(found.evaluate(self.episodes, self.seed))
         else:
+            from bnnrl import fitting, folders
+
             settings = folders.read_config(self.folder, fitting.KIND, fitting.COMMAND)["settings"]
             _print(fitting.evaluate(found, fitting.load_data(settings), settings, self.seed))
         return 0

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.data import values
 from bnnrl.problem import align_targets
 
 # x is an array, or for a network of several inputs a list, tuple or dictionary of arrays.
@@ -66,22 +67,12 @@ def take(x: Arrays, rows) -> Arrays:
     return _map(lambda a: a[rows], x)
 
 
-def finite(name: str, values) -> np.ndarray:
-    """Return `values` as float32, or raise ValueError that says where they are no finite numbers."""
-    array = np.asarray(values)
+def finite(name: str, given) -> np.ndarray:
+    """Return what is given as float32, or raise ValueError that says where it is no finite number."""
+    array = np.asarray(given)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(array))
-        row, *column = bad[0].tolist()
-        where = f"row {row}" + (f", column {', '.join(map(str, column))}" if column else "")
-        raise ValueError(
-            f"Invalid `{name}`: expected finite float32 numbers. Received: {array[tuple(bad[0])]} in {where}, the "
-            f"first of {len(bad)}. Drop or fill in such rows."
-        )
-    return array
+    return values.finite(name, array)
 
 
 def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:

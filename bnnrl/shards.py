@@ -84,8 +84,10 @@ class Shards:
                 )
             self._rows = max(batch_size, SHARD_BYTES // stream.row_bytes)
             # Every row is checked before the start.
-            counts = [len(prepare(part)[1]) for part in stream.pieces(self._rows)]
-            self.first = prepare(next(stream.pieces(self._rows)))[0]
+            counts, self.first = [], None
+            for x, y in map(prepare, stream.pieces(self._rows)):
+                counts.append(len(y))
+                self.first = x if self.first is None else self.first
         self.streams, self.num_data = stream is not None, sum(counts)
         self.batch_size = None if batch_size is None else min(batch_size, self.num_data)
         self._steps = [max(1, n // self.batch_size) if self.batch_size else 1 for n in counts]

@@ -9,14 +9,13 @@ uncertainty is to tell them from the others. Writes a row for each run, and a ta
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+from sweeps import RESULTS, Row, quiet_single_thread, run_all, spread, write_csv
 
 EPOCHS, BATCH, HELD_OUT = 100, 32, (8, 9)
 COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "seconds")
@@ -102,10 +101,9 @@ def summary(rows: list[Row]) -> str:
     for name in dict.fromkeys(row["method"] for row in rows):
         cells = []
         for column in COLUMNS:
-            values = [row[column] for row in rows if row["method"] == name]
             digits = 1 if column == "seconds" else 3
-            low, mid, high = (f"{v:.{digits}f}" for v in (min(values), statistics.median(values), max(values)))
-            cells.append(f"{mid} ({low} to {high})")
+            own = (row[column] for row in rows if row["method"] == name)
+            cells.append(spread(own, f"{{:.{digits}f}}".format))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

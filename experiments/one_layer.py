@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+from sweeps import RESULTS, Row, quiet_single_thread, run_all, spread, write_csv
 
 NOISE, ROWS, UNITS, DRAWS = 0.1, 100, 50, 1000
 GAP, EDGE = 0.3, 1.0  # |x| of the data lies between them
@@ -163,17 +163,11 @@ def summary(rows: list[Row]) -> str:
     ]
     for method in dict.fromkeys(r["method"] for r in rows):
         own = [r for r in rows if r["method"] == method]
-        cells = [f"{_spread(own, f'mean_error_{r}')}; {_spread(own, f'std_ratio_{r}')}" for r in REGIONS]
+        column = lambda name: spread((r[name] for r in own), lambda v: f"{v:.2f}" if v < 10 else f"{v:.0f}")  # noqa: B023
+        cells = [f"{column(f'mean_error_{r}')}; {column(f'std_ratio_{r}')}" for r in REGIONS]
         seconds = statistics.median(r["seconds"] for r in own)
         lines.append(f"| {method} | {' | '.join(cells)} | {seconds:.0f} |")
     return "\n".join(lines) + "\n"
-
-
-def _spread(rows: list[Row], name: str) -> str:
-    """Return the median and the range of a column."""
-    values = sorted(r[name] for r in rows)
-    shown = [f"{v:.2f}" if v < 10 else f"{v:.0f}" for v in (statistics.median(values), values[0], values[-1])]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
 def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, std: np.ndarray, path) -> None:

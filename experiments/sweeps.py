@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -42,6 +43,13 @@ def run_all(function: Callable[..., Found], calls: Iterable[Sequence[Any]], jobs
 def outcome(last: Row) -> str:
     """Return how an agent's run ended, from the row of its last trial."""
     return f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
+
+
+def spread(values: Iterable[float], show: Callable[[float], str]) -> str:
+    """Return the median and the range of figures, each as `show` writes it."""
+    values = sorted(values)
+    median, low, high = map(show, (statistics.median(values), values[0], values[-1]))
+    return f"{median} ({low} to {high})"
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -52,6 +52,13 @@ def mlp(num_inputs=3, num_outputs=2, hidden=(5, 4)) -> keras.Sequential:
     return keras.Sequential([keras.Input((num_inputs,)), *inner, keras.layers.Dense(num_outputs)])
 
 
+def two_inputs() -> keras.Model:
+    """Return a network of the inputs [a, b]."""
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    joined = keras.layers.Concatenate()([keras.layers.Dense(4, activation="relu")(a), b])
+    return keras.Model([a, b], keras.layers.Dense(2)(joined))
+
+
 def draws(*shape: int, seed=0) -> np.ndarray:
     """Return standard normal numbers, float32."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

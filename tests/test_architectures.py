@@ -6,25 +6,7 @@ import pytest
 
 import bnnrl
 from bnnrl import inference
-from bnnrl.inference import (
-    BBB,
-    BSAM,
-    HMC,
-    IVON,
-    NUTS,
-    PSGLD,
-    SGD,
-    SGHMC,
-    SGLD,
-    SVGD,
-    SWAG,
-    VADAM,
-    Adam,
-    CyclicalSGLD,
-    Ensemble,
-    Laplace,
-    MCDropout,
-)
+from tests.scenarios import two_inputs
 
 L = keras.layers
 N = 24
@@ -35,13 +17,8 @@ def sequential(*layers, shape=(3,)):
     return keras.Sequential([keras.Input(shape), *layers, L.Dense(2)])
 
 
-def two_inputs():
-    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
-    return keras.Model([a, b], L.Dense(2)(L.Concatenate()([L.Dense(4, "relu")(a), b])))
-
-
 def named_inputs():
-    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    a, b = two_inputs().inputs
     return keras.Model({"a": a, "b": b}, L.Dense(2)(L.Concatenate()([L.Dense(4, "relu")(a), b])))
 
 
@@ -104,23 +81,23 @@ NETWORKS = {
     "keras application": (application, [(32, 32, 1)]),
 }
 METHODS = {
-    "adam": Adam(3e-2),
-    "sgd": SGD(3e-2, momentum=0.9),
-    "ensemble": Ensemble(Adam(3e-2), 2),
-    "dropout": MCDropout(3e-2, rate=0.05, input_rate=0.01),
-    "sgld": SGLD(1e-3, burn_in=20, thin=5, max_draws=3),
-    "psgld": PSGLD(1e-4, burn_in=20, thin=5, max_draws=3),
-    "csgld": CyclicalSGLD(1e-3, 20, 0.5, 5, 3),
-    "sghmc": SGHMC(1e-4, 0.1, 0.0, burn_in=20, thin=5, max_draws=3),
-    "swag": SWAG(Adam(3e-2), start=20, every=2, rank=4),
-    "laplace": Laplace(Adam(3e-2), start=30, structure="last_layer"),
-    "bbb": BBB(3e-2),
-    "vadam": VADAM(3e-2, temperature=0.01),
-    "bsam": BSAM(1e-2, s_init=100.0, temperature=0.01, clip_radius=0.03),
-    "ivon": IVON(3e-2, hess_init=1.0, clip_radius=0.3, temperature=0.01),
-    "svgd": SVGD(3e-2, 2),
-    "hmc": HMC(5e-3, 5, chains=2, burn_in=15, max_draws=3),
-    "nuts": NUTS(5e-3, 2, chains=2, burn_in=15, max_draws=3),
+    "adam": inference.Adam(3e-2),
+    "sgd": inference.SGD(3e-2, momentum=0.9),
+    "ensemble": inference.Ensemble(inference.Adam(3e-2), 2),
+    "dropout": inference.MCDropout(3e-2, rate=0.05, input_rate=0.01),
+    "sgld": inference.SGLD(1e-3, burn_in=20, thin=5, max_draws=3),
+    "psgld": inference.PSGLD(1e-4, burn_in=20, thin=5, max_draws=3),
+    "csgld": inference.CyclicalSGLD(1e-3, 20, 0.5, 5, 3),
+    "sghmc": inference.SGHMC(1e-4, 0.1, 0.0, burn_in=20, thin=5, max_draws=3),
+    "swag": inference.SWAG(inference.Adam(3e-2), start=20, every=2, rank=4),
+    "laplace": inference.Laplace(inference.Adam(3e-2), start=30, structure="last_layer"),
+    "bbb": inference.BBB(3e-2),
+    "vadam": inference.VADAM(3e-2, temperature=0.01),
+    "bsam": inference.BSAM(1e-2, s_init=100.0, temperature=0.01, clip_radius=0.03),
+    "ivon": inference.IVON(3e-2, hess_init=1.0, clip_radius=0.3, temperature=0.01),
+    "svgd": inference.SVGD(3e-2, 2),
+    "hmc": inference.HMC(5e-3, 5, chains=2, burn_in=15, max_draws=3),
+    "nuts": inference.NUTS(5e-3, 2, chains=2, burn_in=15, max_draws=3),
 }
 FAST = {
     ("dense", "laplace"),

@@ -8,15 +8,10 @@ import pytest
 import tensorflow as tf
 
 from bnnrl.network import Network
-from tests.scenarios import draws, mlp
+from tests.scenarios import draws, mlp, two_inputs
 
 L = keras.layers
 S, B = 3, 4
-
-
-def two_inputs():
-    a, b = keras.Input((3,)), keras.Input((2,))
-    return keras.Model([a, b], L.Dense(2)(L.Concatenate()([L.Dense(4, activation="relu")(a), b])))
 
 
 class Subclassed(keras.Model):

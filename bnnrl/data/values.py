@@ -44,13 +44,15 @@ def as_inputs(x, part: str, columns: Sequence[str] | None = None, scaled: bool =
     return x if x.dtype.kind in "iu" and not scaled else finite("x", x, part, columns)
 
 
-def finite(name: str, values: np.ndarray, part: str, columns: Sequence[str] | None = None, first: int = 0):
+def finite(
+    name: str, values: np.ndarray, part: str | None = None, columns: Sequence[str] | None = None, first: int = 0
+) -> np.ndarray:
     """Return `values` [N, ...] as float32, or say where they are not finite.
 
     Args:
         name: of the argument.
         values: numbers.
-        part: whose rows they are.
+        part: whose rows they are, if they are divided.
         columns: names of the last axis.
         first: the number of the first row.
 
@@ -59,14 +61,15 @@ def finite(name: str, values: np.ndarray, part: str, columns: Sequence[str] | No
     """
     with np.errstate(over="ignore"):
         array = values.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
+    if not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))
         row, *column = bad[0].tolist()
         where = f"row {first + row}" + (f", column {', '.join(map(str, column))}" if column else "")
         if columns and column:
             where += f" ({columns[column[-1]]!r})"
+        where += f", of the {part} part" if part else ""
         raise ValueError(
-            f"Invalid `{name}`: expected finite float32 numbers. Received: {array[tuple(bad[0])]} in {where}, of the "
-            f"{part} part, the first of {len(bad)}. Drop or fill in such rows."
+            f"Invalid `{name}`: expected finite float32 numbers. Received: {array[tuple(bad[0])]} in {where}, the "
+            f"first of {len(bad)}. Drop or fill in such rows."
         )
     return array
