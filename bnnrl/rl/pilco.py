@@ -351,6 +351,10 @@ class PILCO:
         self._params  # noqa: B018 (raises where there is none)
         return self._evaluate(episodes, host_seed(seed, 1 << 20))
 
+    def evaluation_seed(self, seed: int = 0, episode: int = 0) -> int:
+        """Return what `evaluate(seed=seed)` resets the environment with for an episode, counted from 0."""
+        return host_seed(self.seed, _EVALUATE, host_seed(seed, 1 << 20), episode)
+
     def _evaluate(self, episodes: int, stream: int) -> dict[str, Any]:
         act = self._random_policy(stream) if self._population is None else self._greedy
         runs = [self._run(act, host_seed(self.seed, _EVALUATE, stream, i)) for i in range(episodes)]

@@ -1,0 +1,132 @@
+"""Films of an agent at work: a GIF by Pillow, or an MP4 where imageio-ffmpeg is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from bnnrl.files import replacing
+from bnnrl.rl.episodes import episode_length, make_env
+from bnnrl.rl.pilco import PILCO
+
+SUFFIXES = (".gif", ".mp4")
+_DEFAULT_FPS = 30.0
+_HIGHEST_GIF_FPS = 50.0  # browsers slow down a GIF whose frames are shorter than 20 ms
+_INSTALL = "Run `pip install bnnrl[video]`"
+
+
+def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
+    """Film one episode of the agent's policy, in an environment made for it; the agent stays as it is.
+
+    It is the first episode of `agent.evaluate(seed=seed)`. A second of film is a second of the task, or as many frames
+    as the environment's metadata say.
+
+    Args:
+        agent: one with a policy.
+        path: where to, ending in .gif or .mp4; without an ending it gets .mp4 where imageio-ffmpeg is installed, else
+            .gif. Folders are made.
+        seed: as in `evaluate`.
+
+    Returns:
+        The path of the film.
+
+    Raises:
+        ValueError: for another ending, an .mp4 without an encoder, an environment that cannot render, or an agent
+            without a policy.
+    """
+    path = Path(path)
+    has_encoder = importlib.util.find_spec("imageio_ffmpeg") is not None
+    if not path.suffix:
+        path = path.with_suffix(".mp4" if has_encoder else ".gif")
+    if path.suffix not in SUFFIXES or (path.suffix == ".mp4" and not has_encoder):
+        remedy = f" {_INSTALL} for .mp4." if path.suffix == ".mp4" else ""
+        expected = ".gif or .mp4" if has_encoder else ".gif"
+        raise ValueError(f"Invalid `path`: expected a name that ends in {expected}. Received: {path}.{remedy}")
+    env = _make_env(agent)
+    try:
+        fps = float(1 / agent.task.dt if agent.task.dt else env.metadata.get("render_fps") or _DEFAULT_FPS)
+        frames = _frames(agent, env, seed)
+        first = next(frames)  # what cannot be rendered leaves no folder behind
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            _ENCODERS[path.suffix](unfinished, itertools.chain([first], frames), fps)
+    finally:
+        env.close()
+    return path
+
+
+def _make_env(agent: PILCO) -> gymnasium.Env:
+    task = replace(agent.task, env_kwargs={**agent.task.env_kwargs, "render_mode": "rgb_array"})
+    try:
+        return make_env(task)
+    except (ValueError, ImportError, gymnasium.error.Error) as error:
+        raise _cannot_render(agent, str(error)) from error
+
+
+def _frames(agent: PILCO, env: gymnasium.Env, seed: int) -> Iterator[np.ndarray]:
+    """Yield the frames of an episode, uint8 [height, width, 3], while it is being run."""
+    obs, _ = env.reset(seed=agent.evaluation_seed(seed))
+    yield _render(agent, env)
+    longest = math.inf if episode_length(env) else agent.horizon
+    steps, ended = 0, False
+    while not ended and steps < longest:
+        obs, _, terminated, truncated, _ = env.step(agent.predict(obs)[0])
+        steps, ended = steps + 1, terminated or truncated
+        yield _render(agent, env)
+
+
+def _render(agent: PILCO, env: gymnasium.Env) -> np.ndarray:
+    try:
+        frame: Any = env.render()
+    except (NotImplementedError, ImportError, gymnasium.error.Error) as error:
+        raise _cannot_render(agent, str(error) or type(error).__name__) from error
+    if np.ndim(frame) != 3 or np.shape(frame)[-1] != 3:
+        raise _cannot_render(agent, f"`render` returned {type(frame).__name__} of shape {np.shape(frame)}")
+    return np.ascontiguousarray(frame, np.uint8)
+
+
+def _cannot_render(agent: PILCO, reason: str) -> ValueError:
+    return ValueError(
+        'Invalid environment: expected one that renders with render_mode="rgb_array". Received: '
+        f"{agent.task.env_id!r}, which does not ({reason.rstrip('.')}). Where it only lacks a package, install that: "
+        "`pip install bnnrl[video]` brings pygame, which Gymnasium's classic environments draw with."
+    )
+
+
+def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
+    from PIL import Image
+
+    every = math.ceil(fps / _HIGHEST_GIF_FPS)
+    images = (Image.fromarray(frame).quantize(64) for frame in itertools.islice(frames, 0, None, every))
+    duration = max(10, 10 * round(100 * every / fps))  # GIF counts in hundredths of a second
+    next(images).save(path, "GIF", save_all=True, append_images=images, duration=duration, loop=0, optimize=False)
+
+
+def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
+    import imageio_ffmpeg
+
+    first = next(frames)
+    height, width = first.shape[:2]
+    # H.264 takes even sizes only; a browser starts to play before it has read all where the index comes first.
+    even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-movflags", "+faststart", "-f", "mp4"]
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=fps, macro_block_size=1, output_params=even, ffmpeg_log_level="error"
+    )
+    try:
+        writer.send(None)
+        for frame in itertools.chain([first], frames):
+            writer.send(frame)
+    finally:
+        writer.close()
+
+
+_ENCODERS: dict[str, Callable[[Path, Iterator[np.ndarray], float], None]] = {".gif": _write_gif, ".mp4": _write_mp4}
