@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnnrl import checkpoint, folders, plots
+from bnnrl.rl import predictions
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO, Callback, Trial
 
@@ -23,6 +24,9 @@ class Run(Callback):
         checkpoints/step_N/  the agent after trial N; the two newest are kept
         curve.png            costs and success by trial
         rollouts.png         the last trial's predicted trajectories against the real one
+        predictions/         what was expected of each trial: quantiles of the particles
+        video/               films of episodes, by `bnnrl evaluate --video`
+        report.html          all of this on one page, by `bnnrl report` and at the end of a run
 
     Make one with `create` or `reopen`.
     """
@@ -76,6 +80,9 @@ class Run(Callback):
         return agent
 
     def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+        if agent.prediction is not None:
+            # Before the checkpoint: a run that dies between the two does the trial again, and writes the same.
+            predictions.write(self.folder, trial.trial, agent.prediction)
         checkpoint.write_step(self.folder, trial.trial, *agent.to_saved())
         self.show(agent)
 
