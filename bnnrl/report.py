@@ -36,7 +36,7 @@ th { font-weight: 600; }
 th:first-child, td:first-child { padding-left: 0; }
 .number { text-align: right; }
 figure { margin: 1rem 0; }
-figure img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
+figure img, figure video { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 figcaption { padding: 0.3rem 0 0; }
 pre { margin: 0; padding: 0.8rem; background: var(--panel); border-radius: 4px; font-size: 0.8rem; line-height: 1.4;
   white-space: pre-wrap; }
@@ -142,6 +142,31 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Video:
+    """A .gif or .mp4 file, which goes into the report; `alt` says in words what it shows."""
+
+    path: str | os.PathLike[str]
+    alt: str
+    caption: str = ""
+
+    def __post_init__(self):
+        if not self.alt.strip():
+            raise ValueError("Invalid `alt`: expected words for who cannot see the video. Received none.")
+
+    def html(self) -> str:
+        data = Path(self.path).read_bytes()
+        encoded, alt = base64.b64encode(data).decode(), _escaped(self.alt)
+        if data.startswith((b"GIF87a", b"GIF89a")):
+            shown = f'<img src="data:image/gif;base64,{encoded}" alt="{alt}">'
+        elif data[4:8] == b"ftyp":
+            shown = f'<video controls loop muted src="data:video/mp4;base64,{encoded}" aria-label="{alt}"></video>'
+        else:
+            raise ValueError(f"Invalid `path`: expected a GIF or MP4 file. Received: {self.path}.")
+        caption = f"\n<figcaption>{_escaped(self.caption)}</figcaption>" if self.caption else ""
+        return f"<figure>\n{shown}{caption}\n</figure>"
+
+
+@dataclass(frozen=True)
 class Json:
     """Settings, versions and the like, shown as indented JSON; what JSON has no word for is shown by its `str`."""
 
@@ -161,21 +186,23 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
     Args:
         path: where to; what was there is replaced.
         title: of the page.
-        sections: its parts in order: Heading, Text, Table, Picture or Json.
+        sections: its parts in order: Heading, Text, Table, Picture, Video or Json.
 
     Raises:
-        OSError: if a picture cannot be read, or the report not be written.
-        ValueError: if a section is none of these, or a picture is no PNG.
+        OSError: if a picture or video cannot be read, or the report not be written.
+        ValueError: if a section is none of these, a picture is no PNG, or a video neither GIF nor MP4.
     """
     parts = []
     for section in sections:
         if isinstance(section, type) or not hasattr(section, "html"):
             raise ValueError(
-                "Invalid `sections`: expected Heading, Text, Table, Picture or Json objects. "
+                "Invalid `sections`: expected Heading, Text, Table, Picture, Video or Json objects. "
                 f"Received: {section!r:.100}."
             )
         parts.append(section.html())
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # a browser, too, shall fetch nothing
+    # A browser, too, shall fetch nothing; films are allowed only where there is one.
+    media = "media-src data:; " if any(part.startswith("<figure>\n<video") for part in parts) else ""
+    policy = f"default-src 'none'; img-src data:; {media}style-src 'unsafe-inline'"
     page = "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',

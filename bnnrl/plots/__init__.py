@@ -3,7 +3,7 @@
 from bnnrl.plots.calibration import calibration_curve, entropy_histogram, reliability
 from bnnrl.plots.chains import autocorrelation, trace
 from bnnrl.plots.classification import confusion, decision_boundary, roc
-from bnnrl.plots.control import learning_curve, rollouts
+from bnnrl.plots.control import coverage_by_horizon, heat_map, learning_curve, rollout_bands, rollouts
 from bnnrl.plots.style import GOOD, GRID, MODEL, REAL, _figure, _save, _style
 from bnnrl.plots.supervised import loss_curve, predicted_vs_true, predictive_bands
 
@@ -18,14 +18,17 @@ __all__ = [
     "autocorrelation",
     "calibration_curve",
     "confusion",
+    "coverage_by_horizon",
     "decision_boundary",
     "entropy_histogram",
+    "heat_map",
     "learning_curve",
     "loss_curve",
     "predicted_vs_true",
     "predictive_bands",
     "reliability",
     "roc",
+    "rollout_bands",
     "rollouts",
     "trace",
 ]
