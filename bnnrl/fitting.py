@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bnnrl import callbacks, checkpoint, data, folders, inference, likelihoods, metrics, plots, report, tracking
+from bnnrl import callbacks, checkpoint, data, folders, inference, likelihoods, metrics, plots, report, saving, tracking
 from bnnrl.checks import check_count
 from bnnrl.model import BayesianModel
 from bnnrl.seeds import host_seed
@@ -130,14 +131,33 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
                 shutil.rmtree(path)
             raise
         checkpoint.write_step(path, len(recorder.rows), *model.to_saved())
-        scores = evaluate(model, rows, settings)
-        folders.write_table(path / "scores.csv", list(scores), [scores])
-        pictures = draw(path, model, rows, settings, recorder.rows)
-        write_report(path, settings, scores, pictures, model)
+        scores, pictures = show(path, model, rows, settings, recorder.rows)
         tracker.summary(scores)
         for name in pictures:
             tracker.picture(Path(name).stem, path / name, len(recorder.rows) - 1)
     return path, scores
+
+
+def rebuild(folder: str | Path) -> Path:
+    """Write the scores, pictures and report of an earlier fit anew, and return the report's path.
+
+    Raises:
+        ValueError: if the folder is no fit's, or its data are no longer where they were.
+    """
+    settings = folders.read_config(folder, KIND, COMMAND)["settings"]
+    with open(Path(folder) / "metrics.csv", newline="") as file:
+        history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    show(Path(folder), saving.load(folder), load_data(settings), settings, history)
+    return Path(folder) / "report.html"
+
+
+def show(path: Path, model: BayesianModel, rows: data.Data, settings: dict[str, Any], history: list[dict[str, Any]]):
+    """Write scores.csv, the pictures and report.html; return the scores, and words for each picture by its name."""
+    scores = evaluate(model, rows, settings)
+    folders.write_table(path / "scores.csv", list(scores), [scores])
+    pictures = draw(path, model, rows, settings, history)
+    write_report(path, settings, scores, pictures, model)
+    return scores, pictures
 
 
 def evaluate(model: BayesianModel, rows: data.Data, settings: dict[str, Any], seed: int = 0) -> dict[str, float]:

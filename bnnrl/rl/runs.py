@@ -101,15 +101,24 @@ class Run(Callback):
         columns = [f.name for f in fields(Trial)]
         folders.write_table(self.folder / "metrics.csv", columns, [asdict(trial) for trial in agent.history])
 
-    def draw(self, agent: PILCO) -> None:
-        """Draw curve.png and, once a policy was planned, rollouts.png."""
-        last = agent.history[-1]
+    @staticmethod
+    def title(agent: PILCO) -> str:
+        """Return what pictures and reports of an agent are called."""
         preset = agent.task.env_kwargs.get("preset")
         name = agent.task.env_id + (f" ({preset})" if preset else "")
+        return f"{name}, {agent.dynamics.method_name}, seed {agent.seed}"
+
+    @staticmethod
+    def draw_curve(path: Path, agent: PILCO, title: str) -> None:
+        """Draw costs and success by trial."""
         columns = ("predicted_cost", "real_cost", "evaluation_cost", "success_rate")
         series = [[getattr(trial, column) for trial in agent.history] for column in columns]
-        title = f"{name}, {agent.dynamics.method_name}, seed {agent.seed}"
-        plots.learning_curve(self.folder / "curve.png", *series, title=title)
+        plots.learning_curve(path, *series, title=title)
+
+    def draw(self, agent: PILCO) -> None:
+        """Draw curve.png and, once a policy was planned, rollouts.png."""
+        last, title = agent.history[-1], self.title(agent)
+        self.draw_curve(self.folder / "curve.png", agent, title)
         if agent.prediction is not None:
             episode = agent.episodes[-1]
             plots.rollouts(

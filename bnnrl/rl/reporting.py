@@ -1,0 +1,117 @@
+"""An agent's run on one page: costs by trial, predictions against reality, slices of policy and value, a film."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnrl import folders, plots, report
+from bnnrl.rl import predictions, slices
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.runs import Run
+from bnnrl.rl.video import SUFFIXES
+
+_MOST_ROLLOUTS = 12  # trials whose rollouts are shown
+_POLICY_GRID, _VALUE_GRID = 61, 31  # values of each of the two entries
+
+
+def write(folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = None) -> Path:
+    """Write report.html of a run, one file that fetches nothing, and return its path.
+
+    Args:
+        folder: the run folder.
+        agent: the run's.
+        entries: the two observation entries over which policy and value are shown; None takes the first angle and the
+            entry after it, or the first two.
+
+    Raises:
+        ValueError: if the folder is no run of an agent, `entries` are not two of the observation's, or a prediction or
+            film in it is damaged.
+    """
+    folder = Path(folder)
+    described = folders.read_config(folder, "run", "bnnrl train")
+    title = Run.title(agent)
+    with tempfile.TemporaryDirectory() as pictures:
+        sections = [
+            *_learning(agent, Path(pictures)),
+            *_film(folder),
+            *_rollouts(folder, agent, Path(pictures)),
+            *_slices(agent, Path(pictures), entries),
+            report.Heading("Settings and versions"),
+            report.Json(described),
+        ]
+        report.write(folder / "report.html", title, sections)
+    return folder / "report.html"
+
+
+def _learning(agent: PILCO, pictures: Path) -> list[Any]:
+    words = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {len(agent.history)} trials"
+    if agent.task.success is None:
+        words = f"{len(agent.history)} trials"
+    if agent.task.dt:
+        words += f", {sum(len(e) for e in agent.episodes) * agent.task.dt:.1f} s of experience"
+    found: list[Any] = [report.Heading("Learning"), report.Text(f"{words[0].upper()}{words[1:]}.")]
+    if agent.history:
+        Run.draw_curve(pictures / "curve.png", agent, "")
+        found.append(report.Picture(pictures / "curve.png", "Costs and success by trial."))
+        rows = [{k.replace("_", " "): v for k, v in asdict(t).items()} for t in agent.history]
+        found.append(report.Table(rows, "Trials. Costs are means over steps; experience is in seconds."))
+    return found
+
+
+def _film(folder: Path) -> list[Any]:
+    films = [p for p in (folder / "video").glob("*") if p.suffix in SUFFIXES]
+    if not films:
+        return []
+    newest = max(films, key=lambda path: path.stat().st_mtime)
+    words = f"An episode, {newest.stem.replace('_', ' ').replace('-', ', ')}."
+    return [report.Heading("Video"), report.Video(newest, words, words)]
+
+
+def _rollouts(folder: Path, agent: PILCO, pictures: Path) -> list[Any]:
+    compared = predictions.compare(folder, agent)
+    if not compared:
+        return []
+    task, shares = agent.task, predictions.coverage(compared)
+    plots.coverage_by_horizon(pictures / "coverage.png", shares[50], shares[95], "", task.dt)
+    which = f"trials {compared[0].trial.trial} to {compared[-1].trial.trial}" if len(compared) > 1 else "one trial"
+    words = f"Share of real observation entries inside the predicted bands, by how far ahead; {which}."
+    found: list[Any] = [
+        report.Heading("Predictions against reality"),
+        report.Text("Each trial's rollouts were predicted by the model before the trial was run."),
+        report.Picture(pictures / "coverage.png", words, words),
+    ]
+    shown = np.unique(np.linspace(0, len(compared) - 1, min(len(compared), _MOST_ROLLOUTS)).round().astype(int))
+    for trial, predicted, episode in (compared[i] for i in shown):
+        path = pictures / f"trial_{trial.trial}.png"
+        costs = agent.costs(episode)
+        plots.rollout_bands(path, predicted.obs, predicted.costs, episode.obs, costs, "", task.labels, task.dt)
+        words = f"Predicted and real observations and costs of trial {trial.trial}."
+        found += [report.Heading(f"Trial {trial.trial}", 3), report.Picture(path, words)]
+    return found
+
+
+def _slices(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> list[Any]:
+    if len(agent.history) < 2 or agent.episodes[0].obs.shape[1] < 2:
+        return []
+    policy, value = (slices.plane(agent, size, entries) for size in (_POLICY_GRID, _VALUE_GRID))
+    names = agent.task.labels or [f"observation {i}" for i in range(policy.obs.shape[-1])]
+    labels = names[policy.entries[0]], names[policy.entries[1]]
+    words = f"over {labels[0]} and {labels[1]}, other entries at their observed median. Dots: the last trial."
+    chosen = slices.actions(agent, policy)
+    found: list[Any] = [report.Heading("Policy and value")]
+    for i in range(chosen.shape[-1]):
+        name = "action" if chosen.shape[-1] == 1 else f"action {i}"
+        largest = float(np.abs(chosen[..., i]).max()) or 1.0
+        limits = (-largest, largest) if chosen[..., i].min() < 0 else None
+        path = pictures / f"policy_{i}.png"
+        plots.heat_map(path, policy.x, policy.y, chosen[..., i], policy.seen, "", labels, name, limits)
+        found.append(report.Picture(path, f"{name.capitalize()} {words}", f"{name.capitalize()} {words}"))
+    expected, path = slices.values(agent, value), pictures / "value.png"
+    plots.heat_map(path, value.x, value.y, expected, value.seen, "", labels, "mean cost of a step")
+    words = f"Cost the model expects of the policy in the next {agent.horizon} steps, {words}"
+    return [*found, report.Picture(path, words, words)]
