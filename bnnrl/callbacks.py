@@ -19,6 +19,7 @@ from bnnrl.tracking import Tracker, TrackingWarning
 
 _HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "auroc", "r2")  # endings of the scores of which "auto" wants more
 _PICTURES = ("curve", "rollouts")  # what a run folder may have
+_FILMS = (".gif", ".mp4")
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -120,9 +121,12 @@ class WandbCallback(keras.callbacks.Callback):
 class TrialTracker(TrialCallback):
     """Logs `PILCO.learn` to a tracker: every figure of each trial, and the run folder's pictures. List it after `Run`.
 
+    A film that has come into the folder's video/ since the last trial goes along with the trial, once.
+
     Args:
         tracker: from `bnnrl.tracking.start`.
-        folder: the run folder; without one there are no pictures.
+        folder: the run folder, which keeps the names of films that were logged in wandb/bnnrl-videos; without one
+            there are neither pictures nor films.
     """
 
     def __init__(self, tracker: Tracker, folder: checkpoint.Folder | None = None):
@@ -174,7 +178,24 @@ class TrialTracker(TrialCallback):
             path = Path(self.folder or "") / f"{name}.png"
             if path.exists():
                 self.tracker.picture(name, path, trial.trial)
+        if self.folder and self.tracker.id:
+            self._log_films(self.folder, trial.trial)
         self.tracker.log(asdict(trial), trial.trial, last=True)
+
+    def _log_films(self, folder: Path, step: int) -> None:
+        kept = folder / "wandb" / "bnnrl-videos"
+        known = kept.read_text().splitlines() if kept.is_file() else []
+        films = (p for p in (folder / "video").glob("*") if p.suffix in _FILMS)
+        new = sorted(path for path in films if path.name not in known)
+        for path in new:
+            self.tracker.video(f"video/{path.stem}", path, step)
+        if new:
+            try:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text("".join(f"{name}\n" for name in [*known, *(path.name for path in new)]))
+            except OSError as error:
+                told = f"The names of films could not be kept ({error}): they will be logged again."
+                warnings.warn(told, TrackingWarning, stacklevel=2)
 
     def on_error(self, agent: PILCO, error: BaseException) -> None:
         self.tracker.summary({"error": f"{type(error).__name__}: {error}"})

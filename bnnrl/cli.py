@@ -96,7 +96,7 @@ class Train:
         from bnnrl.rl import reporting
 
         if not finished or not (run.folder / "report.html").exists():
-            reporting.write(run.folder, agent)
+            reporting.write(run.folder, agent, most_panels=40)  # some seconds
         solved = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {len(agent.history)} trials"
         if agent.task.success is None:
             solved = f"{len(agent.history)} trials done"

@@ -111,15 +111,15 @@ class Tracker:
 
         self._log(f"the picture {name!r}", image, step)
 
-    def video(self, name: str, path: Path) -> None:
-        """Log a video file as it is: .mp4, .webm, .ogg or .gif."""
+    def video(self, name: str, path: Path, step: int | None = None) -> None:
+        """Log a video file as it is, .mp4, .webm, .ogg or .gif: of a step, or of one that has nothing yet."""
 
         def video() -> dict[str, Any]:
             import wandb
 
             return {name: wandb.Video(os.fspath(path))}
 
-        self._log(f"the video {name!r}", video, self.next_step)
+        self._log(f"the video {name!r}", video, self.next_step if step is None else step)
 
     def artifact(self, name: str, folder: Path, type: str) -> None:
         """Upload a folder as the next version of an artifact.

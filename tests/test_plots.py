@@ -17,6 +17,7 @@ ARRAYS = {
     "autocorrelation": {"chains": RNG.normal(size=(2, 30, 2))},
     "calibration_curve": {"expected": np.linspace(0.1, 0.9, 9), "observed": np.linspace(0.2, 0.8, 9)},
     "confusion": {"matrix": RNG.integers(0, 50, (C, C))},
+    "coverage_by_horizon": {"inside_50": np.linspace(0.3, 0.6, 9), "inside_95": np.linspace(0.7, 1.0, 9)},
     "decision_boundary": {
         "x1": np.linspace(-1, 1, 7),
         "x2": np.linspace(-1, 2, 5),
@@ -26,6 +27,10 @@ ARRAYS = {
         "y_train": LABELS,
     },
     "entropy_histogram": {"inside": RNG.uniform(0, 0.5, N), "outside": RNG.uniform(0, 1, N + 1)},
+    "heat_map": {
+        **{"x": np.linspace(-1, 1, 7), "y": np.linspace(-1, 2, 5), "values": RNG.uniform(-1, 1, (5, 7))},
+        "points": RNG.uniform(-1, 1, (6, 2)),
+    },
     "loss_curve": {"training": np.linspace(2, 1, N), "validation": np.linspace(3, 2, N)},
     "predicted_vs_true": {"y_true": RNG.normal(size=N), "mean": RNG.normal(size=N), "total": np.ones(N)},
     "predictive_bands": {
@@ -37,7 +42,7 @@ ARRAYS = {
     "trace": {"chains": RNG.normal(size=(2, 30, 2))},
 }
 EACH = [(name, argument) for name, given in ARRAYS.items() for argument in given if argument != "ece"]
-GAPS_ALLOWED = {"autocorrelation", "loss_curve", "reliability", "trace"}
+GAPS_ALLOWED = {"autocorrelation", "coverage_by_horizon", "loss_curve", "reliability", "trace"}
 
 
 def share_inked(path) -> float:
@@ -54,7 +59,7 @@ def drawn(path, name, **changed):
 
 def test_every_picture_is_here_or_in_the_tests_of_control():
     pictures = {name for name in plots.__all__ if name[0].islower()}
-    assert pictures - {"learning_curve", "rollouts"} == set(ARRAYS)
+    assert pictures - {"learning_curve", "rollout_bands", "rollouts"} == set(ARRAYS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_it_shows_each_of_its_arrays(pictures, tmp_path, name, argument):
         changed = given + 0.5
     elif name == "entropy_histogram":
         changed = given**2
-    elif argument in {"x1", "x2"}:
+    elif argument in {"x1", "x2", "points"}:
         changed = given * 1.5
     before = matplotlib.image.imread(pictures / f"{name}.png")
     after = drawn(tmp_path / "changed.png", name, **{argument: changed})
@@ -103,7 +108,7 @@ def test_wrong_arrays_are_refused(tmp_path, name, argument, spoil):
 def test_entries_that_are_not_finite(tmp_path, name, argument):
     given = np.array(ARRAYS[name][argument], float)
     given.flat[0] = np.inf
-    if name in GAPS_ALLOWED:
+    if name in GAPS_ALLOWED or argument == "values":
         drawn(tmp_path / "picture.png", name, **{argument: given})
         assert share_inked(tmp_path / "picture.png") > 0.01
     else:

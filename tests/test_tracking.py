@@ -407,6 +407,29 @@ def test_trials_are_tracked_and_go_on_in_the_same_run(offline):
     assert after.history[2]["rollouts/_type"] == "image-file"
 
 
+def test_a_new_film_is_tracked_once_however_the_run_is_cut(offline):
+    agent, folder = make_agent(seed=3), offline / "run"
+    (folder / "video").mkdir(parents=True)
+    (folder / "video" / "trial_1-seed_0.gif").write_bytes(b"no film, but nobody looks")
+    for trials in ((1, 2), (3,)):
+        tracked = TrialTracker.start(agent, folder, "proj")
+        with tracked.tracker:
+            for trial in trials:
+                tracked.on_trial_end(agent, Trial(trial, 8, 2.0, 0.5, 0.25, 0.125, None, False, 1.0, 2.0))
+        (folder / "video" / "trial_2-seed_0.mp4").write_bytes(b"nor this")
+    before, after = read(folder)
+    assert before.run.run_id == after.run.run_id
+    films = {
+        step: {key for key in row if key.endswith("_type")} for step, row in (before.history | after.history).items()
+    }
+    assert films == {1: {"video/trial_1-seed_0/_type"}, 2: set(), 3: {"video/trial_2-seed_0/_type"}}
+    assert before.history[1]["real_cost"] == 0.25  # of the same step
+    assert [Path(file).suffix for found in (before, after) for file in found.files if "media" in file] == [
+        ".gif",
+        ".mp4",
+    ]
+
+
 def test_an_id_that_cannot_be_kept_is_told(offline):
     (offline / "wandb" / "bnnrl-id").mkdir(parents=True)
     with pytest.warns(TrackingWarning, match="id could not be kept"):

@@ -124,6 +124,8 @@ def _draw_rollouts(path, bands, cost_bands, particles, real, real_costs, title, 
             axes.plot(time(shown), shown, color=MODEL, alpha=0.25, linewidth=0.7)
         axes.plot(time(median), median, color=MODEL, linewidth=1.4)
         axes.plot(time(observed), observed, color=REAL, linewidth=1.6)
+        if particles is None:
+            _focus(axes, [lower, upper, observed], [lowest, highest])
         _style(axes, "time, s" if dt else "step", name)
     for axes in all_axes[len(panels) :]:
         axes.set_axis_off()
@@ -135,6 +137,17 @@ def _draw_rollouts(path, bands, cost_bands, particles, real, real_costs, title, 
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
     _save(figure, path)
+
+
+def _focus(axes, within: Sequence[np.ndarray], beyond: Sequence[np.ndarray]) -> None:
+    """Show all of some series, and of others what lies no further away than those reach: one may grow beyond bounds."""
+    series = np.concatenate(within)
+    low, high = np.nanmin(series), np.nanmax(series)
+    reach = high - low or 1.0
+    both = np.concatenate([series, *beyond])
+    low, high = max(np.nanmin(both), low - reach), min(np.nanmax(both), high + reach)
+    margin = 0.05 * (high - low) or 0.5
+    axes.set_ylim(low - margin, high + margin)
 
 
 def coverage_by_horizon(

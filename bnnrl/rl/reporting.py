@@ -15,11 +15,13 @@ from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.runs import Run
 from bnnrl.rl.video import SUFFIXES
 
-_MOST_ROLLOUTS = 12  # trials whose rollouts are shown
-_POLICY_GRID, _VALUE_GRID = 61, 31  # values of each of the two entries
+_POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries
+_MOST_STEPS = 100  # of a rollout that tells a state's value
 
 
-def write(folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = None) -> Path:
+def write(
+    folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = None, most_panels: int | None = None
+) -> Path:
     """Write report.html of a run, one file that fetches nothing, and return its path.
 
     Args:
@@ -27,6 +29,8 @@ def write(folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = No
         agent: the run's.
         entries: the two observation entries over which policy and value are shown; None takes the first angle and the
             entry after it, or the first two.
+        most_panels: of rollouts, which take most of the time: only as many of the last trials are shown as fit, one at
+            least. None shows all.
 
     Raises:
         ValueError: if the folder is no run of an agent, `entries` are not two of the observation's, or a prediction or
@@ -39,7 +43,7 @@ def write(folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = No
         sections = [
             *_learning(agent, Path(pictures)),
             *_film(folder),
-            *_rollouts(folder, agent, Path(pictures)),
+            *_rollouts(folder, agent, Path(pictures), most_panels),
             *_slices(agent, Path(pictures), entries),
             report.Heading("Settings and versions"),
             report.Json(described),
@@ -72,7 +76,7 @@ def _film(folder: Path) -> list[Any]:
     return [report.Heading("Video"), report.Video(newest, words, words)]
 
 
-def _rollouts(folder: Path, agent: PILCO, pictures: Path) -> list[Any]:
+def _rollouts(folder: Path, agent: PILCO, pictures: Path, most_panels: int | None) -> list[Any]:
     compared = predictions.compare(folder, agent)
     if not compared:
         return []
@@ -80,13 +84,17 @@ def _rollouts(folder: Path, agent: PILCO, pictures: Path) -> list[Any]:
     plots.coverage_by_horizon(pictures / "coverage.png", shares[50], shares[95], "", task.dt)
     which = f"trials {compared[0].trial.trial} to {compared[-1].trial.trial}" if len(compared) > 1 else "one trial"
     words = f"Share of real observation entries inside the predicted bands, by how far ahead; {which}."
+    panels = compared[-1].episode.obs.shape[1] + 1
+    shown = compared if most_panels is None else compared[-max(1, most_panels // panels) :]
+    note = "Each trial's rollouts were predicted by the model before the trial was run."
+    if len(shown) < len(compared):
+        note += f" Shown are the last of {len(compared)}; `bnnrl report` shows all."
     found: list[Any] = [
         report.Heading("Predictions against reality"),
-        report.Text("Each trial's rollouts were predicted by the model before the trial was run."),
+        report.Text(note),
         report.Picture(pictures / "coverage.png", words, words),
     ]
-    shown = np.unique(np.linspace(0, len(compared) - 1, min(len(compared), _MOST_ROLLOUTS)).round().astype(int))
-    for trial, predicted, episode in (compared[i] for i in shown):
+    for trial, predicted, episode in shown:
         path = pictures / f"trial_{trial.trial}.png"
         costs = agent.costs(episode)
         plots.rollout_bands(path, predicted.obs, predicted.costs, episode.obs, costs, "", task.labels, task.dt)
@@ -101,7 +109,8 @@ def _slices(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> li
     policy, value = (slices.plane(agent, size, entries) for size in (_POLICY_GRID, _VALUE_GRID))
     names = agent.task.labels or [f"observation {i}" for i in range(policy.obs.shape[-1])]
     labels = names[policy.entries[0]], names[policy.entries[1]]
-    words = f"over {labels[0]} and {labels[1]}, other entries at their observed median. Dots: the last trial."
+    short = [label.split(",")[0] for label in labels]  # without the unit
+    words = f"over {short[0]} and {short[1]}, other entries at their observed median. Dots: the last trial."
     chosen = slices.actions(agent, policy)
     found: list[Any] = [report.Heading("Policy and value")]
     for i in range(chosen.shape[-1]):
@@ -111,7 +120,8 @@ def _slices(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> li
         path = pictures / f"policy_{i}.png"
         plots.heat_map(path, policy.x, policy.y, chosen[..., i], policy.seen, "", labels, name, limits)
         found.append(report.Picture(path, f"{name.capitalize()} {words}", f"{name.capitalize()} {words}"))
-    expected, path = slices.values(agent, value), pictures / "value.png"
+    steps = min(agent.horizon, _MOST_STEPS)
+    expected, path = slices.values(agent, value, steps), pictures / "value.png"
     plots.heat_map(path, value.x, value.y, expected, value.seen, "", labels, "mean cost of a step")
-    words = f"Cost the model expects of the policy in the next {agent.horizon} steps, {words}"
+    words = f"Cost the model expects of the policy in the next {steps} steps, {words}"
     return [*found, report.Picture(path, words, words)]

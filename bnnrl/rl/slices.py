@@ -58,14 +58,15 @@ def actions(agent: PILCO, over: Plane) -> np.ndarray:
     return np.reshape(chosen, (*over.obs.shape[:2], -1))
 
 
-def values(agent: PILCO, over: Plane, seed: int = 0) -> np.ndarray:
+def values(agent: PILCO, over: Plane, steps: int, seed: int = 0) -> np.ndarray:
     """Return the mean cost of a step that the model expects of the policy from each observation on, [Y, X].
 
-    Rollouts last the agent's horizon, with one particle for each draw of the model.
+    Rollouts have one particle for each draw of the model.
 
     Args:
         agent: one with a fitted model and a policy.
         over: the observations.
+        steps: of a rollout.
         seed: of the draws and the noise.
     """
     height, width, num_obs = over.obs.shape
@@ -74,7 +75,7 @@ def values(agent: PILCO, over: Plane, seed: int = 0) -> np.ndarray:
     step = tf.function(agent.model.stacked(agent.model.simulator(draws, as_seed(host_seed(seed, 0)))), autograph=False)
     obs = tf.tile(tf.constant(over.obs.reshape(1, -1, num_obs)), [draws, 1, 1])  # [S, P, O]
     total = np.zeros((draws, height * width))
-    for t in range(agent.horizon):
+    for t in range(steps):
         flat = tf.reshape(obs, [-1, num_obs]).numpy()
         finite = np.isfinite(flat).all(axis=1)
         # A rollout that has left what a float can hold stays lost; the policy refuses to be asked there.
@@ -85,7 +86,7 @@ def values(agent: PILCO, over: Plane, seed: int = 0) -> np.ndarray:
         next_obs = step(obs, action, noise)
         total += np.asarray(agent.task.cost(obs, action, next_obs))
         obs = next_obs
-    return (total / agent.horizon).mean(axis=0).reshape(height, width)
+    return (total / steps).mean(axis=0).reshape(height, width)
 
 
 def _values(observed: np.ndarray, is_angle: bool, size: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bnnrl import plots
+from tests.plots.figures import figure_of
 from tests.test_plots import share_inked
 
 
@@ -38,3 +39,34 @@ def test_rollouts_of_any_size(tmp_path, num_obs, steps):
     plots.rollouts(tmp_path / "rollouts.png", particles, costs, real, real_costs, "title", labels, dt)
     assert [p.name for p in tmp_path.iterdir()] == ["rollouts.png"]
     assert share_inked(tmp_path / "rollouts.png") > 0.02
+
+
+def test_bands_are_those_of_the_particles(monkeypatch):
+    rng = np.random.default_rng(0)
+    particles, costs = rng.normal(size=(6, 20, 2)), rng.uniform(size=(5, 20))
+    real, real_costs = rng.normal(size=(6, 2)), rng.uniform(size=5)
+    quantiles = [np.percentile(a, [2.5, 25, 50, 75, 97.5], axis=1) for a in (particles, costs)]
+    figures = [
+        figure_of(monkeypatch, function, *given, real, real_costs, "title")
+        for function, given in ((plots.rollouts, (particles, costs)), (plots.rollout_bands, quantiles))
+    ]
+    for axes, same in zip(*(figure.axes for figure in figures), strict=True):
+        for band, again in zip(axes.collections, same.collections, strict=True):
+            np.testing.assert_array_equal(band.get_paths()[0].vertices, again.get_paths()[0].vertices)
+
+
+@pytest.mark.parametrize("far", [1e6, np.inf, np.nan])
+def test_a_band_that_grows_beyond_bounds_leaves_reality_to_be_seen(monkeypatch, far):
+    bands = np.tile(np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, np.newaxis, np.newaxis], (1, 6, 1))
+    bands[4, 3:] = far
+    real = np.linspace(-1, 1, 6)[:, np.newaxis]
+    figure = figure_of(monkeypatch, plots.rollout_bands, bands, bands[:, 1:, 0], real, real[1:, 0], "title")
+    low, high = figure.axes[0].get_ylim()
+    assert -3.5 < low < -2 and 2 < high < 3.5
+
+
+def test_a_heat_map_of_values_that_are_not_all_finite(tmp_path):
+    values = np.arange(6.0).reshape(2, 3)
+    values[0, 0] = np.nan
+    plots.heat_map(tmp_path / "map.png", [0, 1, 2], [0, 1], values, limits=(-5, 5))
+    assert share_inked(tmp_path / "map.png") > 0.1

@@ -76,7 +76,16 @@ def whole(tmp_path_factory):
 
 def test_layout(whole):
     names = {p.name for p in whole.iterdir()}
-    assert names == {"config.json", "metrics.csv", "checkpoints", "curve.png", "rollouts.png"}
+    assert names == {
+        "config.json",
+        "metrics.csv",
+        "checkpoints",
+        "curve.png",
+        "rollouts.png",
+        "predictions",
+        "report.html",
+    }
+    assert {p.name for p in (whole / "predictions").iterdir()} == {f"trial_{i}.safetensors" for i in (2, 3, 4)}
     assert {p.name for p in (whole / "checkpoints").iterdir()} == {"step_3", "step_4"}
     config = json.loads((whole / "config.json").read_text())
     assert (config["format"], config["kind"]) == ("bnnrl", "run")
