@@ -70,7 +70,7 @@ TASK = bnnrl.Task(
 )
 
 
-def make_agent(seed: int = 0, task: bnnrl.Task = TASK, **changes) -> bnnrl.PILCO:
+def make_agent(seed: int = 0, task: bnnrl.Task | str = TASK, **changes) -> bnnrl.PILCO:
     """Return an agent with settings so small that a trial takes no time once it is compiled."""
     settings: dict[str, Any] = {
         "dynamics": bnnrl.Dynamics(hidden=(8,), size=3, steps=150, batch_size=16),
@@ -84,6 +84,29 @@ def make_agent(seed: int = 0, task: bnnrl.Task = TASK, **changes) -> bnnrl.PILCO
 def faulty_task(episode: int = 0, **fault) -> bnnrl.Task:
     """Return the task with an environment that breaks at one step of one episode."""
     return replace(TASK, env_kwargs={"fault": fault, "episode": episode})
+
+
+class Drawn(PointMass):
+    """A point mass that shows its position by a bar, or whatever it is told to return."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+
+    def __init__(self, render_mode=None, shows=None, **kwargs):
+        super().__init__(**kwargs)
+        self.render_mode, self._shows = render_mode, shows
+
+    def render(self):
+        if self._shows == "error":
+            raise gymnasium.error.DependencyNotInstalled("no artist here")
+        if self._shows == "nothing":
+            return None
+        frame = np.full((31, 61, 3), 255, np.uint8)  # of odd size
+        frame[:, : 20 + round(20 * self._state[0])] = (200, 0, 0)
+        return frame
+
+
+gymnasium.register("test/Drawn-v0", lambda **kwargs: Drawn(**kwargs), max_episode_steps=STEPS, disable_env_checker=True)
+DRAWN = replace(TASK, env_id="test/Drawn-v0")
 
 
 class Spaces(gymnasium.Env):

@@ -120,6 +120,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd):
     assert config["env"] == whole_config["env"] and arrays.keys() == whole_arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, whole_arrays[name], err_msg=name)
+    assert contents(folder / "predictions") == contents(whole / "predictions")
     assert capfd.readouterr().out == f"not solved in 4 trials: {folder}\n"  # no table where there is no terminal
 
 
