@@ -47,6 +47,18 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     assert again == {name: told[name] for name in again}  # the same rows, the same draws
 
 
+def test_a_report_is_written_anew(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert fit(folder, "iris", "--method", "adam", "--validation", 0.2) == 0
+    kept = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    for name in ("report.html", "loss.png", "scores.csv"):
+        (folder / name).unlink()
+    capsys.readouterr()
+    assert cli.main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == kept
+
+
 def test_a_table_is_fitted_in_its_own_units(tmp_path, capsys):
     rng = np.random.default_rng(0)
     size, kind = rng.normal(100, 20, 80), rng.choice(["a", "b"], 80)

@@ -112,7 +112,7 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
-    import imageio_ffmpeg
+    import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
 
     first = next(frames)
     height, width = first.shape[:2]

@@ -152,7 +152,7 @@ def test_a_plane_is_over_angles_and_what_was_observed(learned, monkeypatch):
 @pytest.mark.parametrize("entries", [(0, 0), (0, 2), (-1, 0)])
 def test_entries_that_are_not_the_observations(run, entries):
     with pytest.raises(ValueError, match=r"Invalid `entries`: expected two different .* 0 to 1\. Received: \("):
-        reporting.write(*run, entries)
+        reporting.write(run[0], run[1], entries)
     assert not (run[0] / "report.html").exists()
 
 
@@ -211,7 +211,7 @@ def test_a_page_shows_all_of_a_run(run):
 
 def test_as_many_rollouts_as_fit_are_the_last(run):
     for panels, trials in ((1, [3]), (6, [2, 3])):
-        page = Page(reporting.write(*run, most_panels=panels).read_text())
+        page = Page(reporting.write(run[0], run[1], most_panels=panels).read_text())
         assert page.of("h3") == [f"Trial {i}" for i in trials]
         assert ("`bnnrl report` shows all" in " ".join(page.of("p"))) == (len(trials) < 2)
 
@@ -260,19 +260,6 @@ def test_the_commands(run, capsys):
     assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     page = Page((folder / "report.html").read_text())
     assert "Video" in page.of("h2") and any("over observation 1 and" in words for words in page.of("figcaption"))
-
-
-def test_a_fits_report_is_written_anew(tmp_path, capsys):
-    folder = tmp_path / "run"
-    fit = ["fit", "iris", "--epochs", "2", "--hidden", "4", "--samples", "2", "--method", "adam"]
-    assert cli.main([*fit, "--folder", str(folder)]) == 0
-    kept = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-    for name in ("report.html", "loss.png", "scores.csv"):
-        (folder / name).unlink()
-    capsys.readouterr()
-    assert cli.main(["report", str(folder)]) == 0
-    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
-    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == kept
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Films: the episode that evaluation runs, at its own pace, and words for what cannot be filmed."""
 
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -70,9 +71,9 @@ def test_an_mp4_where_there_is_an_encoder(agent, tmp_path):
     encoder = pytest.importorskip("imageio_ffmpeg")
     path = video.record(agent, tmp_path / "film")
     assert path.name == "film.mp4" and path.read_bytes()[4:8] == b"ftyp"
-    reader = encoder.read_frames(str(path))
-    facts = next(reader)
-    assert facts["size"] == (62, 32) and facts["fps"] == pytest.approx(1 / DT) and len(list(reader)) == STEPS + 1
+    assert encoder.count_frames_and_secs(path) == (STEPS + 1, pytest.approx((STEPS + 1) * DT, abs=0.01))
+    told = subprocess.run([encoder.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
+    assert "h264" in told and "62x32" in told  # even sizes alone are H.264's
 
 
 def test_where_time_has_no_meaning_the_environment_says_how_fast(tmp_path):
@@ -84,7 +85,7 @@ def test_where_time_has_no_meaning_the_environment_says_how_fast(tmp_path):
 def test_a_gif_is_no_faster_than_browsers_show_it(tmp_path):
     film = video.record(pushing(replace(DRAWN, dt=0.005)), tmp_path / "film.gif")
     with Image.open(film) as found:
-        assert found.n_frames <= 3 and found.info["duration"] >= 20  # every fourth of nine
+        assert getattr(found, "n_frames", 1) <= 3 and found.info["duration"] >= 20  # every fourth of nine
 
 
 @pytest.mark.parametrize("task", [TASK, replace(TASK, env_id="test/Spaces-v0", env_kwargs={"observation": 1})])
