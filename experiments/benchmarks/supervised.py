@@ -1,0 +1,228 @@
+"""Training, prediction and memory of one network 200-200, on Linux; writes experiments/results/supervised.md.
+
+    python experiments/benchmarks/supervised.py [--rounds 15] [--lock FILE]
+
+Training: steps of Adam, batches of 64 out of 6400 rows, by BayesianModel.fit, by the driver below it, and by
+keras.Model.fit; each is a process of its own, compiled and warm, and they take turns as those of run.py do. A block is
+two epochs of 100 steps. Prediction: BayesianModel.predict with 100 draws of a normal posterior, warm. Memory: what 1000
+draws add to the resident memory of a fresh process, while they are made and once they are, in units of their 4 S D
+bytes.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import tyro
+from run import RESULTS, Entrant, locked, machine
+from turns import serve
+
+ROWS, BATCH, EPOCHS, FEATURES, TARGETS, WIDTH = 6400, 64, 2, 6, 4, 200
+STEPS = EPOCHS * (ROWS // BATCH)
+DRAWS, HELD = 100, 1000
+PREDICTED = (1000, 10_000)
+TRAINING = {
+    "bnnrl, BayesianModel.fit": "fit",
+    "bnnrl, Driver.run": "driver",
+    "keras.Model.fit": "keras",
+    "keras.Model.fit, 100 steps an execution": "keras-fused",
+}
+
+
+@dataclass
+class Args:
+    """bnnrl's training, prediction and memory."""
+
+    part: Literal["all", "fit", "driver", "keras", "keras-fused", "predict", "memory"] = "all"
+    """One of them by hand, as turns.py says; all, and the table, by default."""
+    rows: int = PREDICTED[0]
+    """To predict at, by hand."""
+    rounds: int = 15
+    """In a round, every process has one turn."""
+    lock: Path | None = None
+    """A file to lock while the clock runs, on a machine where other work takes the same lock."""
+
+
+def network():
+    import keras
+
+    layers = [keras.layers.Dense(WIDTH, "relu"), keras.layers.Dense(WIDTH, "relu"), keras.layers.Dense(TARGETS)]
+    return keras.Sequential([keras.Input((FEATURES,)), *layers])
+
+
+def data(rows: int = ROWS):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(rows, FEATURES)).astype("float32"), rng.normal(size=(rows, TARGETS)).astype("float32")
+
+
+def train_by_fit() -> None:
+    import bnnrl
+
+    model = bnnrl.BayesianModel(network(), bnnrl.likelihoods.Gaussian(0.7), method=bnnrl.inference.Adam())
+    x, y = data()
+    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)
+
+
+def train_by_driver() -> None:
+    import tensorflow as tf
+    from tensorflow_probability import distributions as tfd
+
+    from bnnrl.inference import Adam, Driver
+    from bnnrl.likelihoods import Gaussian
+    from bnnrl.problem import Problem
+
+    problem = Problem(network(), Gaussian(0.7), tfd.Normal(0.0, 1.0), ROWS)
+    method, arrays = Adam(), tuple(map(tf.constant, data()))
+    driver, state = Driver(problem, method, BATCH), method.init(problem, 0)
+    serve(lambda: driver.run(state, arrays, STEPS, 0)[1].log_joint.numpy(), STEPS)
+
+
+def train_by_keras(steps_per_execution: int) -> None:
+    model, (x, y) = network(), data()
+    model.compile(optimizer="adam", loss="mse", steps_per_execution=steps_per_execution)
+    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)
+
+
+def predict(rows: int) -> None:
+    import bnnrl
+
+    # A normal posterior, since a point or an ensemble has fewer different draws, and predicts with those.
+    model = bnnrl.BayesianModel(network(), bnnrl.likelihoods.Gaussian(0.7), method=bnnrl.inference.BBB())
+    model.fit(*data(), batch_size=BATCH, epochs=1, verbose=0)
+    x, _ = data(rows)
+    serve(lambda: model.predict(x, DRAWS), rows)
+
+
+def resident(name: str) -> int:
+    """Return "VmRSS", the process's resident memory, or "VmHWM", the most it was, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def added(make: Callable) -> dict[str, float]:
+    """Return what `make` adds to the resident memory, at its peak and by what it returned, over the draws' bytes."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    base = resident("VmRSS")
+    draws = make()
+    peak = resident("VmHWM") - base
+    gc.collect()
+    size = 4 * draws.shape[0] * draws.shape[1]
+    return {"megabytes": size / 1e6, "peak": peak / size, "held": (resident("VmRSS") - base) / size}
+
+
+def memory() -> None:
+    """Print what draws add, as JSON."""
+    import tensorflow as tf
+    from tensorflow_probability import distributions as tfd
+
+    from bnnrl.inference import SGLD, Driver
+    from bnnrl.likelihoods import Gaussian
+    from bnnrl.posterior import MeanField, Samples
+    from bnnrl.problem import Problem
+
+    problem = Problem(network(), Gaussian(0.7), tfd.Normal(0.0, 1.0), ROWS)
+    method, arrays = SGLD(1e-6, burn_in=1, thin=1, max_draws=HELD), tuple(map(tf.constant, data()))
+    driver = Driver(problem, method, BATCH)
+
+    def chain():
+        state, _ = driver.run(method.init(problem, 0), arrays, HELD + 1, 0)
+        posterior = method.posterior(problem, state)
+        if not isinstance(posterior, Samples):
+            raise TypeError(f"Invalid posterior: expected Samples. Received: {type(posterior).__name__}.")
+        return posterior.draws
+
+    chain()  # compiled, so that the compiler's memory is no draw's
+    normal = MeanField(tf.zeros([problem.num_params]), tf.ones([problem.num_params]))
+    normal.sample(2, 0)
+    found = {"a chain's posterior (Samples)": added(chain), "MeanField.sample": added(lambda: normal.sample(HELD, 0))}
+    kept = Samples(chain())
+    kept.sample(2, 0)
+    found["Samples.sample, beside the posterior"] = added(lambda: kept.sample(HELD, 0))
+    print(json.dumps(found), flush=True)
+
+
+def command(part: str, *more: str) -> list[str]:
+    return [Path(__file__).name, "--part", part, *more]
+
+
+def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str, float]]]:
+    """Return every process's figures, round by round, after one turn that does not count."""
+    for entrant in entrants.values():
+        entrant.turn()
+    found = [{name: entrant.turn() for name, entrant in entrants.items()} for _ in range(rounds)]
+    for entrant in entrants.values():
+        entrant.close()
+    return found
+
+
+def table(args: Args) -> list[str]:
+    python = Path(sys.executable)
+    lines = ["## Training", "", "| | steps a second, median (range) | ms a step | times keras.Model.fit | cores |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    with locked(args.lock):
+        rounds = timed({name: Entrant(python, command(part)) for name, part in TRAINING.items()}, args.rounds)
+        predicted = {
+            rows: timed({"bnnrl": Entrant(python, command("predict", "--rows", str(rows)))}, args.rounds)
+            for rows in PREDICTED
+        }
+        shown = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        call = [sys.executable, str(Path(__file__).resolve()), "--part", "memory"]
+        done = subprocess.run(call, capture_output=True, text=True, check=True, env=shown)
+    for name in TRAINING:
+        ms = [turns[name]["ms"] for turns in rounds]
+        rate = f"{1e3 / median(ms):.0f} ({1e3 / max(ms):.0f} to {1e3 / min(ms):.0f})"
+        ratios = [turns["keras.Model.fit"]["ms"] / turns[name]["ms"] for turns in rounds]
+        ratio = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        cores = median(turns[name]["cores"] for turns in rounds)
+        lines.append(f"| {name} | {rate} | {median(ms):.3f} | {ratio} | {cores:.1f} |")
+    lines += [
+        "",
+        f"## Prediction, {DRAWS} draws",
+        "",
+        "| rows | ms a row, median (range) | cores |",
+        "| --- | ---: | ---: |",
+    ]
+    for rows, turns in predicted.items():
+        ms = [turn["bnnrl"]["ms"] for turn in turns]
+        cores = median(turn["bnnrl"]["cores"] for turn in turns)
+        lines.append(f"| {rows} | {median(ms):.4f} ({min(ms):.4f} to {max(ms):.4f}) | {cores:.1f} |")
+    lines += ["", f"## Memory, {HELD} draws", "", "| | the draws' megabytes | added at the peak | added once made |"]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for name, own in json.loads(done.stdout).items():
+        lines.append(f"| {name} | {own['megabytes']:.0f} | {own['peak']:.2f} | {own['held']:.2f} |")
+    lines += ["", f"{args.rounds} rounds, ratios within a round; memory in units of 4 S D bytes. {machine()}."]
+    return lines
+
+
+def main(args: Args) -> None:
+    parts = {
+        "fit": train_by_fit,
+        "driver": train_by_driver,
+        "keras": lambda: train_by_keras(1),
+        "keras-fused": lambda: train_by_keras(100),
+        "predict": lambda: predict(args.rows),
+        "memory": memory,
+    }
+    if args.part != "all":
+        parts[args.part]()
+        return
+    head = ["# Training, prediction and memory", "", "Written by experiments/benchmarks/supervised.py.", ""]
+    text = "\n".join([*head, *table(args)]) + "\n"
+    RESULTS.with_name("supervised.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
