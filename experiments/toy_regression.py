@@ -167,8 +167,9 @@ def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
         axes.scatter(own.x, own.y, s=4, color="black", alpha=0.6, linewidth=0, zorder=3)
         axes.set_title(method, fontsize=9, loc="left")
         _style(axes)
-    margin = 0.25 * np.ptp(truth)
-    panels[0].set_ylim(truth.min() - margin, truth.max() + margin)
+    near = truth[(x >= toy.low) & (x <= toy.high)]
+    margin = 0.75 * np.ptp(near)
+    panels[0].set_ylim(near.min() - margin, near.max() + margin)
     for axes in panels[len(bands) :]:
         axes.set_axis_off()
     figure.suptitle(
