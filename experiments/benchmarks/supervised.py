@@ -3,10 +3,10 @@
     python experiments/benchmarks/supervised.py [--rounds 15] [--lock FILE]
 
 Training: steps of Adam, batches of 64 out of 6400 rows, by BayesianModel.fit, by the driver below it, and by
-keras.Model.fit; each is a process of its own, compiled and warm, and they take turns as those of run.py do. A block is
-two epochs of 100 steps. Prediction: BayesianModel.predict with 100 draws of a normal posterior, warm. Memory: what 1000
-draws add to the resident memory of a fresh process, while they are made and once they are, in units of their 4 S D
-bytes.
+keras.Model.fit; each is a process of its own, compiled and warm, and they take turns as those of run.py do. A block
+is ten epochs of 100 steps, the default number. Prediction: BayesianModel.predict with 100 draws of a normal
+posterior, warm. Memory: what 1000 draws add to the resident memory of a fresh process, while they are made and once
+they are, in units of their 4 S D bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tyro
 from run import RESULTS, Entrant, locked, machine
 from turns import serve
 
-ROWS, BATCH, EPOCHS, FEATURES, TARGETS, WIDTH = 6400, 64, 2, 6, 4, 200
+ROWS, BATCH, EPOCHS, FEATURES, TARGETS, WIDTH = 6400, 64, 10, 6, 4, 200
 STEPS = EPOCHS * (ROWS // BATCH)
 DRAWS, HELD = 100, 1000
 PREDICTED = (1000, 10_000)
