@@ -32,7 +32,9 @@ from bnnrl.shards import Shards, Stream
 _DIAGNOSED_ROWS = 64
 _REFERENCE_ROWS = 1024  # of the training data, from which batch normalisation's statistics are taken for each draw
 _DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson)
-_ROWS_TIMES_DRAWS = 2**17  # evaluated at once; bounds the memory of hidden layers whatever the data's size
+# Rows times draws evaluated at once: hidden layers of some hundred units then stay in the processor's cache, and memory
+# is bounded whatever the data's size.
+_ROWS_TIMES_DRAWS = 2**14
 
 
 class BayesianModel:
@@ -381,14 +383,21 @@ class BayesianModel:
     def _outputs(self, x: rows.Arrays, theta: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Return the network's outputs [S, B, ...] and the likelihood's unknowns [S, U]."""
         statistics = [] if self._reference is None else self._statistics_of(theta, self._reference)
-        total = rows.num_rows(x)
-        size = min(total, max(1, _ROWS_TIMES_DRAWS // len(theta)))
+        total, draws = rows.num_rows(x), len(theta)
+        size = min(total, _ROWS_TIMES_DRAWS)
+        each = min(draws, max(1, _ROWS_TIMES_DRAWS // size))  # few draws of many rows: large matrix products
         parts = -(-total // size)
         split = lambda a: tf.split(data.pad_rows(a, parts * size), parts)
         flat = zip(*(split(a) for a in tf.nest.flatten(x)), strict=True)
         chunks = [tf.nest.pack_sequence_as(x, list(arrays)) for arrays in flat]
-        outputs = [self._outputs_of(theta, chunk, statistics) for chunk in chunks]
-        joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
+        of_draws = []
+        for first in range(0, draws, each):
+            # The last ones are filled up with the first, so that one compiled call serves all.
+            some = tf.range(first, first + each) % draws
+            own = [tf.gather(theta, some), [tf.gather(a, some) for a in statistics]]
+            outputs = [self._outputs_of(own[0], chunk, own[1]) for chunk in chunks]
+            of_draws.append(tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs))
+        joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=0)[:draws], *of_draws)
         return joined, self._problem.split(theta)[1]
 
     def _many_outputs(self, theta: tf.Tensor, x, statistics):

@@ -101,7 +101,8 @@ class MeanField:
     num_distinct = None
 
     def sample(self, n: int, seed) -> tf.Tensor:
-        return self.loc + self.scale * normal([check_count("n", n), *self.loc.shape], seed)
+        n = check_count("n", n)
+        return tf.ensure_shape(_normal_draws(self.loc, self.scale, n, as_seed(seed)), [n, *self.loc.shape])
 
     def mean(self) -> tf.Tensor:
         return self.loc
@@ -116,6 +117,20 @@ class MeanField:
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> MeanField:
         return cls(tf.constant(arrays["loc"]), tf.constant(arrays["scale"]))
+
+
+@tf.function(
+    autograph=False,
+    input_signature=[
+        tf.TensorSpec([None]),
+        tf.TensorSpec([None]),
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([2], tf.int32),
+    ],
+)
+def _normal_draws(loc: tf.Tensor, scale: tf.Tensor, n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Return loc + scale ε, [n, D]. A graph computes it in place; eagerly three arrays of its size would be held."""
+    return loc + scale * normal(tf.stack([n, tf.size(loc)]), seed)
 
 
 @dataclass(frozen=True)
