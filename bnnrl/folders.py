@@ -18,7 +18,14 @@ from bnnrl.files import replacing
 _PACKAGES = ("bnnrl", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
 
 
-def create(folder: str | os.PathLike[str] | None, default: str, kind: str, settings: dict[str, Any], hint: str) -> Path:
+def create(
+    folder: str | os.PathLike[str] | None,
+    default: str,
+    kind: str,
+    settings: dict[str, Any],
+    hint: str,
+    inside: str = "checkpoints",
+) -> Path:
     """Make a new run folder with its config.json.
 
     Args:
@@ -27,6 +34,7 @@ def create(folder: str | os.PathLike[str] | None, default: str, kind: str, setti
         kind: of the run.
         settings: what makes the run again.
         hint: what to do where the folder is an earlier run of the same kind, with "{}" for it.
+        inside: a folder to make in it, "." for none.
 
     Raises:
         ValueError: if the folder exists and is not empty, or cannot be made.
@@ -40,7 +48,7 @@ def create(folder: str | os.PathLike[str] | None, default: str, kind: str, setti
             f"It is left as it is; {remedy}."
         )
     try:
-        (path / "checkpoints").mkdir(parents=True)
+        (path / inside).mkdir(parents=True, exist_ok=True)
         versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
         write_config(path, kind, settings, {"python": platform.python_version(), **versions})
     except OSError as error:

@@ -16,6 +16,10 @@ LABELS = np.arange(N) % C
 ARRAYS = {
     "autocorrelation": {"chains": RNG.normal(size=(2, 30, 2))},
     "calibration_curve": {"expected": np.linspace(0.1, 0.9, 9), "observed": np.linspace(0.2, 0.8, 9)},
+    "comparison": {
+        **{"cost": RNG.uniform(0.3, 0.6, (3, 5)), "low": RNG.uniform(0.1, 0.2, (3, 5))},
+        **{"high": RNG.uniform(0.7, 0.9, (3, 5)), "success": RNG.uniform(0, 1, (3, 5))},
+    },
     "confusion": {"matrix": RNG.integers(0, 50, (C, C))},
     "coverage_by_horizon": {"inside_50": np.linspace(0.3, 0.6, 9), "inside_95": np.linspace(0.7, 1.0, 9)},
     "decision_boundary": {
@@ -42,7 +46,7 @@ ARRAYS = {
     "trace": {"chains": RNG.normal(size=(2, 30, 2))},
 }
 EACH = [(name, argument) for name, given in ARRAYS.items() for argument in given if argument != "ece"]
-GAPS_ALLOWED = {"autocorrelation", "coverage_by_horizon", "loss_curve", "reliability", "trace"}
+GAPS_ALLOWED = {"autocorrelation", "comparison", "coverage_by_horizon", "loss_curve", "reliability", "trace"}
 
 
 def share_inked(path) -> float:

@@ -3,6 +3,7 @@
 from bnnrl.plots.calibration import calibration_curve, entropy_histogram, reliability
 from bnnrl.plots.chains import autocorrelation, trace
 from bnnrl.plots.classification import confusion, decision_boundary, roc
+from bnnrl.plots.comparison import comparison
 from bnnrl.plots.control import coverage_by_horizon, heat_map, learning_curve, rollout_bands, rollouts
 from bnnrl.plots.style import GOOD, GRID, MODEL, REAL, _figure, _save, _style
 from bnnrl.plots.supervised import loss_curve, predicted_vs_true, predictive_bands
@@ -17,6 +18,7 @@ __all__ = [
     "_style",
     "autocorrelation",
     "calibration_curve",
+    "comparison",
     "confusion",
     "coverage_by_horizon",
     "decision_boundary",

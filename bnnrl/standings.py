@@ -1,0 +1,159 @@
+"""How the runs of a comparison stand: read from their folders, summed up by method, and written as tables and a picture."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from bnnrl import aggregates, folders
+
+FIGURES = {"evaluation_cost": "evaluation cost", "evaluation_return": "return", "seconds": "seconds"}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run, as far as it went."""
+
+    method: str
+    seed: int
+    rows: list[Row]  # of its metrics.csv, one for each trial
+    finished: bool
+
+    @property
+    def solved(self) -> int | None:
+        """The first trial that solved the task, or None."""
+        return next((int(row["trial"]) for row in self.rows if row.get("solved")), None)
+
+    @property
+    def seconds(self) -> float:
+        """Spent in inference and in the search for policies."""
+        return sum(row.get(part) or 0.0 for row in self.rows for part in ("fit_seconds", "search_seconds"))
+
+    def final(self, figure: str) -> float | None:
+        """Return a figure of the last trial, or None where there is none."""
+        if figure == "seconds":
+            return self.seconds
+        return self.rows[-1].get(figure) if self.rows else None
+
+
+def read(folder: Path, method: str, seed: int, trials: int, stop_when_solved: bool) -> Standing:
+    """Return how the run in a folder stands; one without rows where it has not begun."""
+    try:
+        with open(folder / "metrics.csv", newline="") as file:
+            rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    except OSError:
+        rows = []
+    enough = len(rows) >= trials or (stop_when_solved and any(row.get("solved") for row in rows))
+    return Standing(method, seed, rows, bool(rows) and enough)
+
+
+def write_rows(path: Path, standings: Sequence[Standing]) -> None:
+    """Write a row for each run and trial as CSV, with all columns that any run has."""
+    rows = [{"method": s.method, "seed": s.seed, **row} for s in standings for row in s.rows]
+    columns = list(dict.fromkeys(["method", "seed", *(column for row in rows for column in row)]))
+    folders.write_table(path, columns, rows)
+
+
+def summary(standings: Sequence[Standing], trials: int) -> list[Row]:
+    """Return a row for each method.
+
+    Success is counted over all runs, so that one which never finished counts as not solved. The other figures are of
+    the runs that finished, at their last trials.
+
+    Args:
+        standings: of all runs.
+        trials: that a run has at most.
+    """
+    rows = []
+    for method, runs in _by_method(standings).items():
+        row: Row = {"method": method, "runs": len(runs), "finished": sum(s.finished for s in runs)}
+        if _has_success(standings):
+            solved = [s.solved if s.finished else None for s in runs]
+            median = aggregates.median_solved(solved)
+            row["solved"] = sum(trial is not None for trial in solved)
+            row["median_solved_trial"] = None if math.isinf(median) else median
+            for trial, share in enumerate(aggregates.success_by_trial(solved, trials), start=1):
+                row[f"success_by_trial_{trial}"] = share
+        for figure in FIGURES:
+            found = aggregates.estimate([s.final(figure) for s in runs if s.finished])
+            row |= {f"{figure}_{part}": _empty(value) for part, value in found._asdict().items()}
+        rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[Row], trials: int) -> Table:
+    """Return a summary's rows as a table for the terminal."""
+    found = Table(header_style="bold", caption="IQM: interquartile mean with its 95 % interval", caption_justify="left")
+    success = "solved" in rows[0]
+    figures = [figure for figure in FIGURES if any(row[f"{figure}_iqm"] is not None for row in rows)]
+    for heading in ("method", "finished", *(("solved", "median trial") if success else ())):
+        found.add_column(heading, justify="left" if heading == "method" else "right")
+    for figure in figures:
+        found.add_column(f"{FIGURES[figure]}: median", justify="right")
+        found.add_column("IQM", justify="right")
+    for row in rows:
+        cells = [row["method"], f"{row['finished']}/{row['runs']}"]
+        if success:
+            median = row["median_solved_trial"]
+            cells += [f"{row['solved']}/{row['runs']}", f"> {trials}" if median is None else f"{median:g}"]
+        for figure in figures:
+            median, middle, low, high = (row[f"{figure}_{part}"] for part in aggregates.Estimate._fields)
+            show: Callable[[Any], str] = lambda value: "-" if value is None else f"{value:.3g}"
+            cells += [show(median), show(middle) + ("" if low is None else f" [{show(low)}, {show(high)}]")]
+        found.add_row(*cells)
+    return found
+
+
+def draw(path: Path, standings: Sequence[Standing], trials: int, title: str) -> None:
+    """Draw cost and success by trial, of the runs that finished and of all runs, to a PNG; nothing where none did."""
+    from bnnrl import plots
+
+    by_method = {
+        method: runs for method, runs in _by_method(standings).items() if any(run.finished for run in runs)
+    }
+    if not by_method:
+        return
+    curves = []
+    for runs in by_method.values():
+        costs = [[row.get("evaluation_cost") for row in run.rows] for run in runs if run.finished]
+        columns = [aggregates.estimate(list(column)) for column in aggregates.carried(costs, trials).T]
+        solved = [run.solved if run.finished else None for run in runs]
+        success = aggregates.success_by_trial(solved, trials)
+        curves.append([[e.iqm for e in columns], [e.low for e in columns], [e.high for e in columns], success])
+    cost, low, high, success = np.array(curves, float).transpose(1, 0, 2)
+    plots.comparison(path, cost, low, high, success if _has_success(standings) else None, list(by_method), title)
+
+
+def _by_method(standings: Sequence[Standing]) -> Mapping[str, list[Standing]]:
+    return {m: [s for s in standings if s.method == m] for m in dict.fromkeys(s.method for s in standings)}
+
+
+def _has_success(standings: Sequence[Standing]) -> bool:
+    """Whether the task has a notion of success, as far as its runs tell."""
+    return any(row.get("success_rate") is not None for s in standings for row in s.rows)
+
+
+def _value(text: str | None) -> Any:
+    """Return what a cell holds: a truth value, a number, its text, or None where it is empty."""
+    if not text:
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if text.isdigit() else number
+
+
+def _empty(value: float) -> float | None:
+    return None if math.isnan(value) else value
