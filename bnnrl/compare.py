@@ -121,8 +121,8 @@ class Comparison:
         name = self.settings["env"] + (f" ({preset})" if preset else "")
         title = f"{name}: {self.settings['seeds']} seeds, interquartile mean with its 95 % interval"
         standings.draw(self.folder / "comparison.png", found, trials, title)
-        console = Console()
-        Console(width=None if console.is_terminal else 140).print(standings.table(rows, trials))
+        width = None if Console().is_terminal else 140  # in a file nothing need be wrapped
+        Console(width=width).print(standings.table(rows, trials))
         print(self.folder / "comparison.png")
 
 
@@ -177,8 +177,8 @@ def _earlier(command: Any) -> dict[str, Any]:
     ]
     if given:
         raise ValueError(
-            f"Invalid arguments: expected none but --trials, --{', --'.join(_HOW)} beside --resume, which goes on under "
-            f"the comparison's own settings. Received: {', '.join(given)}."
+            f"Invalid arguments: expected none but --trials, --{', --'.join(_HOW)} beside --resume, which goes on "
+            f"under the comparison's own settings. Received: {', '.join(given)}."
         )
     settings = folders.read_config(command.resume, KIND, COMMAND)["settings"]
     return {**settings, "trials": max(settings["trials"], command.trials or 0)}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import bnnrl
 from bnnrl import child, folders
 
 PROGRAM = (sys.executable, "-P", "-m", "bnnrl.child")
@@ -143,6 +144,9 @@ def launch(job: Job, threads: int) -> subprocess.Popen[bytes]:
     if not begun:
         _clear(job.folder)
     arguments = job.resume if begun else job.begin
+    env = {**os.environ, **dict.fromkeys(_BUDGETS, str(threads))}
+    if bnnrl._QUIET:  # the level was set here, not by the user, and would tell the process to let chatter through
+        env.pop("TF_CPP_MIN_LOG_LEVEL", None)
     with open(job.log, "a") as log:
         print(f"$ bnnrl {shlex.join(arguments)}", file=log, flush=True)
         return subprocess.Popen(
@@ -150,7 +154,7 @@ def launch(job: Job, threads: int) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **dict.fromkeys(_BUDGETS, str(threads))},
+            env=env,
             start_new_session=True,
         )
 

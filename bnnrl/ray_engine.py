@@ -31,7 +31,7 @@ class Ray:
 
     def __init__(self, jobs: int | None = None, wait: float = WAIT):
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ValueError(
                 "Invalid `engine`: expected one that is installed. Received: engine='ray', and Ray cannot be imported "

@@ -1,4 +1,4 @@
-"""How the runs of a comparison stand: read from their folders, summed up by method, and written as tables and a picture."""
+"""How the runs of a comparison stand: read from their folders, summed up by method, written as tables and a picture."""
 
 from __future__ import annotations
 
@@ -117,9 +117,7 @@ def draw(path: Path, standings: Sequence[Standing], trials: int, title: str) -> 
     """Draw cost and success by trial, of the runs that finished and of all runs, to a PNG; nothing where none did."""
     from bnnrl import plots
 
-    by_method = {
-        method: runs for method, runs in _by_method(standings).items() if any(run.finished for run in runs)
-    }
+    by_method = {method: runs for method, runs in _by_method(standings).items() if any(run.finished for run in runs)}
     if not by_method:
         return
     curves = []
