@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import bnnrl
 from bnnrl import child, folders
 
 PROGRAM = (sys.executable, "-P", "-m", "bnnrl.child")
@@ -145,8 +144,8 @@ def launch(job: Job, threads: int) -> subprocess.Popen[bytes]:
         _clear(job.folder)
     arguments = job.resume if begun else job.begin
     env = {**os.environ, **dict.fromkeys(_BUDGETS, str(threads))}
-    if bnnrl._QUIET:  # the level was set here, not by the user, and would tell the process to let chatter through
-        env.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    if env.get("TF_CPP_MIN_LOG_LEVEL") == "3":  # as `import bnnrl` sets it here, and does better where it is not set
+        del env["TF_CPP_MIN_LOG_LEVEL"]
     with open(job.log, "a") as log:
         print(f"$ bnnrl {shlex.join(arguments)}", file=log, flush=True)
         return subprocess.Popen(

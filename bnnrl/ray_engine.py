@@ -65,7 +65,8 @@ class Ray:
 
     def poll(self) -> list[tuple[Job, str | None]]:
         ended, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=_TICK)
-        return [(self._tasks.pop(task), self._reason(task)) for task in ended]
+        jobs = [(self._tasks.pop(task), task) for task in ended]
+        return [(job, self._reason(job, task)) for job, task in jobs]
 
     def stop(self) -> None:
         for task in self._tasks:
@@ -73,11 +74,14 @@ class Ray:
         self._tasks.clear()
         self._ray.shutdown()
 
-    def _reason(self, task: Any) -> str | None:
+    def _reason(self, job: Job, task: Any) -> str | None:
         try:
-            return self._ray.get(task)
+            reason = self._ray.get(task)
         except self._ray.exceptions.RayError as error:
             return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        if reason is None and not job.folder.is_dir():
+            return f"it ended on a node whose {job.folder} cannot be seen from here; take a folder all nodes share"
+        return reason
 
 
 def _carry_out(job: Job, threads: int) -> str | None:
