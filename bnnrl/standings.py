@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.table import Table
 
 from bnnrl import aggregates, folders
@@ -85,30 +86,30 @@ def summary(standings: Sequence[Standing], trials: int) -> list[Row]:
                 row[f"success_by_trial_{trial}"] = share
         for figure in FIGURES:
             found = aggregates.estimate([s.final(figure) for s in runs if s.finished])
-            row |= {f"{figure}_{part}": _empty(value) for part, value in found._asdict().items()}
+            row |= {name: None if math.isnan(v) else v for name, v in zip(_columns(figure), found, strict=True)}
         rows.append(row)
     return rows
 
 
 def table(rows: Sequence[Row], trials: int) -> Table:
     """Return a summary's rows as a table for the terminal."""
-    found = Table(header_style="bold", caption="IQM: interquartile mean with its 95 % interval", caption_justify="left")
+    caption = "Of each figure the median over seeds, and below it the interquartile mean with its 95 % interval."
+    found = Table(header_style="bold", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
     success = "solved" in rows[0]
     figures = [figure for figure in FIGURES if any(row[f"{figure}_iqm"] is not None for row in rows)]
-    for heading in ("method", "finished", *(("solved", "median trial") if success else ())):
-        found.add_column(heading, justify="left" if heading == "method" else "right")
-    for figure in figures:
-        found.add_column(f"{FIGURES[figure]}: median", justify="right")
-        found.add_column("IQM", justify="right")
+    headings = ["finished", *(("solved", "median trial") if success else ()), *(FIGURES[figure] for figure in figures)]
+    found.add_column("method")
+    for heading in headings:
+        found.add_column(heading, justify="right")
     for row in rows:
         cells = [row["method"], f"{row['finished']}/{row['runs']}"]
         if success:
             median = row["median_solved_trial"]
             cells += [f"{row['solved']}/{row['runs']}", f"> {trials}" if median is None else f"{median:g}"]
         for figure in figures:
-            median, middle, low, high = (row[f"{figure}_{part}"] for part in aggregates.Estimate._fields)
-            show: Callable[[Any], str] = lambda value: "-" if value is None else f"{value:.3g}"
-            cells += [show(median), show(middle) + ("" if low is None else f" [{show(low)}, {show(high)}]")]
+            shown = ["-" if row[name] is None else f"{row[name]:.3g}" for name in _columns(figure)]
+            median, middle, low, high = shown
+            cells.append(f"{median}\n{middle}" + ("" if low == "-" else f" [{low}, {high}]"))
         found.add_row(*cells)
     return found
 
@@ -131,6 +132,10 @@ def draw(path: Path, standings: Sequence[Standing], trials: int, title: str) -> 
     plots.comparison(path, cost, low, high, success if _has_success(standings) else None, list(by_method), title)
 
 
+def _columns(figure: str) -> list[str]:
+    return [f"{figure}_{part}" for part in aggregates.Estimate._fields]
+
+
 def _by_method(standings: Sequence[Standing]) -> Mapping[str, list[Standing]]:
     return {m: [s for s in standings if s.method == m] for m in dict.fromkeys(s.method for s in standings)}
 
@@ -151,7 +156,3 @@ def _value(text: str | None) -> Any:
     except ValueError:
         return text
     return int(number) if text.isdigit() else number
-
-
-def _empty(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -60,7 +60,8 @@ def main(args: Args) -> None:
         seconds = {jobs: turn(args, jobs) for jobs in counts}
         ratios.append(seconds[1] / seconds[args.jobs])
         print(f"1 job {seconds[1]:.1f} s, {args.jobs} jobs {seconds[args.jobs]:.1f} s: {ratios[-1]:.2f}", flush=True)
-    print(f"{args.jobs} jobs have {median(ratios):.2f} times the throughput of one ({min(ratios):.2f} to {max(ratios):.2f})")
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"{args.jobs} jobs have {median(ratios):.2f} times the throughput of one ({spread})")
 
 
 if __name__ == "__main__":
