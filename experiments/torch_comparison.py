@@ -75,7 +75,7 @@ def run(name: str, seed: int, rate: float | None) -> Row:
 
     warnings.simplefilter("ignore", SamplingWarning)
     x, y = load_diabetes(return_X_y=True)
-    y = np.asarray(y)
+    x, y = np.asarray(x), np.asarray(y)
     order = np.random.default_rng(seed).permutation(len(x))
     train, test = np.split(order, [int(0.8 * len(x))])
     x = (x - x[train].mean(0)) / x[train].std(0)

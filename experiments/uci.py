@@ -173,7 +173,7 @@ def make(name: str, split: int) -> Split:
         x, y = make_friedman1(500, noise=1.0, random_state=0)
     order = np.random.default_rng(split).permutation(len(x))
     train, test = np.split(order, [round(0.9 * len(x))])
-    y = np.asarray(y)[:, np.newaxis]
+    x, y = np.asarray(x), np.asarray(y)[:, np.newaxis]
     return Split(x[train], y[train], x[test], y[test])
 
 

@@ -104,7 +104,7 @@ def _rollouts(folder: Path, agent: PILCO, pictures: Path, most_panels: int | Non
 
 
 def _slices(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> list[Any]:
-    if len(agent.history) < 2 or agent.episodes[0].obs.shape[1] < 2:
+    if agent.model.posterior is None or agent.episodes[0].obs.shape[1] < 2:
         return []
     policy, value = (slices.plane(agent, size, entries) for size in (_POLICY_GRID, _VALUE_GRID))
     names = agent.task.labels or [f"observation {i}" for i in range(policy.obs.shape[-1])]

@@ -71,7 +71,7 @@ def train_by_fit() -> None:
 
     model = bnnrl.BayesianModel(network(), bnnrl.likelihoods.Gaussian(0.7), method=bnnrl.inference.Adam())
     x, y = data()
-    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)
+    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)  # pyright: ignore[reportArgumentType]
 
 
 def train_by_driver() -> None:
