@@ -105,17 +105,17 @@ class Comparison:
         return INTERRUPTED if interrupted else int(bool(failed))
 
     def sum_up(self) -> None:
-        """Write tables and the picture, and print the summary; nothing where no trial is done yet."""
+        """Write tables and the picture, and print the summary; nothing of what has no run to tell of yet."""
         from rich.console import Console
 
         from bnnrl import standings
 
-        found = [read() for read in self.jobs.values()]
-        if not any(standing.rows for standing in found):
+        found, trials = [read() for read in self.jobs.values()], self.settings["trials"]
+        if any(standing.rows for standing in found):
+            standings.write_rows(self.folder / "comparison.csv", found)
+        if not any(standing.finished for standing in found):
             return
-        trials = self.settings["trials"]
         rows = standings.summary(found, trials)
-        standings.write_rows(self.folder / "comparison.csv", found)
         folders.write_table(self.folder / "summary.csv", list(rows[0]), rows)
         preset = self.settings["preset"]
         name = self.settings["env"] + (f" ({preset})" if preset else "")

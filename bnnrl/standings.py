@@ -115,12 +115,10 @@ def table(rows: Sequence[Row], trials: int) -> Table:
 
 
 def draw(path: Path, standings: Sequence[Standing], trials: int, title: str) -> None:
-    """Draw cost and success by trial, of the runs that finished and of all runs, to a PNG; nothing where none did."""
+    """Draw cost by trial of the runs that finished, at least one, and success by trial of all, to a PNG."""
     from bnnrl import plots
 
     by_method = {method: runs for method, runs in _by_method(standings).items() if any(run.finished for run in runs)}
-    if not by_method:
-        return
     curves = []
     for runs in by_method.values():
         costs = [[row.get("evaluation_cost") for row in run.rows] for run in runs if run.finished]

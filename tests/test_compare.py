@@ -170,6 +170,7 @@ def test_ctrl_c_stops_all_runs_and_says_how_to_go_on(tmp_path, fakes, monkeypatc
     err = capfd.readouterr().err
     assert err == f"Interrupted; trials that were done are kept. Go on: bnnrl compare --resume {tmp_path}\n"
     assert len(rows_of(tmp_path / "comparison.csv")) == 1
+    assert not (tmp_path / "comparison.png").exists()  # no run has finished
     fakes()
     assert cli.main(["compare", "--resume", str(tmp_path)]) == 0
     assert len(rows_of(tmp_path / "comparison.csv")) == 8
