@@ -71,7 +71,7 @@ def train_by_fit() -> None:
 
     model = bnnrl.BayesianModel(network(), bnnrl.likelihoods.Gaussian(0.7), method=bnnrl.inference.Adam())
     x, y = data()
-    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)  # pyright: ignore[reportArgumentType]
+    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)
 
 
 def train_by_driver() -> None:
@@ -91,7 +91,7 @@ def train_by_driver() -> None:
 def train_by_keras(steps_per_execution: int) -> None:
     model, (x, y) = network(), data()
     model.compile(optimizer="adam", loss="mse", steps_per_execution=steps_per_execution)
-    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)
+    serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)  # pyright: ignore[reportArgumentType]
 
 
 def predict(rows: int) -> None:
