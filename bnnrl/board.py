@@ -52,10 +52,8 @@ class Board:
         if self._live:
             self._live.stop()
 
-    def tell(self, job: Job | None, state: str) -> None:
+    def tell(self, job: Job, state: str) -> None:
         """Take note of a job's state: "runs", "waits", "done" or "failed"."""
-        if job is None:
-            return
         self._states[job] = state
         self._starts[job] += state == "runs"
         if self._live is None and state in ("done", "failed"):

@@ -13,13 +13,13 @@ from typing import Any, Literal, Self
 import keras
 
 from bnnrl import checkpoint, likelihoods, saving, settings, tracking
+from bnnrl.rl import video
 from bnnrl.rl.pilco import PILCO, Trial
 from bnnrl.rl.pilco import Callback as TrialCallback
 from bnnrl.tracking import Tracker, TrackingWarning
 
 _HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "auroc", "r2")  # endings of the scores of which "auto" wants more
 _PICTURES = ("curve", "rollouts")  # what a run folder may have
-_FILMS = (".gif", ".mp4")
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -185,8 +185,7 @@ class TrialTracker(TrialCallback):
     def _log_films(self, folder: Path, step: int) -> None:
         kept = folder / "wandb" / "bnnrl-videos"
         known = kept.read_text().splitlines() if kept.is_file() else []
-        films = (p for p in (folder / "video").glob("*") if p.suffix in _FILMS)
-        new = sorted(path for path in films if path.name not in known)
+        new = sorted(path for path in video.films(folder) if path.name not in known)
         for path in new:
             self.tracker.video(f"video/{path.stem}", path, step)
         if new:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
@@ -31,6 +32,12 @@ def check_fraction(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
         raise ValueError(f"Invalid `{name}`: expected a number in [0, 1). Received: {name}={value!r}.")
     return float(value)
+
+
+def changed(options: Any, besides: Iterable[str]) -> list[str]:
+    """Return the names of a dataclass's fields, `besides` some, that are not at their defaults."""
+    fields = (field for field in dataclasses.fields(options) if field.name not in besides)
+    return [field.name for field in fields if getattr(options, field.name) != field.default]
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+INTERRUPTED = 130  # the exit code that shells report for Ctrl-C
 GRACE = 3.0  # seconds to stop in; less than a successor needs to load TensorFlow and read the run's folder
 
 
@@ -24,7 +25,7 @@ def watch() -> None:
             pass
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(GRACE)
-        os._exit(130)
+        os._exit(INTERRUPTED)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -48,7 +49,7 @@ def main() -> int:
     try:
         limit_threads(int(sys.argv[1]))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return cli.main(sys.argv[2:])
 
 

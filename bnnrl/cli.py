@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 import bnnrl
-from bnnrl.checks import check_count
+from bnnrl.checks import changed, check_count
+from bnnrl.child import INTERRUPTED
 from bnnrl.rl import tasks
 
 _FIELDS = {"members": "size"}  # options whose setting has another name
-_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Train:
                 f"Interrupted; {len(agent.history)} trials are kept. Go on: bnnrl train --resume {run.folder}",
                 file=sys.stderr,
             )
-            return _INTERRUPTED
+            return INTERRUPTED
         except ValueError as error:
             raise ValueError(f"{error}\nRun folder: {run.folder}") from error
         from bnnrl.rl import reporting
@@ -117,12 +117,7 @@ class Train:
         return Run.create(self.folder, settings), agent
 
     def _resume(self):
-        given = [
-            field.name
-            for field in dataclasses.fields(self)
-            if field.name not in ("resume", "trials") and getattr(self, field.name) != field.default
-        ]
-        if given:
+        if given := changed(self, ("resume", "trials")):
             raise ValueError(
                 "Invalid arguments: expected none but --trials beside --resume, which goes on under the run's own "
                 f"settings. Received: {', '.join(given)}."
@@ -341,7 +336,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"bnnrl: error: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            return _INTERRUPTED
+            return INTERRUPTED
 
 
 if __name__ == "__main__":

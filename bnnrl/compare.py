@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bnnrl import folders
-from bnnrl.checks import check_count
+from bnnrl.checks import changed, check_count
+from bnnrl.child import INTERRUPTED
 
 KIND, COMMAND = "comparison", "bnnrl compare"
 _HOW = ("engine", "jobs", "retries")  # how the runs are carried out, which changes nothing in them
 _GROWING = ("methods", "seeds", "trials")
-INTERRUPTED = 130
 
 
 def run(command: Any, train: type, check: Callable[[dict[str, Any]], Any]) -> int:
@@ -169,13 +169,7 @@ def _given(command: Any, train: type) -> dict[str, Any]:
 
 def _earlier(command: Any) -> dict[str, Any]:
     """Return the settings of the comparison to go on with."""
-    allowed = ("resume", "trials", *_HOW)
-    given = [
-        field.name
-        for field in dataclasses.fields(command)
-        if field.name not in allowed and getattr(command, field.name) != field.default
-    ]
-    if given:
+    if given := changed(command, ("resume", "trials", *_HOW)):
         raise ValueError(
             f"Invalid arguments: expected none but --trials, --{', --'.join(_HOW)} beside --resume, which goes on "
             f"under the comparison's own settings. Received: {', '.join(given)}."

@@ -64,15 +64,14 @@ class Engine(Protocol):
         ...
 
 
-def drive(engine: Engine, jobs: Iterable[Job], retries: int, tell: Callable[[Job | None, str], None]) -> dict[Job, str]:
+def drive(engine: Engine, jobs: Iterable[Job], retries: int, tell: Callable[[Job, str], None]) -> dict[Job, str]:
     """Carry out jobs; whatever happens, none is under way when this ends.
 
     Args:
         engine: what carries them out. It is stopped at the end.
         jobs: in the order they are started.
         retries: how often a job that failed is tried again, after the jobs that wait.
-        tell: called with a job and "runs", "waits", "done" or "failed" when that becomes so, and with None and ""
-            every moment.
+        tell: called with a job and "runs", "waits", "done" or "failed" when that becomes so.
 
     Returns:
         For each job that failed for good, the reason of its last failure.
@@ -97,7 +96,6 @@ def drive(engine: Engine, jobs: Iterable[Job], retries: int, tell: Callable[[Job
                 else:
                     failed[job] = reason
                     tell(job, "failed")
-            tell(None, "")
     finally:
         engine.stop()
     return failed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -145,8 +144,8 @@ def rebuild(folder: str | Path) -> Path:
         ValueError: if the folder is no fit's, or its data are no longer where they were.
     """
     settings = folders.read_config(folder, KIND, COMMAND)["settings"]
-    with open(Path(folder) / "metrics.csv", newline="") as file:
-        history = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    rows = folders.read_table(Path(folder) / "metrics.csv")
+    history = [{name: value for name, value in row.items() if value is not None} for row in rows]
     show(Path(folder), saving.load(folder), load_data(settings), settings, history)
     return Path(folder) / "report.html"
 

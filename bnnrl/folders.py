@@ -97,6 +97,24 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
     write_text(path, text.getvalue())
 
 
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV file: truth values, numbers and text, and None for what is empty."""
+    with open(path, newline="") as file:
+        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _value(text: str | None) -> Any:
+    if not text:
+        return None
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if text.isdigit() else number
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as unfinished:

@@ -394,8 +394,8 @@ class BayesianModel:
         for first in range(0, draws, each):
             # The last ones are filled up with the first, so that one compiled call serves all.
             some = tf.range(first, first + each) % draws
-            own = [tf.gather(theta, some), [tf.gather(a, some) for a in statistics]]
-            outputs = [self._outputs_of(own[0], chunk, own[1]) for chunk in chunks]
+            weights, own = tf.gather(theta, some), [tf.gather(a, some) for a in statistics]
+            outputs = [self._outputs_of(weights, chunk, own) for chunk in chunks]
             of_draws.append(tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs))
         joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=0)[:draws], *of_draws)
         return joined, self._problem.split(theta)[1]

@@ -127,8 +127,7 @@ class Picture:
     caption: str = ""
 
     def __post_init__(self):
-        if not self.alt.strip():
-            raise ValueError("Invalid `alt`: expected words for who cannot see the picture. Received none.")
+        _check_alt(self.alt, "picture")
 
     def html(self) -> str:
         data = Path(self.path).read_bytes()
@@ -137,8 +136,7 @@ class Picture:
         width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
         source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
         image = f'<img src="{source}" alt="{_escaped(self.alt)}" width="{width}" height="{height}">'
-        caption = f"\n<figcaption>{_escaped(self.caption)}</figcaption>" if self.caption else ""
-        return f"<figure>\n{image}{caption}\n</figure>"
+        return _figure(image, self.caption)
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,7 @@ class Video:
     caption: str = ""
 
     def __post_init__(self):
-        if not self.alt.strip():
-            raise ValueError("Invalid `alt`: expected words for who cannot see the video. Received none.")
+        _check_alt(self.alt, "video")
 
     def html(self) -> str:
         data = Path(self.path).read_bytes()
@@ -162,8 +159,7 @@ class Video:
             shown = f'<video controls loop muted src="data:video/mp4;base64,{encoded}" aria-label="{alt}"></video>'
         else:
             raise ValueError(f"Invalid `path`: expected a GIF or MP4 file. Received: {self.path}.")
-        caption = f"\n<figcaption>{_escaped(self.caption)}</figcaption>" if self.caption else ""
-        return f"<figure>\n{shown}{caption}\n</figure>"
+        return _figure(shown, self.caption)
 
 
 @dataclass(frozen=True)
@@ -225,6 +221,16 @@ def _escaped(text: Any) -> str:
     """Return text for HTML, in which control characters have no place."""
     plain = str(text).replace("\r\n", "\n")
     return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", plain))
+
+
+def _check_alt(alt: str, what: str) -> None:
+    if not alt.strip():
+        raise ValueError(f"Invalid `alt`: expected words for who cannot see the {what}. Received none.")
+
+
+def _figure(shown: str, caption: str) -> str:
+    below = f"\n<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
+    return f"<figure>\n{shown}{below}\n</figure>"
 
 
 def _is_number(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,8 +48,7 @@ class Standing:
 def read(folder: Path, method: str, seed: int, trials: int, stop_when_solved: bool) -> Standing:
     """Return how the run in a folder stands; one without rows where it has not begun."""
     try:
-        with open(folder / "metrics.csv", newline="") as file:
-            rows = [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        rows = folders.read_table(folder / "metrics.csv")
     except OSError:
         rows = []
     enough = len(rows) >= trials or (stop_when_solved and any(row.get("solved") for row in rows))
@@ -141,16 +139,3 @@ def _by_method(standings: Sequence[Standing]) -> Mapping[str, list[Standing]]:
 def _has_success(standings: Sequence[Standing]) -> bool:
     """Whether the task has a notion of success, as far as its runs tell."""
     return any(row.get("success_rate") is not None for s in standings for row in s.rows)
-
-
-def _value(text: str | None) -> Any:
-    """Return what a cell holds: a truth value, a number, its text, or None where it is empty."""
-    if not text:
-        return None
-    if text in ("True", "False"):
-        return text == "True"
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return int(number) if text.isdigit() else number

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, spread, write_csv
+from sweeps import Row, check_names, quiet_single_thread, run_all, spread, tabulate
 
 EPOCHS, BATCH, HELD_OUT = 100, 32, (8, 9)
 COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "seconds")
@@ -111,17 +111,9 @@ def summary(rows: list[Row]) -> str:
 def main(args: Args) -> None:
     quiet_single_thread()
     known = list(methods(EPOCHS))
-    if unknown := set(args.methods) - set(known):
-        raise SystemExit(f"Invalid `methods`: expected some of {known}. Received: {sorted(unknown)}.")
-    rows: list[Row] = []
+    check_names("methods", args.methods, known)
     calls = [(name, seed) for name in args.methods or known for seed in args.seeds]
-    for row in run_all(run, calls, args.jobs):
-        rows.append(row)
-        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
-        write_csv(rows, RESULTS / f"{args.name}.csv")
-    table = summary(rows)
-    (RESULTS / f"{args.name}.md").write_text(table)
-    print(table)
+    tabulate(run_all(run, calls, args.jobs), args.name, summary)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ each run to experiments/results/one_layer.csv, a summary to one_layer.md, and a 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, spread, write_csv
+from sweeps import RESULTS, Row, check_names, quiet_single_thread, run_all, spread, tabulate
 
 NOISE, ROWS, UNITS, DRAWS = 0.1, 100, 50, 1000
 GAP, EDGE = 0.3, 1.0  # |x| of the data lies between them
@@ -203,28 +203,23 @@ def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, s
 def main(args: Args) -> None:
     quiet_single_thread()
     names = list(fits())
-    unknown = set(args.methods) - set(names)
-    if unknown:
-        raise SystemExit(f"Invalid `methods`: expected some of {names}. Received: {sorted(unknown)}.")
+    check_names("methods", args.methods, names)
     (truth,) = run_all(reference, [()], 1)
     said = f"{truth['seconds']:.0f} s, acceptance {truth['accept']:.2f}, R-hat at most {truth['rhat'].max():.3f}, "
     print(f"Reference: {said}effective sample size at least {truth['ess'].min():.0f}", flush=True)
     if truth["rhat"].max() > 1.01:
         raise SystemExit("The reference has not converged: R-hat above 1.01. No table is made from it.")
     mean, std = truth["mean"], truth["std"]
-    rows: list[Row] = []
     bands = {}
     calls = [(name, seed, mean, std) for name in args.methods or names for seed in args.seeds]
-    for row, *own in run_all(run, calls, args.jobs):
-        rows.append(row)
-        bands.setdefault(row["method"], tuple(own))  # of the first seed
-        shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
-        print(row["method"], row["seed"], shown, flush=True)
-        write_csv(rows, RESULTS / f"{args.name}.csv")
+
+    def rows() -> Iterator[Row]:
+        for row, *own in run_all(run, calls, args.jobs):
+            bands.setdefault(row["method"], tuple(own))  # of the first seed
+            yield row
+
+    tabulate(rows(), args.name, summary)
     picture(bands, mean, std, RESULTS / f"{args.name}.png")
-    table = summary(rows)
-    (RESULTS / f"{args.name}.md").write_text(table)
-    print(table)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bnnrl.child import limit_threads
 from bnnrl.files import replacing
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,13 +21,14 @@ Found = TypeVar("Found")
 
 def quiet_single_thread() -> None:
     """Import TensorFlow without its chatter, for one thread: runs side by side share no core."""
-    import bnnrl
+    limit_threads(1)
 
-    bnnrl._import_tensorflow()
-    import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+def check_names(argument: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Exit, naming what is wrong, unless all that is given is known."""
+    known = list(known)
+    if unknown := sorted(set(given) - set(known)):
+        raise SystemExit(f"Invalid `{argument}`: expected some of {known}. Received: {unknown}.")
 
 
 def run_all(function: Callable[..., Found], calls: Iterable[Sequence[Any]], jobs: int) -> Iterator[Found]:
@@ -59,3 +61,22 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def tabulate(found: Iterable[Row], name: str, summary: Callable[[list[Row]], str]) -> None:
+    """Tell of each row as it comes and keep all in a CSV file, and in the end write and print their summary.
+
+    Args:
+        found: a row for each run.
+        name: of the result files.
+        summary: from all rows to a Markdown table.
+    """
+    rows: list[Row] = []
+    for row in found:
+        rows.append(row)
+        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if v != ""}
+        print(", ".join(f"{k} {v}" for k, v in shown.items()), flush=True)
+        write_csv(rows, RESULTS / f"{name}.csv")
+    table = summary(rows)
+    (RESULTS / f"{name}.md").write_text(table)
+    print(table)

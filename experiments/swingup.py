@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 import tyro
-from sweeps import RESULTS, Row, outcome, quiet_single_thread, run_all, write_csv
+from sweeps import RESULTS, Row, check_names, outcome, quiet_single_thread, run_all, write_csv
 
 # What differs from the defaults: arguments of PILCO, and of its parts under "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -94,9 +94,7 @@ def summary(rows: list[Row], trials: int) -> str:
 
 
 def main(args: Args) -> None:
-    unknown = set(args.variants) - set(VARIANTS)
-    if unknown:
-        raise SystemExit(f"Invalid `variants`: expected some of {list(VARIANTS)}. Received: {sorted(unknown)}.")
+    check_names("variants", args.variants, VARIANTS)
     name = args.name or args.preset
     rows: list[Row] = []
     for found in run_all(run, [(args.preset, v, s, args.trials) for v in args.variants for s in args.seeds], args.jobs):

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, spread, write_csv
+from sweeps import RESULTS, Row, check_names, quiet_single_thread, run_all, spread, tabulate
 
 PEERS = Path(__file__).parent / "peers" / "results-peers.csv"
 EPOCHS, BATCH, DRAWS, UNITS, NOISE = 100, 32, 100, 50, 0.7
@@ -136,17 +136,10 @@ def read(path: Path, **more: str) -> list[Row]:
 def main(args: Args) -> None:
     quiet_single_thread()
     known = list(methods(EPOCHS))
-    if unknown := set(args.methods) - set(known):
-        raise SystemExit(f"Invalid `methods`: expected some of {known}. Received: {sorted(unknown)}.")
-    rows: list[Row] = []
+    check_names("methods", args.methods, known)
     calls = [(name, seed, args.rate) for name in args.methods or known for seed in args.seeds]
-    for row in run_all(run, calls, args.jobs):
-        rows.append(row)
-        print(", ".join(f"{k} {v}" for k, v in row.items() if v != ""), flush=True)
-        write_csv(rows, RESULTS / f"{args.name}.csv")
-    table = summary([*rows, *read(RESULTS / "digits.csv", stack="bnnrl", dataset="digits"), *read(PEERS)])
-    (RESULTS / f"{args.name}.md").write_text(table)
-    print(table)
+    others = [*read(RESULTS / "digits.csv", stack="bnnrl", dataset="digits"), *read(PEERS)]
+    tabulate(run_all(run, calls, args.jobs), args.name, lambda rows: summary([*rows, *others]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ toy_regression.md, and a picture of the first seed for each toy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tyro
 from one_layer import DRAWS, UNITS, fits
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, spread, write_csv
+from sweeps import RESULTS, Row, check_names, quiet_single_thread, run_all, spread, tabulate
 
 TEST_ROWS = 1000
 COLUMNS = ("nll", "rmse", "picp_95", "sd_inside", "sd_outside", "seconds")
@@ -184,22 +184,19 @@ def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
 
 def main(args: Args) -> None:
     quiet_single_thread()
-    for argument, given, known in (("methods", args.methods, fits()), ("toys", args.toys, TOYS)):
-        if unknown := set(given) - set(known):
-            raise SystemExit(f"Invalid `{argument}`: expected some of {list(known)}. Received: {sorted(unknown)}.")
-    rows: list[Row] = []
+    check_names("methods", args.methods, fits())
+    check_names("toys", args.toys, TOYS)
     bands: dict[str, dict[str, Bands]] = {toy: {} for toy in args.toys}
     calls = [(toy, name, seed) for toy in args.toys for name in args.methods or fits() for seed in args.seeds]
-    for row, own in run_all(run, calls, args.jobs):
-        rows.append(row)
-        bands[row["toy"]].setdefault(row["method"], own)  # of the first seed
-        print(", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
-        write_csv(rows, RESULTS / f"{args.name}.csv")
+
+    def rows() -> Iterator[Row]:
+        for row, own in run_all(run, calls, args.jobs):
+            bands[row["toy"]].setdefault(row["method"], own)  # of the first seed
+            yield row
+
+    tabulate(rows(), args.name, summary)
     for toy in args.toys:
         picture(TOYS[toy], bands[toy], RESULTS / f"{args.name}-{toy}.png")
-    table = summary(rows)
-    (RESULTS / f"{args.name}.md").write_text(table)
-    print(table)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
-from sweeps import RESULTS, Row, quiet_single_thread, run_all, write_csv
+from sweeps import Row, check_names, quiet_single_thread, run_all, tabulate
 
 EPOCHS, BATCH, UNITS, SPLITS = 40, 32, 50, 20
 COLUMNS = ("rmse", "nll", "picp_95", "seconds")
@@ -264,8 +264,7 @@ def main(args: Args) -> None:
     quiet_single_thread()
     known, made = [*methods(1000), BASELINE], ("diabetes", "friedman1")
     sets = args.sets or (made if args.folder is None else tuple(PUBLISHED))
-    if unknown := set(args.methods) - set(known):
-        raise SystemExit(f"Invalid `methods`: expected some of {known}. Received: {sorted(unknown)}.")
+    check_names("methods", args.methods, known)
     if args.folder is None and (unknown := set(sets) - set(made)):
         raise SystemExit(f"Invalid `sets`: expected some of {made}, or a `folder`. Received: {sorted(unknown)}.")
     calls = [(args.folder, s, m, split) for s in sets for m in args.methods or known for split in args.splits]
@@ -276,14 +275,7 @@ def main(args: Args) -> None:
                     read(args.folder, name, split)
                 except (FileNotFoundError, ValueError) as error:
                     raise SystemExit(str(error)) from error
-    rows: list[Row] = []
-    for row in run_all(run, calls, args.jobs):
-        rows.append(row)
-        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
-        write_csv(rows, RESULTS / f"{args.name}.csv")
-    table = summary(rows)
-    (RESULTS / f"{args.name}.md").write_text(table)
-    print(table)
+    tabulate(run_all(run, calls, args.jobs), args.name, summary)
 
 
 if __name__ == "__main__":

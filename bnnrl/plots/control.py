@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bnnrl.plots.style import GOOD, INK, MODEL, REAL, _colours, _figure, _legend, _save, _shaped, _style, _title
 
-_LEVELS = (2.5, 25, 50, 75, 97.5)  # per cent
+LEVELS = (2.5, 25.0, 50.0, 75.0, 97.5)  # per cent, of the quantiles that bands show
 
 
 def learning_curve(
@@ -76,7 +76,7 @@ def rollouts(
         labels: a name for each observation entry.
         dt: seconds between observations; without it the axis counts steps.
     """
-    bands, cost_bands = (np.percentile(a, _LEVELS, axis=1) for a in (particles, particle_costs))
+    bands, cost_bands = (np.percentile(a, LEVELS, axis=1) for a in (particles, particle_costs))
     some = particles[:, :12], particle_costs[:, :12]
     _draw_rollouts(path, bands, cost_bands, some, real, real_costs, title, labels, dt)
 

@@ -308,8 +308,12 @@ class PILCO:
             )
         return self._population[0]
 
+    def act(self, obs: tf.Tensor) -> tf.Tensor:
+        """Return the policy's actions [N, A] for observations [N, O], as a function that graphs may call."""
+        return self._act(self._params[np.newaxis], obs)
+
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        return self._act(self._params[np.newaxis], np.asarray(obs, np.float32)[np.newaxis])[0].numpy()
+        return self.act(np.asarray(obs, np.float32)[np.newaxis])[0].numpy()
 
     def predict(self, observation: np.ndarray) -> tuple[np.ndarray, None]:
         """Return the action for an observation, and None: the policy has no state of its own.
@@ -330,7 +334,7 @@ class PILCO:
                 f"Invalid `observation`: expected finite numbers of shape ({size},) or (B, {size}). "
                 f"Received: {observation!r}."
             )
-        actions = self._act(self._params[np.newaxis], np.atleast_2d(obs)).numpy()
+        actions = self.act(np.atleast_2d(obs)).numpy()
         return (actions[0] if obs.ndim == 1 else actions), None
 
     def evaluate(self, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
@@ -349,15 +353,18 @@ class PILCO:
         """
         check_count("episodes", episodes)
         self._params  # noqa: B018 (raises where there is none)
-        return self._evaluate(episodes, host_seed(seed, 1 << 20))
+        return self._evaluate(episodes, _evaluation_stream(seed))
 
     def evaluation_seed(self, seed: int = 0, episode: int = 0) -> int:
         """Return what `evaluate(seed=seed)` resets the environment with for an episode, counted from 0."""
-        return host_seed(self.seed, _EVALUATE, host_seed(seed, 1 << 20), episode)
+        return self._reset_seed(_evaluation_stream(seed), episode)
+
+    def _reset_seed(self, stream: int, episode: int) -> int:
+        return host_seed(self.seed, _EVALUATE, stream, episode)
 
     def _evaluate(self, episodes: int, stream: int) -> dict[str, Any]:
         act = self._random_policy(stream) if self._population is None else self._greedy
-        runs = [self._run(act, host_seed(self.seed, _EVALUATE, stream, i)) for i in range(episodes)]
+        runs = [self._run(act, self._reset_seed(stream, i)) for i in range(episodes)]
         success = self.task.success
         return {
             "episodes": episodes,
@@ -441,3 +448,7 @@ class PILCO:
             agent.model.posterior = posterior.from_arrays(described["posterior"], part("posterior/"))
             agent.model.scalers = Scaler(**part("scalers/inputs/")), Scaler(**part("scalers/targets/"))
         return agent
+
+
+def _evaluation_stream(seed: int) -> int:
+    return host_seed(seed, 1 << 20)  # beyond the trials, whose numbers are the streams of their own evaluations

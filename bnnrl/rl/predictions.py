@@ -11,10 +11,10 @@ import safetensors
 import safetensors.numpy
 
 from bnnrl.files import replacing
+from bnnrl.plots.control import LEVELS
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.pilco import PILCO, Prediction, Trial
 
-LEVELS = (2.5, 25.0, 50.0, 75.0, 97.5)  # per cent
 BANDS = {50: (1, 3), 95: (0, 4)}  # per cent inside, and the rows of the band's lower and upper end
 _FOLDER = "predictions"
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from bnnrl import folders, plots, report
-from bnnrl.rl import predictions, slices
+from bnnrl.rl import predictions, slices, video
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.runs import Run
-from bnnrl.rl.video import SUFFIXES
 
 _POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries
 _MOST_STEPS = 100  # of a rollout that tells a state's value
@@ -68,7 +67,7 @@ def _learning(agent: PILCO, pictures: Path) -> list[Any]:
 
 
 def _film(folder: Path) -> list[Any]:
-    films = [p for p in (folder / "video").glob("*") if p.suffix in SUFFIXES]
+    films = video.films(folder)
     if not films:
         return []
     newest = max(films, key=lambda path: path.stat().st_mtime)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.rollout import rollout_cost
 from bnnrl.seeds import as_seed, host_seed, normal
 
 _ENDS = 1.0, 99.0  # per cent of what was observed, between which an entry is varied
@@ -72,21 +73,14 @@ def values(agent: PILCO, over: Plane, steps: int, seed: int = 0) -> np.ndarray:
     height, width, num_obs = over.obs.shape
     distinct = agent.model.posterior.num_distinct if agent.model.posterior else None
     draws = min(_MOST_DRAWS, distinct or _MOST_DRAWS)
-    step = tf.function(agent.model.stacked(agent.model.simulator(draws, as_seed(host_seed(seed, 0)))), autograph=False)
-    obs = tf.tile(tf.constant(over.obs.reshape(1, -1, num_obs)), [draws, 1, 1])  # [S, P, O]
-    total = np.zeros((draws, height * width))
-    for t in range(steps):
-        flat = tf.reshape(obs, [-1, num_obs]).numpy()
-        finite = np.isfinite(flat).all(axis=1)
-        # A rollout that has left what a float can hold stays lost; the policy refuses to be asked there.
-        chosen, _ = agent.predict(np.where(finite[:, np.newaxis], flat, 0.0))
-        action = tf.reshape(tf.constant(chosen), [draws, height * width, -1])
-        # One noise for all of the plane, or its picture would be grainy.
-        noise = tf.tile(normal([draws, 1, num_obs], as_seed(host_seed(seed, 1, t))), [1, height * width, 1])
-        next_obs = step(obs, action, noise)
-        total += np.asarray(agent.task.cost(obs, action, next_obs))
-        obs = next_obs
-    return (total / steps).mean(axis=0).reshape(height, width)
+    step = agent.model.stacked(agent.model.simulator(draws, as_seed(host_seed(seed, 0))))
+    start = tf.tile(tf.constant(over.obs.reshape(1, -1, num_obs)), [draws, 1, 1])  # [S, P, O]
+    # One noise for all of the plane, or its picture would be grainy.
+    noise = tf.stack([normal([draws, 1, num_obs], as_seed(host_seed(seed, 1, t))) for t in range(steps)])
+    noise = tf.tile(noise, [1, 1, height * width, 1])  # [H, S, P, O]
+    act = lambda obs: tf.reshape(agent.act(tf.reshape(obs, [-1, num_obs])), [*obs.shape[:-1], -1])
+    costs = tf.function(rollout_cost, autograph=False)(step, act, agent.task.cost, start, noise)
+    return costs.numpy().mean(axis=0).reshape(height, width)
 
 
 def _values(observed: np.ndarray, is_angle: bool, size: int) -> np.ndarray:

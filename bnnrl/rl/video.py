@@ -64,6 +64,11 @@ def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
     return path
 
 
+def films(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the films in a run folder."""
+    return [path for path in (Path(folder) / "video").glob("*") if path.suffix in SUFFIXES]
+
+
 def _make_env(agent: PILCO) -> gymnasium.Env:
     task = replace(agent.task, env_kwargs={**agent.task.env_kwargs, "render_mode": "rgb_array"})
     try:

@@ -92,18 +92,25 @@ class Entrant:
         return json.loads(line)
 
 
+def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str, float]]]:
+    """Return every process's figures, round by round, after one turn that does not count, and end the processes."""
+    for entrant in entrants.values():
+        entrant.turn()
+    found = [{name: entrant.turn() for name, entrant in entrants.items()} for _ in range(rounds)]
+    for entrant in entrants.values():
+        entrant.close()
+    return found
+
+
 def compare(scripts: dict[str, list[str]], peers: Path, args: Args) -> list[str]:
     """Return the rows of a comparison's table."""
     of = lambda script: peers if script[0].endswith(("_jax.py", "_torch.py")) else Path(sys.executable)
     entrants = {stack: Entrant(of(script), script) for stack, script in scripts.items()}
     with locked(args.lock):
-        for entrant in entrants.values():
-            entrant.turn()
-        rounds = [{stack: entrant.turn() for stack, entrant in entrants.items()} for _ in range(args.rounds)]
+        rounds = timed(entrants, args.rounds)
     first, second = list(entrants)[:2]
     rows = []
     for stack, entrant in entrants.items():
-        entrant.close()
         ms = [turns[stack]["ms"] for turns in rounds]
         ratio = lambda base: median(turns[base]["ms"] / turns[stack]["ms"] for turns in rounds)  # noqa: B023
         cells = [f"{min(ms):.2f}", f"{median(ms):.2f}", f"{max(ms):.2f}", f"{ratio(first):.2f}"]

@@ -23,7 +23,7 @@ from statistics import median
 from typing import Literal
 
 import tyro
-from run import RESULTS, Entrant, locked, machine
+from run import RESULTS, Entrant, locked, machine, timed
 from turns import serve
 
 ROWS, BATCH, EPOCHS, FEATURES, TARGETS, WIDTH = 6400, 64, 10, 6, 4, 200
@@ -155,16 +155,6 @@ def memory() -> None:
 
 def command(part: str, *more: str) -> list[str]:
     return [Path(__file__).name, "--part", part, *more]
-
-
-def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str, float]]]:
-    """Return every process's figures, round by round, after one turn that does not count."""
-    for entrant in entrants.values():
-        entrant.turn()
-    found = [{name: entrant.turn() for name, entrant in entrants.items()} for _ in range(rounds)]
-    for entrant in entrants.values():
-        entrant.close()
-    return found
 
 
 def table(args: Args) -> list[str]:
