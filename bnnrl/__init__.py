@@ -22,20 +22,20 @@ _EXPORTS = {
     "Problem": "bnnrl.problem",
     "load": "bnnrl.saving",
     "PILCO": "bnnrl.rl.pilco",
-    "Dynamics": "bnnrl.rl.dynamics",
+    "Dynamics": "bnnrl.rl.regression",
     "PolicySearch": "bnnrl.rl.search",
     "Task": "bnnrl.rl.tasks",
 }
 _SUBMODULES = {
     **{name: f"bnnrl.{name}" for name in ("callbacks", "data", "diagnostics", "inference", "likelihoods", "metrics")},
     **{name: f"bnnrl.{name}" for name in ("plots", "posterior", "priors", "report", "tracking")},
-    **{name: f"bnnrl.rl.{name}" for name in ("policies", "tasks")},
+    **{name: f"bnnrl.rl.{name}" for name in ("planners", "policies", "tasks")},
 }
 # fmt: off
 __all__ = [
     "PILCO", "BayesianModel", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks", "data",
-    "diagnostics", "inference", "likelihoods", "load", "metrics", "plots", "policies", "posterior", "priors", "report",
-    "tasks", "tracking",
+    "diagnostics", "inference", "likelihoods", "load", "metrics", "planners", "plots", "policies", "posterior",
+    "priors", "report", "tasks", "tracking",
 ]
 # fmt: on
 
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     )
     from bnnrl.model import BayesianModel
     from bnnrl.problem import Problem
-    from bnnrl.rl import policies, tasks
-    from bnnrl.rl.dynamics import Dynamics
+    from bnnrl.rl import planners, policies, tasks
     from bnnrl.rl.pilco import PILCO
+    from bnnrl.rl.regression import Dynamics
     from bnnrl.rl.search import PolicySearch
     from bnnrl.rl.tasks import Task
     from bnnrl.saving import load

@@ -8,7 +8,7 @@ import pytest
 
 from bnnrl import inference, likelihoods, policies, settings
 from bnnrl.inference import Adam, Ensemble, Schedule
-from bnnrl.rl.dynamics import Dynamics
+from bnnrl.rl.regression import Dynamics
 from bnnrl.rl.search import PolicySearch
 
 SETTINGS = [

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from bnnrl.rl.actions import Actions
 from bnnrl.rl.tasks import Task, check_exists
 
 
 class EnvironmentFault(ValueError):
-    """An environment that returned something that is not finite; `episode` holds what came before."""
+    """An environment that broke, or returned something that is not finite; `episode` holds what came before."""
 
     def __init__(self, message: str, episode: Episode):
         super().__init__(message)
@@ -28,9 +29,32 @@ class Episode:
     actions: np.ndarray  # [T, A], float32, as executed
     rewards: np.ndarray  # [T]
     states: np.ndarray  # [T + 1, O], float64, true states where the environment tells them, else observations
+    terminated: np.ndarray = field(default_factory=lambda: np.array([False]))  # [1], by the environment, not its clock
 
     def __len__(self) -> int:
         return len(self.actions)
+
+
+class ActionRepeat(gymnasium.Wrapper):
+    """Holds each action for several steps of an environment; their rewards are added up.
+
+    Args:
+        env: the environment.
+        repeat: steps an action is held.
+    """
+
+    def __init__(self, env: gymnasium.Env, repeat: int):
+        super().__init__(env)
+        self.repeat = repeat
+
+    def step(self, action):
+        total = 0.0
+        for _ in range(self.repeat):
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return obs, total, terminated, truncated, info
 
 
 def make_env(task: Task, **kwargs) -> gymnasium.Env:
@@ -44,27 +68,20 @@ def make_env(task: Task, **kwargs) -> gymnasium.Env:
         env = gymnasium.make(task.env_id, **task.env_kwargs, **kwargs)
     except TypeError as error:
         raise ValueError(f"Invalid `env_kwargs` for {task.env_id!r}: {error}.") from error
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ValueError(f"Invalid environment: {task.env_id!r} needs a package that is missing. {error}") from error
     _check_spaces(env, task)
-    return env
+    return ActionRepeat(env, task.action_repeat) if task.action_repeat > 1 else env
 
 
 def _check_spaces(env: gymnasium.Env, task: Task) -> None:
-    obs, action = env.observation_space, env.action_space
+    obs = env.observation_space
     if not isinstance(obs, gymnasium.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(
             f"Invalid observation space of {task.env_id!r}: expected a Box with one axis. Received: {obs}. "
             "Wrap the environment in gymnasium.wrappers.FlattenObservation, or give what matters as a vector."
         )
-    if not isinstance(action, gymnasium.spaces.Box) or len(action.shape) != 1:
-        raise ValueError(
-            f"Invalid action space of {task.env_id!r}: expected a Box with one axis. Received: {action}. "
-            "Wrap the environment so that it takes a vector of real numbers."
-        )
-    if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
-        raise ValueError(
-            f"Invalid action space of {task.env_id!r}: expected finite bounds. Received: low={action.low}, "
-            f"high={action.high}. Bound it with gymnasium.wrappers.RescaleAction or a narrower Box."
-        )
+    Actions.of(env.action_space, task.env_id)
     size = obs.shape[0]
     for name, indices in (("angles", task.angles), ("invariant", task.invariant)):
         if any(not 0 <= i < size for i in indices):
@@ -75,9 +92,11 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
 
 
 def episode_length(env: gymnasium.Env) -> int | None:
-    """Return the number of steps after which an environment truncates itself, or None where it does not say."""
+    """Return the number of actions after which an environment truncates itself, or None where it does not say."""
     spec_steps = env.spec.max_episode_steps if env.spec else None
-    return spec_steps or getattr(env.unwrapped, "horizon", None)
+    steps = spec_steps or getattr(env.unwrapped, "horizon", None)
+    repeat = env.repeat if isinstance(env, ActionRepeat) else 1
+    return None if steps is None else -(-steps // repeat)
 
 
 def run_episode(
@@ -87,27 +106,35 @@ def run_episode(
 
     Args:
         env: the environment.
-        policy: from an observation [O] to an action [A].
+        policy: from an observation [O] to an action [A], of which a discrete space takes the largest entry's.
         seed: of the reset.
         max_steps: stop there at the latest.
 
     Raises:
-        EnvironmentFault: if an observation or a reward is not finite; what came before is in its `episode`.
+        EnvironmentFault: if an observation or a reward is not finite, or the environment raises an error of its own;
+            what came before is in its `episode`.
     """
+    actions = Actions.of(env.action_space, env.spec.id if env.spec else "the environment")
     obs, info = env.reset(seed=seed)
-    seen, actions, rewards, states = [obs], [], [], [_state(obs, info)]
-    _check_finite(obs, 0.0, 0, (seen, actions, rewards, states))
-    ended = False
-    while not ended and (max_steps is None or len(actions) < max_steps):
-        action = policy(obs)
-        obs, reward, terminated, truncated, info = env.step(action)
-        _check_finite(obs, reward, len(actions) + 1, (seen, actions, rewards, states))
+    seen, done, rewards, states = [obs], [], [], [_state(obs, info)]
+    _check_finite(obs, 0.0, 0, (seen, done, rewards, states))
+    terminated = truncated = False
+    while not (terminated or truncated) and (max_steps is None or len(done) < max_steps):
+        action = actions.executed(policy(obs))
+        try:
+            obs, reward, terminated, truncated, info = env.step(actions.for_env(action))
+        except Exception as error:
+            raise EnvironmentFault(
+                f"Invalid environment: its step {len(done) + 1} raised {type(error).__name__}: {error}. "
+                f"The {len(done)} steps before it are kept. Mend the environment, and resume the run.",
+                _pack(seen, done, rewards, states),
+            ) from error
+        _check_finite(obs, reward, len(done) + 1, (seen, done, rewards, states))
         seen.append(obs)
-        actions.append(action)
+        done.append(action)
         rewards.append(reward)
         states.append(_state(obs, info))
-        ended = terminated or truncated
-    return _pack(seen, actions, rewards, states)
+    return _pack(seen, done, rewards, states, terminated)
 
 
 def _state(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
@@ -116,13 +143,14 @@ def _state(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
     return np.asarray(state if np.shape(state) == np.shape(obs) else obs, np.float64)
 
 
-def _pack(seen, actions, rewards, states) -> Episode:
+def _pack(seen, actions, rewards, states, terminated: bool = False) -> Episode:
     width = len(actions[0]) if actions else 0
     return Episode(
         np.asarray(seen, np.float32),
         np.asarray(actions, np.float32).reshape(len(actions), width),
         np.asarray(rewards, np.float64),
         np.asarray(states, np.float64),
+        np.array([bool(terminated)]),
     )
 
 

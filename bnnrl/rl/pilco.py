@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -12,24 +13,31 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from bnnrl import checkpoint, posterior, settings
+from bnnrl import checkpoint, settings
 from bnnrl.checks import check_count
-from bnnrl.data import Scaler
 from bnnrl.rl import tasks
-from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
+from bnnrl.rl.actions import Actions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
-from bnnrl.rl.policies import MLP, RBF, Controller, Policy
+from bnnrl.rl.features import Features
+from bnnrl.rl.planners import CEM, ICEM, Planning
+from bnnrl.rl.policies import MLP, RBF, Controller, Linear, Policy
+from bnnrl.rl.propagation import PROPAGATIONS
+from bnnrl.rl.regression import Dynamics
+from bnnrl.rl.rollout import World
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
+from bnnrl.rl.world import WorldModel
 from bnnrl.seeds import as_seed, host_seed
 
-settings.register(Dynamics, RBF, MLP, PolicySearch)
+settings.register(Dynamics, RBF, MLP, Linear, PolicySearch, CEM, ICEM)
 
-PROPAGATIONS = ("ts_inf",)
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
 _OVERRUN = 0.25  # of an episode's length, planned beyond its end
 _SPREAD = 1.5  # how far beyond what was observed a policy should know what to do, in standard deviations
 # The purposes seeds are drawn for. A trial's randomness depends on (seed, purpose, trial) alone.
-_RESET, _FIT, _DRAWS, _COVER, _SEARCH, _PREDICT, _EXPLORE, _EVALUATE = range(8)
+_RESET, _FIT, _DRAWS, _COVER, _SEARCH, _PREDICT, _EXPLORE, _EVALUATE, _PLAN, _VISITED = range(10)
+_NUM_STARTS = 1024  # where planned rollouts begin anywhere that was visited
+_SHORT = 100  # steps of an episode that is planned as a whole; a longer one is planned in pieces of half as many
+_HEADS = Dynamics(size=5)
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Trial:
     solved: bool
     fit_seconds: float
     search_seconds: float
+    real_return: float | None = None  # sum of the trial's rewards, mean over its episodes
+    evaluation_return: float | None = None  # the same over evaluation episodes
 
 
 class Callback:
@@ -81,17 +91,23 @@ class PILCO:
     Probabilistic Dynamics Models", NeurIPS 2018 (the TS∞ propagation).
 
     Args:
-        env: the id of a Gymnasium environment with a registered task, or a bnnrl.Task.
+        env: the id of a Gymnasium environment, or a bnnrl.Task. Of an environment with no registered task, reward and
+            termination are learned.
         dynamics: the dynamics model.
-        policy: the policy.
-        propagation: "ts_inf", a particle keeps its draw of the model.
-        particles: in a rollout, shared by the search's restarts; at least one for each restart is used.
-        horizon: steps the policy is optimised over; None takes the length of an episode and a quarter more, without
-            which a policy has no reason to be in a good state at the episode's end. An environment that does not say
-            how long its episodes are is stopped after as many steps.
+        policy: the policy, or a planner.
+        propagation: "ts_inf", a particle keeps its draw of the model; "ts1", draws and particles are dealt anew at each
+            step; "moment_matching", particles are drawn anew from their Gaussian; "mean", the mean prediction alone.
+        particles: in a rollout, shared by the search's restarts; at least one for each restart is used. A planner uses
+            a fifth as many for each sequence.
+        horizon: steps the policy is optimised over. None takes the task's; else the length of an episode and a quarter
+            more, without which a policy has no reason to be in a good state at the episode's end; or 50 where episodes
+            are longer than 100. An environment that does not say how long its episodes are is stopped after as
+            many steps.
         search: how a policy is sought.
         seed: all randomness of the agent and of its environment derives from it.
         env_kwargs: keyword arguments of gymnasium.make, for an environment given by its id.
+        episodes_per_trial: real episodes in a trial.
+        heads: the models of reward and termination, where they are learned.
 
     Raises:
         ValueError: for an environment that does not exist or has spaces the agent cannot use, or a number out of
@@ -102,13 +118,15 @@ class PILCO:
         self,
         env: str | tasks.Task,
         dynamics: Dynamics | None = None,
-        policy: Policy | None = None,
+        policy: Policy | CEM | None = None,
         propagation: str = "ts_inf",
         particles: int = 100,
         horizon: int | None = None,
         search: PolicySearch | None = None,
         seed: int = 0,
         env_kwargs: Mapping[str, Any] | None = None,
+        episodes_per_trial: int = 1,
+        heads: Dynamics | None = None,
     ):
         if propagation not in PROPAGATIONS:
             raise ValueError(f"Invalid `propagation`: expected one of {PROPAGATIONS}. Received: {propagation!r}.")
@@ -124,6 +142,8 @@ class PILCO:
         self.task = tasks.get(env, **(env_kwargs or {})) if isinstance(env, str) else env
         self.dynamics, self.policy, self.search = dynamics or Dynamics(), policy or RBF(), search or PolicySearch()
         self.propagation, self.particles, self.seed = propagation, check_count("particles", particles), int(seed)
+        self.heads = heads or _HEADS
+        self.episodes_per_trial = check_count("episodes_per_trial", episodes_per_trial)
         self.env = make_env(self.task)
         self._length = episode_length(self.env)
         self.horizon = self._resolve_horizon(horizon)
@@ -137,33 +157,46 @@ class PILCO:
     def _resolve_horizon(self, horizon: int | None) -> int:
         if horizon is not None:
             return check_count("horizon", horizon)
+        if self.task.horizon is not None:
+            return self.task.horizon
         if self._length is None:
             raise ValueError(
                 f"Invalid `horizon`: expected an integer, since {self.task.env_id!r} does not say how long its "
                 "episodes are. Received: None."
             )
-        return math.ceil((1 + _OVERRUN) * self._length)
+        return math.ceil((1 + _OVERRUN) * self._length) if self._length <= _SHORT else _SHORT // 2
 
     def _build(self) -> None:
-        spaces = self.env.observation_space, self.env.action_space
-        num_obs, num_actions = (space.shape[0] for space in spaces)  # pyright: ignore[reportOptionalSubscript]
+        num_obs = self.env.observation_space.shape[0]  # pyright: ignore[reportOptionalSubscript]
+        self._actions = Actions.of(self.env.action_space, self.task.env_id)
         self._features = Features(num_obs, tuple(self.task.angles))
-        low, high = (tf.constant(bound, tf.float32) for bound in (spaces[1].low, spaces[1].high))  # pyright: ignore
-        self._controller = Controller(self.policy, self._features, low, high)
+        low, high = (tf.constant(bound, tf.float32) for bound in (self._actions.low, self._actions.high))
+        self._bounds = low, high
         capacity = 1 << (8 * (self._length or self.horizon) - 1).bit_length()  # eight episodes
         seen_by_model = Features(num_obs, tuple(self.task.angles), tuple(self.task.invariant))
-        self.model = DynamicsModel(self.dynamics, seen_by_model, num_actions, capacity)
+        self._world = WorldModel(
+            self.task, self.dynamics, self.heads, self._features, seen_by_model, self._actions.size, capacity
+        )
+        self.model = self._world.dynamics
         self._searcher: Searcher | None = None
+        self._planning: Planning | None = None
+        if isinstance(self.policy, CEM):
+            return
+        self._controller = Controller(self.policy, self._features, low, high, self._actions.discrete)
 
         def act(params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
             # Rounding can lead beyond a bound by one bit, and an environment may refuse that.
-            return tf.clip_by_value(self._controller(params, obs[tf.newaxis])[0], low, high)
+            return tf.clip_by_value(self._controller.executed(params, obs[tf.newaxis])[0], low, high)
 
         self._act = tf.function(partial(act), autograph=False, jit_compile=True)  # a partial for the reason in Searcher
 
     @property
     def solved(self) -> int | None:
-        """The first trial after which at least nine of ten evaluation episodes succeeded, or None."""
+        """The first trial after which the task counted as solved, or None.
+
+        That is when at least nine of ten evaluation episodes succeed or, for a task that names a return instead, when
+        their mean return reaches it.
+        """
         return next((t.trial for t in self.history if t.solved), None)
 
     # Learning
@@ -213,13 +246,13 @@ class PILCO:
         fit_seconds = search_seconds = 0.0
         if trial > 1:
             phase("model")
-            self._fit(trial)
+            self._world.fit(self.episodes, host_seed(self.seed, _FIT, trial))
             fit_seconds = perf_counter() - started
             phase("policy")
             predicted = self._improve(trial)
             search_seconds = perf_counter() - started - fit_seconds
         phase("episode")
-        episode = self._act_for_real(trial)
+        episodes = self._act_for_real(trial)
         phase("evaluation")
         evaluation = self._evaluate(evaluation_episodes, trial)
         rate, steps = evaluation["success_rate"], sum(len(e) for e in self.episodes)
@@ -227,47 +260,70 @@ class PILCO:
             Trial(
                 trial=trial,
                 steps=steps,
-                experience=None if self.task.dt is None else steps * self.task.dt,
+                experience=None if self.task.dt is None else steps * self.task.dt * self.task.action_repeat,
                 predicted_cost=predicted,
-                real_cost=float(self.costs(episode).mean()),
+                real_cost=float(np.mean([self.mean_cost(episode) for episode in episodes])),
                 evaluation_cost=evaluation["mean_cost"],
                 success_rate=rate,
-                solved=rate is not None and rate >= 0.9,
+                solved=self._is_solved(evaluation),
                 fit_seconds=fit_seconds,
                 search_seconds=search_seconds,
+                real_return=float(np.mean([episode.rewards.sum() for episode in episodes])),
+                evaluation_return=evaluation["mean_return"],
             )
         )
         for callback in callbacks:
             callback.on_trial_end(self, self.history[-1])
 
-    def _fit(self, trial: int) -> None:
-        obs = np.concatenate([e.obs[:-1] for e in self.episodes])
-        next_obs = np.concatenate([e.obs[1:] for e in self.episodes])
-        actions = np.concatenate([e.actions for e in self.episodes])
-        self.model.fit(obs, actions, next_obs, host_seed(self.seed, _FIT, trial))
+    def _is_solved(self, evaluation: dict[str, Any]) -> bool:
+        if self.task.success is not None:
+            return evaluation["success_rate"] >= 0.9
+        return self.task.solved_return is not None and evaluation["mean_return"] >= self.task.solved_return
 
-    def _improve(self, trial: int) -> float:
-        """Search for a policy on the fitted model and return its expected cost."""
+    def _improve(self, trial: int) -> float | None:
+        """Search for a policy on the fitted model and return its expected cost; a planner has none."""
+        if isinstance(self.policy, CEM):
+            return None
         searcher, num_draws = self._get_searcher()
         seed = lambda purpose: as_seed(host_seed(self.seed, purpose, trial))
-        simulator, cover = self.model.simulator(num_draws, seed(_DRAWS)), self._cover(trial)
-        starts = Starts.observed(np.stack([e.obs[0] for e in self.episodes]))
-        policies, _ = searcher.search(self._population, cover, simulator, starts, seed(_SEARCH))
+        draws, cover, starts = self._world.draw(num_draws, seed(_DRAWS)), self._cover(trial), self._starts(trial)
+        policies, _ = searcher.search(self._population, cover, draws, starts, seed(_SEARCH))
         self._population = policies.numpy()
-        obs, step_costs = searcher.predict(self._params, simulator, starts, seed(_PREDICT))
+        obs, step_costs = searcher.predict(self._params, draws, starts, seed(_PREDICT))
         self.prediction = Prediction(obs.numpy(), step_costs.numpy())
         return float(self.prediction.costs[: self._length].mean())
 
+    @property
+    def starts(self) -> str:
+        """Where planned rollouts begin, "initial" or "visited"; see bnnrl.Task."""
+        if self.task.starts is not None:
+            return self.task.starts
+        return "visited" if self._length is not None and self.horizon < self._length else "initial"
+
+    def _starts(self, trial: int) -> Starts:
+        initial = np.stack([e.obs[0] for e in self.episodes])
+        if self.starts == "initial":
+            return Starts.observed(initial)
+        rng = np.random.default_rng(host_seed(self.seed, _VISITED, trial))
+        visited = np.concatenate([e.obs[:-1] for e in self.episodes])
+        # A quarter are initial ones: of long episodes, those are few.
+        of_initial, of_visited = _NUM_STARTS // 4, _NUM_STARTS - _NUM_STARTS // 4
+        some = lambda rows, size: rows[rng.integers(len(rows), size=size)]
+        return Starts.exactly(np.concatenate([some(initial, of_initial), some(visited, of_visited)]))
+
     def _get_searcher(self) -> tuple[Searcher, int]:
         per_policy = max(1, self.particles // self.search.restarts)
-        distinct = self.model.posterior.num_distinct if self.model.posterior else None
-        num_draws = min(per_policy, distinct or _MAX_DRAWS)
+        num_draws = self._num_draws(per_policy)
         if self._searcher is None:
-            step, per_draw = self.model.stacked, per_policy // num_draws
+            per_draw = per_policy // num_draws
             self._searcher = Searcher(
-                self.search, self._controller, step, self.task.cost, self.horizon, num_draws, per_draw
+                self.search, self._controller, self._world.world, self.horizon, num_draws, per_draw, self.propagation
             )
         return self._searcher, num_draws
+
+    def _num_draws(self, per_policy: int) -> int:
+        distinct = self.model.posterior.num_distinct if self.model.posterior else None
+        return min(per_policy, distinct or _MAX_DRAWS)
 
     def _cover(self, trial: int, size: int = 1024) -> tf.Tensor:
         """Return features [N, F] all over where the policy may have to act: around what was seen, at any angle."""
@@ -278,35 +334,72 @@ class PILCO:
         cover[:, angles] = rng.uniform(-np.pi, np.pi, size=(size, len(angles)))
         return self._features(tf.constant(cover, tf.float32))
 
-    def _act_for_real(self, trial: int) -> Episode:
-        act = self._random_policy(trial) if self._population is None else self._greedy
-        try:
-            episode = self._run(act, host_seed(self.seed, _RESET, trial))
-        except EnvironmentFault as fault:
-            if len(fault.episode):
-                self.episodes.append(fault.episode)
-            raise
-        self.episodes.append(episode)
-        return episode
+    def _act_for_real(self, trial: int) -> list[Episode]:
+        episodes = []
+        for i in range(self.episodes_per_trial):
+            stream = (trial, i) if i else (trial,)
+            try:
+                episodes.append(self._run(self._actor(stream), host_seed(self.seed, _RESET, *stream)))
+            except EnvironmentFault as fault:
+                self.episodes += [e for e in (*episodes, fault.episode) if len(e)]
+                raise
+        self.episodes += episodes
+        return episodes
 
     def _run(self, policy: Callable[[np.ndarray], np.ndarray], seed: int) -> Episode:
         return run_episode(self.env, policy, seed, None if self._length else self.horizon)
 
-    def _random_policy(self, trial: int) -> Callable[[np.ndarray], np.ndarray]:
-        rng = np.random.default_rng(host_seed(self.seed, _EXPLORE, trial))
-        low, high = self._controller.low.numpy(), self._controller.high.numpy()
-        return lambda obs: rng.uniform(low, high).astype(np.float32)
-
     # Acting
 
     @property
-    def _params(self) -> np.ndarray:
-        if self._population is None:
+    def is_planner(self) -> bool:
+        """Whether actions are planned at each step, and not a policy's."""
+        return isinstance(self.policy, CEM)
+
+    @property
+    def _can_act(self) -> bool:
+        return self.model.posterior is not None if self.is_planner else self._population is not None
+
+    def _check_can_act(self) -> None:
+        if not self._can_act:
             raise ValueError(
                 "Invalid agent: expected one with a policy. Received: one without. "
                 "Call learn first, for two trials at least: the first acts at random."
             )
-        return self._population[0]
+
+    def _actor(self, stream: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from observations to actions for one episode: a random one, if nothing was learned yet."""
+        if not self._can_act:
+            rng = np.random.default_rng(host_seed(self.seed, _EXPLORE, *stream))
+            return lambda obs: self._actions.random(rng)
+        return self._planned(stream) if self.is_planner else self._greedy
+
+    def _planned(self, stream: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
+        if not isinstance(self.policy, CEM):
+            raise TypeError("a policy does not plan")
+        per_sequence = max(1, self.particles // 5)
+        num_draws = self._num_draws(per_sequence)
+        if self._planning is None:
+            per_draw, discrete = per_sequence // num_draws, self._actions.discrete
+            self._planning = Planning(
+                self.policy, self._world.world, *self._bounds, discrete, num_draws, per_draw, self.propagation
+            )
+        planning, plan = self._planning, self._planning.begin()
+        draws = self._world.draw(num_draws, as_seed(host_seed(self.seed, _DRAWS, len(self.episodes))))
+        steps = itertools.count()
+
+        def act(obs: np.ndarray) -> np.ndarray:
+            nonlocal plan
+            seed = as_seed(host_seed(self.seed, _PLAN, *stream, next(steps)))
+            action, plan = planning.advance(tf.constant(obs, tf.float32), plan, draws, seed)
+            return action.numpy()
+
+        return act
+
+    @property
+    def _params(self) -> np.ndarray:
+        self._check_can_act()
+        return self._population[0]  # pyright: ignore[reportOptionalSubscript]
 
     def act(self, obs: tf.Tensor) -> tf.Tensor:
         """Return the policy's actions [N, A] for observations [N, O], as a function that graphs may call."""
@@ -318,11 +411,14 @@ class PILCO:
     def predict(self, observation: np.ndarray) -> tuple[np.ndarray, None]:
         """Return the action for an observation, and None: the policy has no state of its own.
 
+        A planner plans each anew, as if an episode began there.
+
         Args:
             observation: [O] or [B, O].
 
         Returns:
-            The action in the environment's units, [A] or [B, A], and None.
+            The action in the environment's units, [A] or [B, A], and None. Of a discrete space, the action's value, []
+            or [B].
 
         Raises:
             ValueError: if the agent has no policy yet, or the observation has another shape or is not finite.
@@ -334,7 +430,11 @@ class PILCO:
                 f"Invalid `observation`: expected finite numbers of shape ({size},) or (B, {size}). "
                 f"Received: {observation!r}."
             )
-        actions = self.act(np.atleast_2d(obs)).numpy()
+        self._check_can_act()
+        rows = np.atleast_2d(obs)
+        actions = np.stack([self._planned((0,))(row) for row in rows]) if self.is_planner else self.act(rows).numpy()
+        if self._actions.discrete:
+            actions = self._actions.first + np.argmax(actions, axis=-1)
         return (actions[0] if obs.ndim == 1 else actions), None
 
     def evaluate(self, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
@@ -352,7 +452,7 @@ class PILCO:
             ValueError: for a number below 1, or if the agent has no policy yet.
         """
         check_count("episodes", episodes)
-        self._params  # noqa: B018 (raises where there is none)
+        self._check_can_act()
         return self._evaluate(episodes, _evaluation_stream(seed))
 
     def evaluation_seed(self, seed: int = 0, episode: int = 0) -> int:
@@ -363,20 +463,32 @@ class PILCO:
         return host_seed(self.seed, _EVALUATE, stream, episode)
 
     def _evaluate(self, episodes: int, stream: int) -> dict[str, Any]:
-        act = self._random_policy(stream) if self._population is None else self._greedy
-        runs = [self._run(act, self._reset_seed(stream, i)) for i in range(episodes)]
+        seeds = [self._reset_seed(stream, i) for i in range(episodes)]
+        actor = self._actor((stream,))  # one random policy for all, as for trials
+        act = lambda i: self._actor((stream, i)) if self.is_planner else actor
+        runs = [self._run(act(i), seed) for i, seed in enumerate(seeds)]
         success = self.task.success
         return {
             "episodes": episodes,
-            "mean_cost": float(np.mean([self.costs(run).mean() for run in runs])),
+            "mean_cost": float(np.mean([self.mean_cost(run) for run in runs])),
             "mean_return": float(np.mean([run.rewards.sum() for run in runs])),
             "success_rate": None if success is None else float(np.mean([success(run.states) for run in runs])),
         }
 
+    def simulated(self, num_draws: int, seed) -> World:
+        """Return the environment as `num_draws` draws of the fitted models simulate it."""
+        return self._world.world(self._world.draw(num_draws, seed))
+
     def costs(self, episode: Episode) -> np.ndarray:
-        """Return the task's cost of each step of a real episode, [T], at its true states."""
-        states = tf.constant(episode.states, tf.float32)
-        return np.asarray(self.task.cost(states[:-1], tf.constant(episode.actions), states[1:]))
+        """Return the task's cost of each step of a real episode, [T], at its true states; minus the reward if none."""
+        return self._world.costs(episode)
+
+    def mean_cost(self, episode: Episode) -> float:
+        """Return the mean cost of a real episode over its steps and, after a termination, those that were left."""
+        costs, left = self.costs(episode), 0
+        if episode.terminated[0] and self._length is not None:
+            left = max(0, self._length - len(costs))
+        return float((costs.sum() + left * self.task.cost_after_end) / (len(costs) + left))
 
     # Saving
 
@@ -396,11 +508,13 @@ class PILCO:
             "env_kwargs": dict(self.task.env_kwargs),
             "registered_task": self._registered,
             "dynamics": settings.encode(self.dynamics),
+            "heads": settings.encode(self.heads),
             "policy": settings.encode(self.policy),
             "search": settings.encode(self.search),
             "propagation": self.propagation,
             "particles": self.particles,
             "horizon": self.horizon,
+            "episodes_per_trial": self.episodes_per_trial,
             "seed": self.seed,
             "episodes": len(self.episodes),
             "history": [asdict(t) for t in self.history],
@@ -414,11 +528,8 @@ class PILCO:
             arrays["population"] = self._population
         if self.prediction is not None:
             arrays |= {"prediction/obs": self.prediction.obs, "prediction/costs": self.prediction.costs}
-        if self.model.posterior is not None and self.model.scalers is not None:
-            described["posterior"], values = self.model.posterior.to_arrays()
-            arrays |= {f"posterior/{name}": value for name, value in values.items()}
-            for name, scaler in zip(("inputs", "targets"), self.model.scalers, strict=True):
-                arrays |= {f"scalers/{name}/mean": scaler.mean, f"scalers/{name}/std": scaler.std}
+        described["models"], values = self._world.to_arrays()
+        arrays |= {f"models/{name}": value for name, value in values.items()}
         return described, arrays
 
     @classmethod
@@ -437,6 +548,8 @@ class PILCO:
             search=settings.decode(described["search"]),
             seed=described["seed"],
             env_kwargs=None if task else described["env_kwargs"],
+            episodes_per_trial=described["episodes_per_trial"],
+            heads=settings.decode(described["heads"]),
         )
         part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         agent.episodes = [Episode(**part(f"episodes/{i}/")) for i in range(described["episodes"])]
@@ -444,9 +557,7 @@ class PILCO:
         agent._population = arrays.get("population")
         if "prediction/obs" in arrays:
             agent.prediction = Prediction(**part("prediction/"))
-        if "posterior" in described:
-            agent.model.posterior = posterior.from_arrays(described["posterior"], part("posterior/"))
-            agent.model.scalers = Scaler(**part("scalers/inputs/")), Scaler(**part("scalers/targets/"))
+        agent._world.from_arrays(described["models"], part("models/"))
         return agent
 
 

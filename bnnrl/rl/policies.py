@@ -10,8 +10,8 @@ from typing import Protocol
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_positive
-from bnnrl.rl.dynamics import Features
-from bnnrl.seeds import split, uniform
+from bnnrl.rl.features import Features
+from bnnrl.seeds import fold_in, split, uniform
 
 
 class Policy(Protocol):
@@ -27,6 +27,10 @@ class Policy(Protocol):
 
     def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
         """Return the natural size of each parameter, [K]: a step of one unit is as bold in any of them."""
+        ...
+
+    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+        """Return parameters [R, K] with hidden units left out at random, and the others' weights scaled to make up."""
         ...
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
@@ -76,6 +80,12 @@ class RBF:
     def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
         _, *others = self._sizes(cover.shape[-1], num_actions)
         return tf.concat([tf.tile(_spread(cover), [self.num_centers]), tf.ones([sum(others)])], axis=0)
+
+    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+        *others, weights = tf.split(params, self._sizes(num_features, num_actions), axis=-1)
+        kept = _kept([params.shape[0], self.num_centers, 1], rate, seed)
+        weights *= tf.reshape(tf.tile(kept, [1, 1, num_actions]), weights.shape)
+        return tf.concat([*others, weights], axis=-1)
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
         n, dim, k = params.shape[0], features.shape[-1], self.num_centers
@@ -136,6 +146,14 @@ class MLP:
         first = tf.repeat(1.0 / _spread(cover), width)
         return tf.concat([first, tf.ones([self.num_params(cover.shape[-1], num_actions) - first.shape[0]])], axis=0)
 
+    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+        layers = self._layers(num_features, num_actions)
+        parts = tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1)
+        for j, (i, o) in enumerate(layers[1:], 1):  # a unit's outgoing weights are the rows of the next kernel
+            kept = _kept([params.shape[0], i, 1], rate, fold_in(seed, j))
+            parts[2 * j] *= tf.reshape(tf.tile(kept, [1, 1, o]), [-1, i * o])
+        return tf.concat(parts, axis=-1)
+
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
         layers = self._layers(features.shape[-1], num_actions)
         parts = iter(tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1))
@@ -151,6 +169,50 @@ def _spread(cover: tf.Tensor) -> tf.Tensor:
     return tf.where(std < 1e-6, tf.ones_like(std), std)
 
 
+def _kept(shape, rate: float, seed) -> tf.Tensor:
+    """Return 0 with probability `rate`, else 1 / (1 − rate)."""
+    return tf.cast(uniform(shape, seed) >= rate, tf.float32) / (1.0 - rate)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """a = tanh(W z + b), on standardised features.
+
+    Args:
+        weight_scale: initial weights are uniform with a standard deviation of this / √features.
+
+    Raises:
+        ValueError: for a number out of its range.
+    """
+
+    weight_scale: float = 1.0
+
+    def __post_init__(self):
+        check_positive("weight_scale", self.weight_scale)
+
+    @property
+    def _network(self) -> MLP:
+        return MLP((), self.weight_scale)
+
+    def num_params(self, num_features: int, num_actions: int) -> int:
+        return self._network.num_params(num_features, num_actions)
+
+    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        return self._network.init(seed, n, cover, num_actions)
+
+    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+        return self._network.units(cover, num_actions)
+
+    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+        return params
+
+    def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        return self._network(params, features, num_actions)
+
+
+_CONFIDENCE = 4.0  # the largest logit of a relaxed discrete action
+
+
 @dataclass(frozen=True)
 class Controller:
     """A policy between observations and the environment's actions.
@@ -160,12 +222,14 @@ class Controller:
         features: from observations to what the policy sees.
         low: lower bounds of the action, [A].
         high: upper bounds, [A].
+        discrete: whether an action is one of A, as a one-hot vector.
     """
 
     policy: Policy
     features: Features
     low: tf.Tensor
     high: tf.Tensor
+    discrete: bool = False
 
     @property
     def num_actions(self) -> int:
@@ -181,7 +245,18 @@ class Controller:
     def units(self, cover: tf.Tensor) -> tf.Tensor:
         return self.policy.units(cover, self.num_actions)
 
+    def dropped(self, params: tf.Tensor, rate: float, seed) -> tf.Tensor:
+        """Return parameters [R, K] with some of the policies' units left out, others scaled up by 1 / (1 − rate)."""
+        return self.policy.dropped(params, rate, seed, self.features.size, self.num_actions)
+
     def __call__(self, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
-        """Return actions [R, N, A] for parameters [R, K] and observations [R, N, O]."""
+        """Return actions [R, N, A] for parameters [R, K] and observations [R, N, O]; relaxed ones if discrete."""
         squashed = self.policy(params, self.features(obs), self.num_actions)
+        if self.discrete:
+            return tf.nn.softmax(_CONFIDENCE * squashed, axis=-1)
         return self.low + 0.5 * (squashed + 1.0) * (self.high - self.low)
+
+    def executed(self, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
+        """Return what an environment does when the policy acts, as `__call__`; one-hot vectors if discrete."""
+        action = self(params, obs)
+        return tf.one_hot(tf.argmax(action, axis=-1), self.num_actions) if self.discrete else action

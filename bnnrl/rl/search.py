@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +15,9 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.data import pad_rows
 from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.rl.dynamics import Simulator
 from bnnrl.rl.policies import Controller
-from bnnrl.rl.rollout import rollout_cost, trajectories
+from bnnrl.rl.propagation import noise_columns, propagate
+from bnnrl.rl.rollout import PolicyFunction, World, rollout_cost, trajectories
 from bnnrl.rl.tasks import SaturatingCost
 from bnnrl.seeds import fold_in, normal, split, uniform
 
@@ -60,11 +60,15 @@ class PolicySearch:
             counts is that none fails. For a saturating cost.
         effort: share of a step's reward 1 − c that a saturating cost takes away for the largest action, and in
             proportion to its square for a smaller one; it comes in in the same way.
-        adjoint_bound: how much a saturating cost's mean over the horizon may change, to the gradient's eye, when one
-            particle is moved by a typical step at any time. Rollouts near an unstable equilibrium are chaotic: without
-            the bound, a few particles whose gradients explode would set the direction for all.
+        adjoint_bound: how much the cost's mean over the horizon, in units of its range, may change, to the gradient's
+            eye, when one particle is moved by a typical step at any time. Rollouts near an unstable equilibrium are
+            chaotic: without the bound, a few particles whose gradients explode would set the direction for all.
         beta_2: Adam's β₂.
         clip_norm: largest norm of one policy's gradient.
+        dropout: probability with which each of a policy's units is left out of an update of the refinement (as in
+            MC-PILCO, Amadio et al., IEEE T-RO 2022, section V), so that none counts for all.
+        action_noise: standard deviation, in shares of the action's range, of noise on the actions of a refinement's
+            rollouts, so that a policy leaves room for error.
 
     Raises:
         ValueError: for a value out of its range.
@@ -86,6 +90,8 @@ class PolicySearch:
     adjoint_bound: float = 1.0
     beta_2: float = 0.99
     clip_norm: float = 1.0
+    dropout: float = 0.0
+    action_noise: float = 0.0
 
     def __post_init__(self):
         for name in ("restarts", "updates", "rounds", "scout_updates", "candidates", "warmup"):
@@ -102,6 +108,9 @@ class PolicySearch:
         if not self.optimism >= 0:
             raise ValueError(f"Invalid `optimism`: expected at least 0. Received: optimism={self.optimism!r}.")
         check_fraction("effort", self.effort)
+        check_fraction("dropout", self.dropout)
+        if not self.action_noise >= 0:
+            raise ValueError(f"Invalid `action_noise`: expected at least 0. Received: {self.action_noise!r}.")
         for name in (
             "screening_width",
             "settling_width",
@@ -132,18 +141,25 @@ class Starts(NamedTuple):
         capacity = 1 << max(6, (count - 1).bit_length())
         return cls(pad_rows(obs, capacity), tf.constant(count), tf.constant(bandwidth * deviation, tf.float32))
 
+    @classmethod
+    def exactly(cls, obs: np.ndarray) -> Starts:
+        """Return states [n, O] that rollouts begin in, each as likely as any other."""
+        return cls(tf.constant(obs, tf.float32), tf.constant(len(obs)), tf.zeros([obs.shape[1]]))
+
 
 class Searcher:
-    """The compiled functions of a search, for one model, policy and cost.
+    """The compiled functions of a search, for one kind of world and policy.
+
+    Costs are those of a SaturatingCost, or others in units of their range.
 
     Args:
         search: the settings.
         controller: the policy between observations and actions.
-        make_step: from a Simulator to its step function (obs, action, noise) -> next_obs.
-        cost: (obs [..., O], action [..., A], next_obs [..., O]) -> [...].
+        make_world: from draws of the models to the World they make up.
         horizon: H, steps.
         num_draws: S, draws of the model in a rollout.
         per_draw: Q, particles of each draw and policy.
+        propagation: one of PROPAGATIONS.
         jit_compile: whether XLA compiles.
         threads: the policies are dealt out to as many groups, fewer where that does not divide their number, which are
             refined side by side; as many as TensorFlow runs operations at a time if None. Costs and policies
@@ -154,16 +170,16 @@ class Searcher:
         self,
         search: PolicySearch,
         controller: Controller,
-        make_step: Callable[[Simulator], Callable],
-        cost,
+        make_world: Callable[[Any], World],
         horizon: int,
         num_draws: int,
         per_draw: int,
+        propagation: str = "ts_inf",
         jit_compile: bool = True,
         threads: int | None = None,
     ):
-        self._search, self._controller, self._make_step = search, controller, make_step
-        self._cost, self._horizon = cost, horizon
+        self._search, self._controller, self._make_world = search, controller, make_world
+        self._horizon, self._propagation = horizon, propagation
         self._scout_horizon = tf.constant(math.ceil(search.scout_horizon * horizon))
         self._num_draws, self._per_draw = num_draws, per_draw
         side_by_side: int = threads or tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
@@ -178,7 +194,7 @@ class Searcher:
         self._scout, self._refine_groups = function(self._scout_rounds, False), function(self._in_groups, False)
 
     def search(
-        self, population: tf.Tensor | None, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed
+        self, population: tf.Tensor | None, cover: tf.Tensor, simulator, starts: Starts, seed
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return R policies [R, K], best first, and their expected costs [R].
 
@@ -208,7 +224,7 @@ class Searcher:
         order = _best_first(costs)
         return tf.gather(policies, order), tf.gather(costs, order)
 
-    def _scout_rounds(self, cover: tf.Tensor, units: tf.Tensor, simulator: Simulator, starts: Starts, seed, noise_seed):
+    def _scout_rounds(self, cover: tf.Tensor, units: tf.Tensor, simulator, starts: Starts, seed, noise_seed):
         """Return the policies that every round of scouting found, [rounds R, K], and their expected costs."""
         updates, settle = tf.constant(self._search.scout_updates), tf.constant(0.0)
         scouts = []
@@ -224,7 +240,7 @@ class Searcher:
         policies, costs = zip(*(self.refine(group, *args) for group in tf.split(params, self._groups)), strict=True)
         return tf.concat(policies, axis=0), tf.concat(costs, axis=0)
 
-    def _screen(self, cover: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tf.Tensor:
+    def _screen(self, cover: tf.Tensor, simulator, starts: Starts, seed) -> tf.Tensor:
         """Return the best R of many random policies, [R, K], best first.
 
         Args:
@@ -250,9 +266,7 @@ class Searcher:
         none = tf.zeros([size, self._controller.num_params]), tf.fill([size], math.inf)
         return tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *none))[1]
 
-    def _refine(
-        self, params: tf.Tensor, units: tf.Tensor, simulator: Simulator, starts: Starts, num_updates, settle, seed
-    ):
+    def _refine(self, params: tf.Tensor, units: tf.Tensor, simulator, starts: Starts, num_updates, settle, seed):
         """Return refined policies [R, K] and their expected costs [R], averaged over the last updates.
 
         Args:
@@ -283,7 +297,7 @@ class Searcher:
                 tape.watch(state.theta)
                 params, step_seed = state.theta * units, fold_in(seed, i)
                 cost = self._mean_cost(
-                    params, simulator, starts, step_seed, self._per_draw, width, near * search.effort, horizon
+                    params, simulator, starts, step_seed, self._per_draw, width, near * search.effort, horizon, True
                 )
             grad = tape.gradient(cost, state.theta)
             # A rollout that has left the model's range can overflow: that policy then stays where it is.
@@ -296,70 +310,116 @@ class Searcher:
         _, state, average = tf.while_loop(lambda i, *_: i < num_updates, body, start)
         return state.theta * units, average / (1 - 0.98 ** tf.cast(num_updates, tf.float32))
 
-    def _score(self, params: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tf.Tensor:
+    def _score(self, params: tf.Tensor, simulator, starts: Starts, seed) -> tf.Tensor:
         """Return the expected cost of each policy [n, K], effort included, over several times the particles, [n]."""
         self.num_traces += 1
         return self._mean_cost(params, simulator, starts, seed, 5 * self._per_draw, effort=self._search.effort)
 
-    def _predict(self, params: tf.Tensor, simulator: Simulator, starts: Starts, seed) -> tuple[tf.Tensor, tf.Tensor]:
+    def _predict(self, params: tf.Tensor, simulator, starts: Starts, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Return particles [H + 1, P, O] of one policy [K] and their costs [H, P]."""
         self.num_traces += 1
         per_draw = -(-200 // self._num_draws)
         start, noise = self._draw(1, starts, seed, per_draw)
         act = self._policy_function(params[tf.newaxis], per_draw)
-        obs, actions = trajectories(self._make_step(simulator), act, start, noise)
-        costs = self._cost(obs[:-1], actions, obs[1:])
-        return tf.reshape(obs, [self._horizon + 1, -1, obs.shape[-1]]), tf.reshape(costs, [self._horizon, -1])
+        found = trajectories(self._propagated(self._make_world(simulator), 1), act, start, noise)
+        obs = tf.reshape(found.obs, [self._horizon + 1, -1, found.obs.shape[-1]])
+        return obs, tf.reshape(found.costs, [self._horizon, -1])
 
     def _mean_cost(
-        self, params, simulator: Simulator, starts: Starts, seed, per_draw: int, width=1.0, effort=0.0, horizon=None
-    ):
+        self,
+        params: tf.Tensor,
+        simulator,
+        starts: Starts,
+        seed,
+        per_draw: int,
+        width=1.0,
+        effort=0.0,
+        horizon=None,
+        refining: bool = False,
+    ) -> tf.Tensor:
         """Return each policy's expected cost, less the search's optimism, [R].
 
         `width` and `effort` are numbers or one for each policy, [R]; `horizon` is in steps, and None all of them.
+        `refining` takes discrete actions as relaxed, and leaves out units and adds noise as the search says.
         """
         width, effort = (tf.repeat(a, per_draw) if tf.is_tensor(a) else a for a in (width, effort))
-        low, high = self._controller.low, self._controller.high
-
-        def saturating(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
-            squashed = (2 * action - high - low) / (high - low)
-            lost = effort * tf.reduce_mean(tf.square(squashed), axis=-1)
-            return 1.0 - (1.0 - self._cost(obs, action, next_obs, width)) * (1.0 - lost)
-
-        step, cost = self._make_step(simulator), self._cost
-        if isinstance(cost, SaturatingCost):
-            bound = self._search.adjoint_bound / (self._num_draws * per_draw)  # the mean over particles is to come
-            step, cost = _bounded(step, simulator.target_std, bound), saturating
-        start, noise = self._draw(params.shape[0], starts, seed, per_draw)
-        act = self._policy_function(params, per_draw)
-        costs = rollout_cost(step, act, cost, start, noise, horizon)
-        by_draw = tf.reduce_mean(tf.reshape(costs, [self._num_draws, params.shape[0], per_draw]), axis=2)
+        world, r = self._make_world(simulator), params.shape[0]
+        saturates, bound = isinstance(world.cost, SaturatingCost), self._search.adjoint_bound
+        bounded = _bounded(world.step, world.step_size, bound / (self._num_draws * per_draw))  # their mean is to come
+        cost = self._saturating(world.cost, width, effort) if saturates else world.cost
+        world = self._propagated(_in_units_of_range(world._replace(step=bounded, cost=cost)), r)
+        if refining and self._search.dropout:
+            params = self._controller.dropped(params, self._search.dropout, fold_in(seed, 1))
+        act = self._policy_function(params, per_draw, relaxed=refining)
+        if refining and self._search.action_noise:
+            act = self._shaken(act, per_draw, fold_in(seed, 2))
+        start, noise = self._draw(r, starts, seed, per_draw)
+        costs = rollout_cost(world, act, start, noise, horizon)
+        by_draw = tf.reduce_mean(tf.reshape(costs, [self._num_draws, r, per_draw]), axis=2)
         mean = tf.reduce_mean(by_draw, axis=0)
-        if not (self._search.optimism and isinstance(self._cost, SaturatingCost)):
+        if not (self._search.optimism and saturates):
             return mean
         spread = tf.sqrt(tf.math.reduce_variance(by_draw, axis=0) + 1e-6) - 1e-3  # the root of zero has no gradient
         far = tf.stop_gradient(tf.clip_by_value(5.0 * mean - 2.0, 0.0, 1.0))
         return mean - self._search.optimism * far * spread
 
+    def _saturating(self, cost: SaturatingCost, width, effort) -> Callable:
+        low, high = self._controller.low, self._controller.high
+
+        def with_effort(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
+            squashed = (2 * action - high - low) / (high - low)
+            lost = effort * tf.reduce_mean(tf.square(squashed), axis=-1)
+            return 1.0 - (1.0 - cost(obs, action, next_obs, width)) * (1.0 - lost)
+
+        return with_effort
+
+    def _propagated(self, world: World, num_policies: int) -> World:
+        return world._replace(step=propagate(self._propagation, world.step, num_policies))
+
     def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return initial states [S, R Q, O] and noise [H, S, R Q, O], the same for each policy."""
+        """Return initial states [S, R Q, O] and noise [H, S, R Q, columns], the same for each policy."""
         row_seed, jitter_seed, noise_seed = split(seed, 3)
         s, dim = self._num_draws, starts.obs.shape[-1]
         rows = uniform([s, per_draw], row_seed, 0, starts.count, tf.int32)
         start = tf.gather(starts.obs, rows) + starts.width * normal([s, per_draw, dim], jitter_seed)
-        noise = normal([self._horizon, s, per_draw, dim], noise_seed)
+        if self._propagation == "mean":
+            start = tf.tile(start[:1], [s, 1, 1])
+        noise = normal([self._horizon, s, per_draw, noise_columns(self._propagation, dim)], noise_seed)
         return tf.tile(start, [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
 
-    def _policy_function(self, params: tf.Tensor, per_draw: int):
+    def _policy_function(self, params: tf.Tensor, per_draw: int, relaxed: bool = False) -> PolicyFunction:
         r, s = params.shape[0], self._num_draws
+        control = self._controller if relaxed else self._controller.executed
 
-        def act(obs: tf.Tensor) -> tf.Tensor:  # [S, R Q, O] -> [S, R Q, A]
+        def act(obs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:  # [S, R Q, O] -> [S, R Q, A]
             by_policy = tf.transpose(tf.reshape(obs, [s, r, per_draw, -1]), [1, 0, 2, 3])
-            action = self._controller(params, tf.reshape(by_policy, [r, s * per_draw, -1]))
+            action = control(params, tf.reshape(by_policy, [r, s * per_draw, -1]))
             by_draw = tf.transpose(tf.reshape(action, [r, s, per_draw, -1]), [1, 0, 2, 3])
             return tf.reshape(by_draw, [s, r * per_draw, -1])
 
         return act
+
+    def _shaken(self, act: PolicyFunction, per_draw: int, seed) -> PolicyFunction:
+        """Return `act` with noise on its actions, the same for each policy."""
+        low, high = self._controller.low, self._controller.high
+
+        def with_noise(obs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+            action = act(obs, t)
+            noise = normal([self._num_draws, per_draw, action.shape[-1]], fold_in(seed, t))
+            noise = tf.tile(noise, [1, action.shape[1] // per_draw, 1])
+            return tf.clip_by_value(action + self._search.action_noise * (high - low) * noise, low, high)
+
+        return with_noise
+
+
+def _in_units_of_range(world: World) -> World:
+    """Return the world with costs from 0, for the lowest observed, to 1 for the highest."""
+    if world.cost_range is None:
+        return world
+    low, high = tf.unstack(world.cost_range)
+    unit = lambda cost: (cost - low) / (high - low)
+    cost = lambda obs, action, next_obs: unit(world.cost(obs, action, next_obs))
+    return world._replace(cost=cost, cost_after_end=unit(world.cost_after_end))
 
 
 def _bounded(step: Callable, scale: tf.Tensor, bound: float) -> Callable:

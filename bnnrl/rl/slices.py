@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -73,13 +74,13 @@ def values(agent: PILCO, over: Plane, steps: int, seed: int = 0) -> np.ndarray:
     height, width, num_obs = over.obs.shape
     distinct = agent.model.posterior.num_distinct if agent.model.posterior else None
     draws = min(_MOST_DRAWS, distinct or _MOST_DRAWS)
-    step = agent.model.stacked(agent.model.simulator(draws, as_seed(host_seed(seed, 0))))
+    world = agent.simulated(draws, as_seed(host_seed(seed, 0)))
     start = tf.tile(tf.constant(over.obs.reshape(1, -1, num_obs)), [draws, 1, 1])  # [S, P, O]
     # One noise for all of the plane, or its picture would be grainy.
     noise = tf.stack([normal([draws, 1, num_obs], as_seed(host_seed(seed, 1, t))) for t in range(steps)])
     noise = tf.tile(noise, [1, 1, height * width, 1])  # [H, S, P, O]
-    act = lambda obs: tf.reshape(agent.act(tf.reshape(obs, [-1, num_obs])), [*obs.shape[:-1], -1])
-    costs = tf.function(rollout_cost, autograph=False)(step, act, agent.task.cost, start, noise)
+    act = lambda obs, t: tf.reshape(agent.act(tf.reshape(obs, [-1, num_obs])), [*obs.shape[:-1], -1])
+    costs = tf.function(partial(rollout_cost, world, act), autograph=False)(start, noise)
     return costs.numpy().mean(axis=0).reshape(height, width)
 
 

@@ -1,10 +1,8 @@
-"""Tasks: what an agent may know of an environment before it has seen it."""
+"""The registered tasks, and how to find one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import gymnasium
 import numpy as np
@@ -12,60 +10,12 @@ import numpy as np
 import bnnrl
 import bnnrl_envs
 from bnnrl.checks import nearest
+from bnnrl.rl import gym_tasks
+from bnnrl.rl.task import Cost, SaturatingCost, Task
 
-if TYPE_CHECKING:  # a mistyped environment should be told at once, without waiting for TensorFlow
-    import tensorflow as tf
+__all__ = ["Cost", "SaturatingCost", "Task", "check_exists", "get"]
 
 bnnrl_envs.register_envs()
-
-Cost = Callable[["tf.Tensor", "tf.Tensor", "tf.Tensor"], "tf.Tensor"]
-
-
-@dataclass(frozen=True)
-class SaturatingCost:
-    """c = 1 − exp(−q / width²) in [0, 1], where q(next_obs) >= 0 measures how far the goal is.
-
-    The PILCO family's cost (Deisenroth & Rasmussen 2011, eq. 25). It is flat far from the goal, so that a policy
-    may find no gradient there; `width` > 1 stretches it, which keeps its minimiser.
-
-    Args:
-        exponent: q, from next observations [..., O] to [...].
-    """
-
-    exponent: Callable[[tf.Tensor], tf.Tensor]
-
-    def __call__(self, obs, action, next_obs: tf.Tensor, width: float = 1.0) -> tf.Tensor:
-        import tensorflow as tf
-
-        return 1.0 - tf.exp(-self.exponent(next_obs) / width**2)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What the agent may know of an environment.
-
-    Args:
-        env_id: a Gymnasium id.
-        cost: a differentiable TensorFlow function (obs [..., O], action [..., A], next_obs [..., O]) -> [...].
-        angles: indices of the observation entries that are angles in radians. The model and the policy see them as
-            sine and cosine.
-        invariant: indices of the entries that changes of the observation do not depend on, such as the position on a
-            uniform track. The model is not given them.
-        env_kwargs: keyword arguments of gymnasium.make.
-        success: from the true states of one episode [T + 1, O] to whether it succeeded, or None where "solved" has
-            no meaning. The states come from info["state"] where the environment gives it, else from observations.
-        dt: seconds between observations, if time has a meaning.
-        labels: a name for each observation entry, with its unit, for pictures.
-    """
-
-    env_id: str
-    cost: Cost
-    angles: tuple[int, ...] = ()
-    invariant: tuple[int, ...] = ()
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    success: Callable[[np.ndarray], bool] | None = None
-    dt: float | None = None
-    labels: tuple[str, ...] | None = None
 
 
 def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
@@ -98,7 +48,7 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
     )
 
 
-_REGISTERED: dict[str, Callable[..., Task]] = {"bnnrl/CartPoleSwingUp-v0": _cartpole_swingup}
+_REGISTERED: dict[str, Callable[..., Task]] = {"bnnrl/CartPoleSwingUp-v0": _cartpole_swingup, **gym_tasks.TASKS}
 
 
 def check_exists(env_id: str) -> None:
@@ -111,18 +61,16 @@ def check_exists(env_id: str) -> None:
 
 
 def get(env_id: str, **env_kwargs) -> Task:
-    """Return the registered task of an environment.
+    """Return the registered task of an environment, or one whose cost is learned from rewards if there is none.
 
     Raises:
-        ValueError: if Gymnasium knows no such environment (the nearest names are listed), no task is registered for
-            it, or the environment refuses a keyword argument.
+        ValueError: if Gymnasium knows no such environment (the nearest names are listed), or it refuses a keyword
+            argument.
     """
     if env_id not in _REGISTERED:
         check_exists(env_id)
-        raise ValueError(
-            f"Invalid environment: expected one with a registered task, {sorted(_REGISTERED)}. Received: {env_id!r}. "
-            "Describe it to the agent with a bnnrl.Task: its id, a differentiable cost, and which entries are angles."
-        )
+        threshold = gymnasium.spec(env_id).reward_threshold
+        return Task(env_id, env_kwargs=env_kwargs, solved_return=threshold)
     try:
         return _REGISTERED[env_id](**env_kwargs)
     except TypeError as error:

@@ -19,9 +19,11 @@ from turns import serve
 from bnnrl.inference import Adam
 from bnnrl.inference.adam import AdamState
 from bnnrl.likelihoods import Gaussian
-from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features, Simulator
+from bnnrl.rl.dynamics import DynamicsModel
+from bnnrl.rl.features import Features
 from bnnrl.rl.policies import MLP, RBF, Controller
-from bnnrl.rl.rollout import rollout_cost
+from bnnrl.rl.regression import Draws, Dynamics
+from bnnrl.rl.rollout import World, rollout_cost
 from bnnrl.seeds import fold_in, normal
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1
@@ -57,13 +59,13 @@ def spread_gradient(cost, groups: int):
     """
 
     @tf.function(autograph=False, jit_compile=True)
-    def value_and_grad(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
+    def value_and_grad(params: tf.Tensor, simulator: Draws, start: tf.Tensor, noise: tf.Tensor):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)
             value = cost(params, simulator, start, noise)
         return value, tape.gradient(value, params)
 
-    def spread(params: tf.Tensor, simulator: Simulator, start: tf.Tensor, noise: tf.Tensor):
+    def spread(params: tf.Tensor, simulator: Draws, start: tf.Tensor, noise: tf.Tensor):
         n = math.gcd(groups, DRAWS)
         thetas, starts, noises = tf.split(simulator.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
         parts = [
@@ -85,7 +87,7 @@ def main(args: Args) -> None:
     model = DynamicsModel(dynamics, features, ACTIONS)
     theta = model.problem.init(0, DRAWS)
     size = OBS + ACTIONS
-    simulator = Simulator(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
+    simulator = Draws(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
     policy = RBF(50) if args.policy == "rbf" else MLP((50,))
     controller = Controller(policy, features, -tf.ones(ACTIONS), tf.ones(ACTIONS))
     start = normal([DRAWS, PER_DRAW, OBS], 1)
@@ -95,12 +97,12 @@ def main(args: Args) -> None:
     def cost(obs, action, next_obs):
         return 1.0 - tf.exp(-0.5 * tf.reduce_sum(tf.square(next_obs), axis=-1))
 
-    def mean_cost(params, simulator: Simulator, start, noise):
-        def act(obs):
+    def mean_cost(params, simulator: Draws, start, noise):
+        def act(obs, t):
             action = controller(params, tf.reshape(obs, [1, -1, OBS]))
             return tf.reshape(action, [*obs.shape[:-1], ACTIONS])
 
-        return tf.reduce_mean(rollout_cost(model.stacked(simulator), act, cost, start, noise))[tf.newaxis]
+        return tf.reduce_mean(rollout_cost(World(model.stacked(simulator), cost), act, start, noise))[tf.newaxis]
 
     gradient = spread_gradient(mean_cost, args.groups)
 
@@ -109,7 +111,7 @@ def main(args: Args) -> None:
         return adam.update(state, tf.clip_by_norm(grad, 1.0))
 
     @tf.function
-    def run(state: AdamState, simulator: Simulator, start, noise, num_updates):
+    def run(state: AdamState, simulator: Draws, start, noise, num_updates):
         def update(i, state, _):
             eps = normal(noise.shape, fold_in(3, i)) if args.defaults else noise
             value, grad = gradient(state.theta, simulator, start, eps)

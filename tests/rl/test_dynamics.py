@@ -9,9 +9,11 @@ import tensorflow as tf
 from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
 from bnnrl.inference.base import innermost
 from bnnrl.likelihoods import Gaussian
-from bnnrl.rl import dynamics
-from bnnrl.rl.dynamics import Dynamics, DynamicsModel, Features
+from bnnrl.rl import regression
+from bnnrl.rl.dynamics import DynamicsModel
+from bnnrl.rl.features import Features
 from bnnrl.rl.methods import PRESETS
+from bnnrl.rl.regression import Dynamics
 from bnnrl.seeds import as_seed
 from tests.scenarios import linear_regression
 
@@ -117,7 +119,7 @@ def test_rows_beyond_the_data_do_not_matter(monkeypatch):
     def pad_with_nan(x, capacity):
         return tf.constant(np.concatenate([x, np.full([capacity - len(x), x.shape[1]], np.nan, np.float32)]))
 
-    monkeypatch.setattr(dynamics, "pad_rows", pad_with_nan)
+    monkeypatch.setattr(regression, "pad_rows", pad_with_nan)
     model.fit(*transitions(40), seed=0)
     assert model.driver.num_traces == 1
     np.testing.assert_array_equal(model.simulator(2, as_seed(0)).theta, before)

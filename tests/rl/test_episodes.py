@@ -87,7 +87,7 @@ def test_a_state_that_is_no_observation_is_not_taken_for_one():
     np.testing.assert_array_equal(episode.states, episode.obs)
 
 
-@pytest.mark.parametrize("space", [gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(0, 1, (2, 2))])
+@pytest.mark.parametrize("space", [gymnasium.spaces.MultiDiscrete([3, 2]), gymnasium.spaces.Box(0, 1, (2, 2))])
 def test_unsupported_spaces(space):
     with pytest.raises(ValueError, match="Invalid observation space of 'test/Spaces-v0': expected a Box with one axis"):
         make_env(endless(observation=space))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.rl.dynamics import Features
+from bnnrl.rl.features import Features
 from bnnrl.rl.policies import MLP, RBF, Controller
 from bnnrl.seeds import as_seed
 

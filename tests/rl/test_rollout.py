@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.rl.dynamics import Features
+from bnnrl.rl.features import Features
 from bnnrl.rl.policies import MLP, RBF
-from bnnrl.rl.rollout import rollout_cost, trajectories
+from bnnrl.rl.rollout import World, rollout_cost, trajectories
 
 S, P, O, A, H = 2, 3, 4, 1, 5
 RNG = np.random.default_rng(0)
@@ -23,6 +23,9 @@ def step(obs, action, noise):
 
 def cost(obs, action, next_obs):
     return 1.0 - tf.exp(-tf.reduce_sum(tf.square(next_obs), -1)) + 0.01 * tf.square(action[..., 0])
+
+
+WORLD = World(step, cost)
 
 
 def np_rollout(policy, steps=H):
@@ -50,7 +53,7 @@ def random_policy(policy, cover):
 
 def act_with(policy, params):
     # Both draws' particles go through the one policy.
-    def act(obs):
+    def act(obs, t):
         flat = tf.reshape(obs, [1, S * P, O])
         return 2.0 * tf.reshape(policy(params, FEATURES(flat), A), [S, P, A])
 
@@ -60,12 +63,12 @@ def act_with(policy, params):
 def test_rollout_is_the_plain_loop():
     gain = np.array([[0.3], [-0.2], [0.5], [0.1]])
     seen, actions, total = np_rollout(lambda obs: np.tanh(obs @ gain))
-    policy = lambda obs: tf.tanh(tf.matmul(obs, tf.constant(gain)[tf.newaxis]))
+    policy = lambda obs, t: tf.tanh(tf.matmul(obs, tf.constant(gain)[tf.newaxis]))
     start, noise = tf.constant(START), tf.constant(NOISE)
-    np.testing.assert_allclose(rollout_cost(step, policy, cost, start, noise), total, rtol=1e-10)
+    np.testing.assert_allclose(rollout_cost(WORLD, policy, start, noise), total, rtol=1e-10)
     *_, of_two = np_rollout(lambda obs: np.tanh(obs @ gain), steps=2)
-    np.testing.assert_allclose(rollout_cost(step, policy, cost, start, noise, tf.constant(2)), of_two, rtol=1e-10)
-    got = trajectories(step, policy, start, noise)
+    np.testing.assert_allclose(rollout_cost(WORLD, policy, start, noise, tf.constant(2)), of_two, rtol=1e-10)
+    got = trajectories(WORLD, policy, start, noise)
     np.testing.assert_allclose(got[0], seen, rtol=1e-10)
     np.testing.assert_allclose(got[1], actions, rtol=1e-10)
 
@@ -76,7 +79,7 @@ def test_gradient_against_finite_differences(policy, cover):
     params = random_policy(policy, cover)
 
     def value(params):
-        return tf.reduce_mean(rollout_cost(step, act_with(policy, params), cost, start, noise))
+        return tf.reduce_mean(rollout_cost(WORLD, act_with(policy, params), start, noise))
 
     def value_and_grad(params):
         with tf.GradientTape() as tape:
@@ -99,6 +102,6 @@ def test_a_particle_keeps_its_draw():
     push = tf.constant([1.0, -1.0], tf.float64)[:, tf.newaxis, tf.newaxis]  # draw 0 drifts up, draw 1 down
     drift = lambda obs, action, noise: obs + push
     zeros = tf.zeros([S, P, O], tf.float64)
-    seen, _ = trajectories(drift, lambda obs: obs[..., :1], zeros, tf.constant(NOISE))
+    seen, *_ = trajectories(World(drift, cost), lambda obs, t: obs[..., :1], zeros, tf.constant(NOISE))
     expected = np.arange(H + 1)[:, None, None, None] * push.numpy()
     np.testing.assert_allclose(seen, np.broadcast_to(expected, seen.shape))

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.rl.dynamics import Features, Simulator
+from bnnrl.rl.features import Features
 from bnnrl.rl.policies import RBF, Controller
-from bnnrl.rl.rollout import rollout_cost
+from bnnrl.rl.regression import Draws
+from bnnrl.rl.rollout import World, rollout_cost
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
 from bnnrl.rl.tasks import Cost, SaturatingCost
 from bnnrl.seeds import as_seed, split
@@ -19,7 +20,7 @@ SEARCH = PolicySearch(restarts=R, updates=60, rounds=2, scout_updates=10, candid
 CONTROLLER = Controller(RBF(5), Features(2), tf.constant([-1.0]), tf.constant([2.0]))
 ONES = tf.ones(2)
 # Draws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
-SIMULATOR = Simulator(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
+SIMULATOR = Draws(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
 STARTS = Starts.observed(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
 PADDING = tf.range(len(STARTS.obs))[:, tf.newaxis] >= STARTS.count
 STARTS = STARTS._replace(obs=tf.where(PADDING, np.nan, STARTS.obs))
@@ -36,8 +37,12 @@ def make_step(simulator):
     return step
 
 
+def in_world(make_step, cost):
+    return lambda simulator: World(make_step(simulator), cost, step_size=simulator.target_std)
+
+
 def make_searcher(search=SEARCH, cost: Cost = COST):
-    return Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
+    return Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +102,10 @@ def test_optimism_counts_far_from_the_goal_only():
     def mean_cost(optimism, scale):
         search = PolicySearch(restarts=R, candidates=16, optimism=optimism)
         cost = SaturatingCost(lambda next_obs: scale * tf.square(next_obs[..., 0] - 1.0))
-        searcher = Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
+        searcher = Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
         start, noise = searcher._draw(R, STARTS, as_seed(5), Q)
         act = searcher._policy_function(policies(R), Q)
-        by_particle = rollout_cost(make_step(SIMULATOR), act, cost, start, noise)
+        by_particle = rollout_cost(World(make_step(SIMULATOR), cost), act, start, noise)
         by_draw = np.reshape(by_particle, [S, R, Q]).mean(axis=2)
         return searcher._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q).numpy(), by_draw
 
@@ -124,7 +129,7 @@ def test_no_particle_has_the_gradient_to_itself():
 
         search = PolicySearch(restarts=R, candidates=16, adjoint_bound=bound)
         cost = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0]) / 1e4)
-        searcher = Searcher(search, CONTROLLER, make_step, cost, H, S, Q)
+        searcher = Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
         params = policies(R)
         with tf.GradientTape() as tape:
             tape.watch(params)
@@ -140,7 +145,7 @@ def test_no_particle_has_the_gradient_to_itself():
 
 def test_each_policy_acts_on_its_own_particles(searcher):
     params, obs = policies(R), tf.constant(np.random.default_rng(2).normal(size=(S, R * Q, 2)), tf.float32)
-    actions = np.reshape(searcher._policy_function(params, Q)(obs), [S, R, Q, 1])
+    actions = np.reshape(searcher._policy_function(params, Q)(obs, tf.constant(0)), [S, R, Q, 1])
     for i in range(R):
         own = np.reshape(obs, [S, R, Q, 2])[:, i].reshape(1, S * Q, 2)
         np.testing.assert_allclose(actions[:, i].reshape(S * Q, 1), CONTROLLER(params[i : i + 1], own)[0], rtol=1e-5)
@@ -181,7 +186,7 @@ def test_a_population_is_gone_on_with_and_nothing_is_traced_again(searcher, foun
 def test_policies_dealt_out_to_threads_are_found_all_the_same():
     few, found = replace(SEARCH, updates=3, scout_updates=2), []
     for threads, groups in ((1, 1), (6, 2)):
-        searcher = Searcher(few, CONTROLLER, make_step, COST, H, S, Q, jit_compile=False, threads=threads)
+        searcher = Searcher(few, CONTROLLER, in_world(make_step, COST), H, S, Q, jit_compile=False, threads=threads)
         assert searcher._groups == groups
         found.append(searcher.search(None, COVER, SIMULATOR, STARTS, as_seed(0)))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-3, atol=1e-4)
@@ -245,7 +250,8 @@ def off_target(obs, action, next_obs):
 
 def constant_searcher(cost, **settings: Any):
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
-    return Searcher(replace(SEARCH, **settings), controller, make_step, cost, H, S, Q, jit_compile=False, threads=1)
+    search, make_world = replace(SEARCH, **settings), in_world(make_step, cost)
+    return Searcher(search, controller, make_world, H, S, Q, jit_compile=False, threads=1)
 
 
 def test_screening_finds_the_best_and_passes_over_costs_that_are_not_finite():
@@ -273,7 +279,7 @@ def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
 
     search = replace(SEARCH, scout_horizon=0.5, candidates=300, learning_rate=0.05)
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
-    searcher = Searcher(search, controller, make_clock, cost, H, S, Q, jit_compile=False)
+    searcher = Searcher(search, controller, in_world(make_clock, cost), H, S, Q, jit_compile=False)
     starts = Starts.observed(np.zeros([1, 2]))
     scouts = searcher.screen(COVER, SIMULATOR, starts, as_seed(0))
     np.testing.assert_allclose(tf.tanh(scouts), 0.5, atol=0.1)

@@ -48,7 +48,6 @@ def test_a_wider_cost_keeps_the_order_and_the_minimum():
     ("env", "kwargs", "message"),
     [
         ("bnnrl/CartPoleSwingup-v0", {}, "Did you mean 'bnnrl/CartPoleSwingUp-v0'"),
-        ("CartPole-v1", {}, "bnnrl.Task"),
         ("bnnrl/CartPoleSwingUp-v0", {"preset": "pilko"}, "Invalid `preset`.*'deep-pilco'"),
     ],
 )
