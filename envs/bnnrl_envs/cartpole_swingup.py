@@ -13,17 +13,15 @@ Sources of the presets:
                 Real Systems Application", IEEE Transactions on Robotics, 2022.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bnnrl_envs._cartpole_drawing import CartPoleDrawing
+from bnnrl_envs.plant import Floats, PlantEnv, check_episode, check_nonnegative, is_upright, rk4
 
 __all__ = [
     "PRESETS",
@@ -37,16 +35,10 @@ __all__ = [
     "is_success",
 ]
 
-Floats = NDArray[np.float64]
-
 CART_MASS = 0.5  # M, kg
 POLE_MASS = 0.5  # m, kg
 FRICTION = 0.1  # b, N s/m, on the cart
 MAX_FORCE = 10.0  # N
-UPRIGHT_TOLERANCE = math.radians(10.0)
-# The plant amplifies small errors. Over whole episodes of random forces RK4 with this step is off
-# by 7e-7 at the median and 4e-5 at worst; with 10 ms it would be 1e-5 and 7e-4.
-MAX_SUBSTEP = 0.005  # s
 
 
 @dataclass(frozen=True)
@@ -129,17 +121,7 @@ def advance(
 
     The other arguments are those of `derivative`.
     """
-    states = np.asarray(states, np.float64)
-    substeps = math.ceil(dt / MAX_SUBSTEP)
-    h = dt / substeps
-    plant = (force, length, gravity, friction)
-    for _ in range(substeps):
-        k1 = derivative(states, *plant)
-        k2 = derivative(states + h / 2 * k1, *plant)
-        k3 = derivative(states + h / 2 * k2, *plant)
-        k4 = derivative(states + h * k3, *plant)
-        states = states + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return states
+    return rk4(lambda s: derivative(s, force, length, gravity, friction), states, dt)
 
 
 def energy(states: ArrayLike, length: float = 0.5, gravity: float = 9.82) -> Floats:
@@ -188,20 +170,15 @@ def is_success(states: ArrayLike, preset: str = "pilco") -> bool:
     Raises:
         ValueError: if the preset is unknown or the states are not [T + 1, 4].
     """
-    states, p = np.asarray(states, np.float64), find_preset(preset)
-    if states.ndim != 2 or states.shape[1] != 4:
-        raise ValueError(
-            "Invalid `states`: expected the states of one episode, of shape (T + 1, 4). "
-            f"Received: shape={states.shape}."
-        )
+    p = find_preset(preset)
+    states = check_episode(states, 4)
     steps = round(p.success_time / p.dt)
     x, theta = states[-steps - 1 :, 0], states[-steps - 1 :, 2]
-    tilt = np.abs(np.mod(theta, 2 * np.pi) - np.pi)
-    up = (np.abs(x) < p.success_position) & (tilt <= UPRIGHT_TOLERANCE)
+    up = (np.abs(x) < p.success_position) & is_upright(theta)
     return len(states) > steps and bool(up.all())
 
 
-class CartPoleSwingUpEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+class CartPoleSwingUpEnv(PlantEnv):
     """Swing a rod up from hanging, and hold it up with the cart at the origin.
 
     Observation: float32 [4], (x, x', theta, theta') in m, m/s, rad, rad/s, plus the preset's noise;
@@ -223,8 +200,6 @@ class CartPoleSwingUpEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
         ValueError: for an argument, a start state or an action that is none of the above.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
-
     def __init__(
         self,
         preset: str = "pilco",
@@ -233,67 +208,17 @@ class CartPoleSwingUpEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
         friction: float = FRICTION,
     ):
         self.preset = preset
-        self.parameters = find_preset(preset)
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(
-                f"Invalid `render_mode`: expected None or 'rgb_array'. Received: render_mode={render_mode!r}."
-            )
-        self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": round(1 / self.parameters.dt)}
-        self.horizon = _check_horizon(self.parameters.horizon if horizon is None else horizon)
-        self.friction = _check_friction(friction)
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-MAX_FORCE, MAX_FORCE, (1,), np.float32)
-        self._drawing: CartPoleDrawing | None = None
-        self._begin(np.zeros(4))
+        self.parameters = p = find_preset(preset)
+        horizon = p.horizon if horizon is None else horizon
+        super().__init__((p.length,), True, (MAX_FORCE,), p.dt, horizon, p.start_std, p.noise_std, render_mode)
+        self.friction = check_nonnegative("friction", friction)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        super().reset(seed=seed)
-        options = options or {}
-        if set(options) - {"state"}:
-            raise ValueError(
-                f"Invalid `options`: expected a dictionary with no key but 'state'. Received: options={options}."
-            )
-        # Drawn even if not used: a given start leaves the noise of a seed as it was.
-        start = self.np_random.normal(scale=self.parameters.start_std, size=4)
-        if "state" in options:
-            start = _check_vector("options['state']", options["state"], 4)
-        self._begin(start)
-        return self._observe(), self._info()
-
-    def step(self, action: ArrayLike) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def _advance(self, state: Floats, action: Floats) -> Floats:
         p = self.parameters
-        force = float(_check_vector("action", action, 1)[0])
-        self._force = min(max(force, -MAX_FORCE), MAX_FORCE)
-        self._state = advance(self._state, self._force, p.dt, p.length, p.gravity, friction=self.friction)
-        self._steps += 1
-        info = self._info()
-        return self._observe(), -info["cost"], False, self._steps >= self.horizon, info
+        return advance(state, action[0], p.dt, p.length, p.gravity, self.friction)
 
-    def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Frame [320, 480, 3] of the true state and the last force, or None without a mode."""
-        if self.render_mode is None:
-            gymnasium.logger.warn("`render()` draws nothing: make the environment with render_mode='rgb_array'.")
-            return None
-        if self._drawing is None:
-            self._drawing = CartPoleDrawing(self.parameters.length, MAX_FORCE)
-        time = self._steps * self.parameters.dt
-        return self._drawing.draw(self._state[0], self._state[2], self._force, time)
-
-    def close(self) -> None:
-        self._drawing = None
-
-    def _begin(self, state: Floats) -> None:
-        self._state, self._force, self._steps = state, 0.0, 0
-
-    def _observe(self) -> NDArray[np.float32]:
-        noise = self.np_random.normal(scale=self.parameters.noise_std, size=4)
-        return (self._state + noise).astype(np.float32)
-
-    def _info(self) -> dict[str, Any]:
-        return {"state": self._state.copy(), "cost": float(cost(self._state, self.preset))}
+    def _cost(self, state: Floats) -> float:
+        return float(cost(state, self.preset))
 
 
 def find_preset(preset: str) -> Preset:
@@ -307,29 +232,3 @@ def find_preset(preset: str) -> Preset:
             f"Invalid `preset`: expected one of {', '.join(map(repr, PRESETS))}. Received: preset={preset!r}."
         )
     return PRESETS[preset]
-
-
-def _check_horizon(horizon: int) -> int:
-    is_integer = isinstance(horizon, (int, np.integer)) and not isinstance(horizon, bool)
-    if not is_integer or horizon < 1:
-        raise ValueError(f"Invalid `horizon`: expected a positive integer or None. Received: horizon={horizon!r}.")
-    return int(horizon)
-
-
-def _check_friction(friction: float) -> float:
-    if not (isinstance(friction, (int, float, np.number)) and 0 <= friction < math.inf):
-        raise ValueError(
-            f"Invalid `friction`: expected a finite number of at least 0. Received: friction={friction!r}."
-        )
-    return float(friction)
-
-
-def _check_vector(name: str, value: ArrayLike, size: int) -> Floats:
-    """A fresh float64 copy of `value`, which must be [size] and finite."""
-    try:
-        vector = np.array(value, np.float64)
-    except (TypeError, ValueError):
-        vector = None
-    if vector is None or vector.shape != (size,) or not np.isfinite(vector).all():
-        raise ValueError(f"Invalid `{name}`: expected finite numbers of shape ({size},). Received: {value!r}.")
-    return vector
