@@ -9,8 +9,12 @@ from gymnasium.envs.registration import register, registry
 __all__ = ["register_envs"]
 
 _ENVS = {
-    # No max_episode_steps: the horizon depends on the preset, so the environment truncates itself.
+    # No max_episode_steps: the horizon depends on preset or arguments, so the environment truncates itself.
     "bnnrl/CartPoleSwingUp-v0": "bnnrl_envs.cartpole_swingup:CartPoleSwingUpEnv",
+    "bnnrl/Pendulum-v0": "bnnrl_envs.pendulum:PendulumEnv",
+    "bnnrl/DoublePendulum-v0": "bnnrl_envs.double_pendulum:DoublePendulumEnv",
+    "bnnrl/Pendubot-v0": "bnnrl_envs.pendubot:PendubotEnv",
+    "bnnrl/CartDoublePendulum-v0": "bnnrl_envs.cart_double_pendulum:CartDoublePendulumEnv",
 }
 
 

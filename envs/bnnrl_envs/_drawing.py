@@ -35,7 +35,7 @@ class PlantDrawing:
         self._axes = figure.add_axes((0, 0, 1, 1))
         self._axes.set_axis_off()
         # One scale on both axes, or a turning rod would change its length.
-        half_height = max(1.0, 1.25 * sum(lengths))
+        half_height = max(1.0, 1.5 * sum(lengths))  # the goal stays below the label
         self._half_view = half_height * WIDTH / HEIGHT  # m on either side of the camera
         self._axes.set_ylim(0.03 - half_height, 0.03 + half_height)
         self._axes.set_xlim(-self._half_view, self._half_view)
