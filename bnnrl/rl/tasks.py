@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import gymnasium
-import numpy as np
 
-import bnnrl
 import bnnrl_envs
 from bnnrl.checks import nearest
-from bnnrl.rl import gym_tasks
+from bnnrl.rl import gym_tasks, plants
 from bnnrl.rl.task import Cost, SaturatingCost, Task
 
 __all__ = ["Cost", "SaturatingCost", "Task", "check_exists", "get"]
@@ -18,37 +16,7 @@ __all__ = ["Cost", "SaturatingCost", "Task", "check_exists", "get"]
 bnnrl_envs.register_envs()
 
 
-def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
-    from bnnrl_envs.cartpole_swingup import find_preset, is_success
-
-    parameters = find_preset(preset)
-    bnnrl._import_tensorflow()
-    import tensorflow as tf
-
-    length = parameters.length
-
-    def tip_distance(next_obs: tf.Tensor) -> tf.Tensor:
-        x, theta = next_obs[..., 0], next_obs[..., 2]
-        d2 = tf.square(x + length * tf.sin(theta)) + tf.square(length + length * tf.cos(theta))
-        return d2 / (2 * parameters.cost_width**2)
-
-    def angle_and_position(next_obs: tf.Tensor) -> tf.Tensor:
-        x, theta = next_obs[..., 0], next_obs[..., 2]
-        return tf.square((tf.abs(theta) - np.pi) / 3) + tf.square(x)
-
-    return Task(
-        "bnnrl/CartPoleSwingUp-v0",
-        SaturatingCost(tip_distance if parameters.cost == "tip" else angle_and_position),
-        angles=(2,),
-        invariant=(0,),
-        env_kwargs={"preset": preset, **env_kwargs},
-        success=lambda states: is_success(states, preset),
-        dt=parameters.dt,
-        labels=("x, m", "x′, m/s", "θ, rad", "θ′, rad/s"),
-    )
-
-
-_REGISTERED: dict[str, Callable[..., Task]] = {"bnnrl/CartPoleSwingUp-v0": _cartpole_swingup, **gym_tasks.TASKS}
+_REGISTERED: dict[str, Callable[..., Task]] = {**plants.TASKS, **gym_tasks.TASKS}
 
 
 def check_exists(env_id: str) -> None:
