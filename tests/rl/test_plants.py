@@ -1,0 +1,65 @@
+"""Tasks of the plants with rods: what they say of cost, angles and what nothing depends on is the plant's own."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnnrl.rl import tasks
+from bnnrl.rl.episodes import make_env
+
+every_plant = pytest.mark.parametrize(
+    "env_id", [f"bnnrl/{name}-v0" for name in ("Pendulum", "DoublePendulum", "Pendubot", "CartDoublePendulum")]
+)
+
+
+def plant_of(task):
+    env = make_env(task).unwrapped
+    return env.swing_up  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def random_states(task, n=200):
+    states = np.random.default_rng(0).normal(size=(n, len(task.labels)))
+    return states * np.tile([2.0, 5.0], states.shape[1] // 2)
+
+
+@every_plant
+def test_the_cost_is_the_environments_and_has_a_gradient(env_id):
+    task = tasks.get(env_id)
+    plant, states = plant_of(task), random_states(task)
+    upright = np.zeros(plant.chain.size)
+    upright[list(task.angles)] = np.pi
+    states = np.vstack([states, upright, 0 * upright])
+    obs = tf.constant(states, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(obs)
+        cost = task.cost(obs, obs, obs)
+    np.testing.assert_allclose(cost, plant.cost(states), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(cost[-2:], [0, 1], atol=1e-3)
+    gradient = np.asarray(tape.gradient(cost, obs))
+    assert np.isfinite(gradient).all() and (gradient[:, ::2] != 0).any(axis=0).all() and (gradient[:, 1::2] == 0).all()
+
+
+@every_plant
+def test_what_the_task_says_of_the_plant_holds(env_id):
+    """Angles turn all the way round, and nothing depends on what is invariant; all other entries matter."""
+    task = tasks.get(env_id)
+    plant, states = plant_of(task), random_states(task, 20)
+    actions = np.ones((20, len(plant.max_action)))
+    change = lambda states: plant.chain.advance(states, actions, 0.01) - states
+    for entry in range(plant.chain.size):
+        shift = np.eye(plant.chain.size)[entry] * (2 * np.pi if entry in task.angles else 1.0)
+        matters = np.abs(change(states + shift) - change(states)).max() > 1e-6
+        assert matters == (entry not in (*task.angles, *task.invariant))
+    angular = tuple(i for i, label in enumerate(task.labels or ()) if label.endswith(" rad"))
+    assert angular == task.angles and len(task.labels or ()) == plant.chain.size
+    assert task.dt == plant.dt
+
+
+@every_plant
+def test_success_is_the_plants(env_id):
+    task = tasks.get(env_id, horizon=7)
+    assert make_env(task).unwrapped.horizon == 7  # pyright: ignore[reportAttributeAccessIssue]
+    up = np.zeros((61, len(task.labels or ())))
+    assert task.success is not None and not task.success(up)
+    up[:, list(task.angles)] = -np.pi
+    assert task.success(up)
