@@ -7,8 +7,8 @@ m g l / 2 = 4.9 N m, so it must be swung. The state is (theta, theta') in rad, r
 
 Source: Deisenroth, "Efficient Reinforcement Learning using Gaussian Processes", KIT Scientific Publishing, 2010,
 and the PILCO toolbox of Deisenroth, McHutchon, Hall and Rasmussen for masses and lengths. The friction b is our
-choice: the toolbox's published pendulum has 1 N m s and no gravity, which needs no swinging. Ours too are a start
-with standard deviation 0.1 in both entries, and noise of 0.01 on both.
+choice: the toolbox at UCL-SML/pilco-matlab has 1 N m s and no gravity, which needs no swinging. Ours too are a
+start with standard deviation 0.1 in both entries, and noise of 0.01 on both. Success is judged over the last second.
 """
 
 from bnnrl_envs.chain import Chain, ChainEnv, SwingUp
