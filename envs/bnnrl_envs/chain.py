@@ -11,6 +11,10 @@ from bnnrl_envs.plant import Floats, PlantEnv, check_episode, check_nonnegative,
 
 __all__ = ["Chain", "ChainEnv", "SwingUp"]
 
+START_STD = 0.1  # of each state entry, around hanging at rest
+SUCCESS_TIME = 1.0  # s, how long at the end the rods must be up
+SUCCESS_POSITION = 0.1  # m, how near the origin the cart must stay
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -122,9 +126,6 @@ class SwingUp:
         dt: seconds an action is held.
         horizon: steps an episode.
         cost_width: m.
-        success_time: s, how long at the end the rods must be up.
-        success_position: m, how near the origin the cart must stay.
-        start_std: of each state entry, around hanging at rest.
     """
 
     chain: Chain
@@ -132,9 +133,6 @@ class SwingUp:
     dt: float
     horizon: int
     cost_width: float
-    success_time: float = 1.0
-    success_position: float = 0.1
-    start_std: float = 0.1
 
     def cost(self, states: ArrayLike) -> Floats:
         """1 - exp(-d^2 / (2 width^2)) [...] of true states [..., 2 N], d from the tip to where it is upright, in m."""
@@ -145,9 +143,8 @@ class SwingUp:
     def is_success(self, states: ArrayLike) -> bool:
         """Whether an episode ended with every rod up, and the cart at home.
 
-        Both must hold in every state of the last `success_time` seconds, its first included: each rod within
-        10 degrees of upright, however many turns it made, and abs(x) under `success_position`. An episode shorter
-        than that time is no success.
+        Both must hold in every state of the last second, its first included: each rod within 10 degrees of upright,
+        however many turns it made, and abs(x) under 0.1 m. An episode shorter than that time is no success.
 
         Args:
             states: [T + 1, 2 N], the true states of one episode, its start included.
@@ -156,9 +153,9 @@ class SwingUp:
             ValueError: if the states are not [T + 1, 2 N].
         """
         positions = check_episode(states, self.chain.size)[:, ::2]
-        steps = round(self.success_time / self.dt)
+        steps = round(SUCCESS_TIME / self.dt)
         end, cart = positions[-steps - 1 :], int(self.chain.has_cart)
-        up = is_upright(end[:, cart:]).all() and (np.abs(end[:, :cart]) < self.success_position).all()
+        up = is_upright(end[:, cart:]).all() and (np.abs(end[:, :cart]) < SUCCESS_POSITION).all()
         return len(positions) > steps and bool(up)
 
 
@@ -197,7 +194,7 @@ class ChainEnv(PlantEnv):
             self.chain = replace(chain, friction=check_nonnegative("friction", friction))
         horizon = task.horizon if horizon is None else horizon
         plant = (chain.lengths, chain.has_cart, task.max_action, task.dt)
-        super().__init__(*plant, horizon, task.start_std, obs_noise_std, render_mode)
+        super().__init__(*plant, horizon, START_STD, obs_noise_std, render_mode)
 
     def _advance(self, state: Floats, action: Floats) -> Floats:
         return self.chain.advance(state, action, self.dt)

@@ -37,11 +37,11 @@ PLANTS: dict[str, tuple[SwingUp, Expected]] = {
     ),
     "DoublePendulum": (
         double_pendulum.SWING_UP,
-        Expected((0.5, 0.5), (0.5, 0.5), None, (0, 0), (2.0, 2.0), 0.1, 30, 0.5, 5),
+        Expected((0.5, 0.5), (0.5, 0.5), None, (0, 0), (2.0, 2.0), 0.1, 30, 0.5, 10),
     ),
     "Pendubot": (
         pendubot.SWING_UP,
-        Expected((0.5, 0.5), (0.5, 0.5), None, (0, 0), (3.5,), 0.05, 60, 0.25, 10),
+        Expected((0.5, 0.5), (0.5, 0.5), None, (0, 0), (3.5,), 0.05, 60, 0.25, 20),
     ),
     "CartDoublePendulum": (
         cart_double_pendulum.SWING_UP,
