@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from bnnrl import inference, likelihoods
 
 _CLASSES: dict[str, type] = {}
+_FLOAT = "float"  # an infinite one, or none at all
 
 
 def register(*classes: type) -> None:
@@ -44,6 +46,8 @@ def encode(value: Any) -> Any:
         return [encode(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"class": _FLOAT, "value": repr(value)}  # which JSON has no numbers for
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"Invalid setting: expected a number, a string, or one of bnnrl's own. Received: {value!r}.")
@@ -59,6 +63,8 @@ def decode(data: Any) -> Any:
         return tuple(decode(v) for v in data)
     if not isinstance(data, dict):
         return data
+    if data.get("class") == _FLOAT:
+        return float(data["value"])
     fields = {name: decode(value) for name, value in data.items() if name != "class"}
     if data.get("class") not in _CLASSES:
         raise ValueError(f"Invalid settings: expected one of {sorted(_CLASSES)}. Received: {data.get('class')!r}.")

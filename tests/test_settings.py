@@ -20,12 +20,13 @@ SETTINGS = [
     policies.MLP((3, 4)),
     policies.MLP(()),
     PolicySearch(restarts=3, updates=5),
+    inference.BSAM(),  # with an infinite bound
 ]
 
 
 @pytest.mark.parametrize("given", SETTINGS, ids=repr)
 def test_round_trip_through_json(given):
-    assert settings.decode(json.loads(json.dumps(settings.encode(given)))) == given
+    assert settings.decode(json.loads(json.dumps(settings.encode(given), allow_nan=False))) == given
 
 
 def test_numpys_numbers_become_pythons():
