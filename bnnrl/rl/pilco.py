@@ -19,16 +19,14 @@ from bnnrl.rl import tasks
 from bnnrl.rl.actions import Actions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
 from bnnrl.rl.features import Features
-from bnnrl.rl.planners import CEM, ICEM, Planning
-from bnnrl.rl.policies import MLP, RBF, Controller, Linear, Policy
+from bnnrl.rl.planners import CEM, Planning
+from bnnrl.rl.policies import RBF, Controller, Policy
 from bnnrl.rl.propagation import PROPAGATIONS
 from bnnrl.rl.regression import Dynamics
 from bnnrl.rl.rollout import World
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
 from bnnrl.rl.world import WorldModel
 from bnnrl.seeds import as_seed, host_seed
-
-settings.register(Dynamics, RBF, MLP, Linear, PolicySearch, CEM, ICEM)
 
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
 _OVERRUN = 0.25  # of an episode's length, planned beyond its end

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnnrl import settings
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.rl.propagation import noise_columns, propagate
 from bnnrl.rl.rollout import World, rollout_cost
@@ -89,6 +90,9 @@ class ICEM(CEM):
     def noise(self, shape: list[int], seed) -> tf.Tensor:
         n, horizon, num_actions = shape
         return tf.einsum("hk,nka->nha", _colouring(horizon, self.beta), normal([n, horizon, num_actions], seed))
+
+
+settings.register(CEM, ICEM)
 
 
 def _colouring(horizon: int, beta: float) -> tf.Tensor:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from bnnrl import settings
 from bnnrl.checks import check_count, check_positive
 from bnnrl.rl.features import Features
 from bnnrl.seeds import fold_in, split, uniform
@@ -208,6 +209,9 @@ class Linear:
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
         return self._network(params, features, num_actions)
+
+
+settings.register(RBF, MLP, Linear)
 
 
 _CONFIDENCE = 4.0  # the largest logit of a relaxed discrete action

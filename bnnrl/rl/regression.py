@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import posterior
+from bnnrl import posterior, settings
 from bnnrl.checks import check_count, check_positive
 from bnnrl.data import Scaler, pad_rows
 from bnnrl.inference import Driver, Method
@@ -107,6 +107,9 @@ class Dynamics:
     def method_name(self) -> str:
         """The method's name in the registry."""
         return self.method.lower() if isinstance(self.method, str) else type(self.method).__name__.lower()
+
+
+settings.register(Dynamics)
 
 
 def _rows(dynamics: Dynamics, method: Method, capacity: int) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnnrl import settings
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.data import pad_rows
 from bnnrl.inference.adam import Adam, AdamState
@@ -120,6 +121,9 @@ class PolicySearch:
             "clip_norm",
         ):
             check_positive(name, getattr(self, name))
+
+
+settings.register(PolicySearch)
 
 
 class Starts(NamedTuple):
