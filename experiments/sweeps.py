@@ -63,6 +63,34 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
+def collect(
+    found: Iterable[list[Row]],
+    name: str,
+    tell: Callable[[list[Row]], str],
+    summary: Callable[[list[Row]], str],
+    draw: Callable[[list[Row], Path], None] | None = None,
+) -> None:
+    """Tell of each run as it ends and keep its rows in a CSV file; in the end write and print a summary, and draw.
+
+    Args:
+        found: the rows of each run.
+        name: of the result files.
+        tell: from a run's rows to a line.
+        summary: from all rows to a Markdown table.
+        draw: of all rows to a PNG.
+    """
+    rows: list[Row] = []
+    for run in found:
+        rows += run
+        print(tell(run), flush=True)
+        write_csv(rows, RESULTS / f"{name}.csv")
+    table = summary(rows)
+    (RESULTS / f"{name}.md").write_text(table)
+    if draw is not None:
+        draw(rows, RESULTS / f"{name}.png")
+    print(table)
+
+
 def tabulate(found: Iterable[Row], name: str, summary: Callable[[list[Row]], str]) -> None:
     """Tell of each row as it comes and keep all in a CSV file, and in the end write and print their summary.
 

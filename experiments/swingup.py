@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal
 
 import tyro
-from sweeps import RESULTS, Row, check_names, outcome, quiet_single_thread, run_all, write_csv
+from sweeps import Row, check_names, collect, outcome, quiet_single_thread, run_all
 
 # What differs from the defaults: arguments of PILCO, and of its parts under "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -95,16 +96,14 @@ def summary(rows: list[Row], trials: int) -> str:
 
 def main(args: Args) -> None:
     check_names("variants", args.variants, VARIANTS)
-    name = args.name or args.preset
-    rows: list[Row] = []
-    for found in run_all(run, [(args.preset, v, s, args.trials) for v in args.variants for s in args.seeds], args.jobs):
-        rows += found
-        last = rows[-1]
-        print(f"{last['variant']}, seed {last['seed']}: {outcome(last)}, {last['run_seconds']:.0f} s", flush=True)
-        write_csv(rows, RESULTS / f"swingup-{name}.csv")
-    table = summary(rows, args.trials)
-    (RESULTS / f"swingup-{name}.md").write_text(table)
-    print(table)
+    calls = [(args.preset, variant, seed, args.trials) for variant in args.variants for seed in args.seeds]
+    summarise = partial(summary, trials=args.trials)
+    collect(run_all(run, calls, args.jobs), f"swingup-{args.name or args.preset}", _tell, summarise)
+
+
+def _tell(run: list[Row]) -> str:
+    last = run[-1]
+    return f"{last['variant']}, seed {last['seed']}: {outcome(last)}, {last['run_seconds']:.0f} s"
 
 
 if __name__ == "__main__":

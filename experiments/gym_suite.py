@@ -1,0 +1,140 @@
+"""Gymnasium's own control tasks over seeds: the mean return of fresh episodes after each trial.
+
+    python experiments/gym_suite.py --envs Pendulum-v1 CartPole-v1 --seeds 0 1 2 3 4
+    python experiments/gym_suite.py --envs Pendulum-v1 --costs learned
+
+A trial is one episode, the first of random actions. Tasks are those of `bnnrl.tasks`; with `--costs learned` the agent
+is told nothing, and learns reward and termination. MuJoCo's tasks need `pip install "bnnrl[mujoco]"`.
+
+Writes a row for every trial, a summary and a picture to experiments/results/.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import tyro
+from sweeps import Row, check_names, collect, outcome, quiet_single_thread, run_all
+
+ENVS = (
+    "Pendulum-v1",
+    "CartPole-v1",
+    "MountainCarContinuous-v0",
+    "InvertedPendulum-v5",
+    "Acrobot-v1",
+    "Reacher-v5",
+    "InvertedDoublePendulum-v5",
+)
+COSTS = ("task", "learned")
+
+
+@dataclass
+class Args:
+    """Gymnasium's control tasks over seeds."""
+
+    envs: tuple[str, ...] = ENVS
+    costs: tuple[str, ...] = ("task",)
+    """task: those of the registered task; learned: from rewards."""
+    seeds: tuple[int, ...] = tuple(range(5))
+    trials: int = 10
+    evaluation_episodes: int = 10
+    jobs: int = 2
+    """Runs side by side, each with one thread."""
+    name: str = "gym-suite"
+    """Of the result files."""
+
+
+def run(env: str, cost: str, seed: int, trials: int, evaluation_episodes: int) -> list[Row]:
+    """Train one agent and return a row for each trial."""
+    quiet_single_thread()
+    import bnnrl
+
+    started = perf_counter()
+    task = bnnrl.tasks.get(env)
+    if cost == "learned":
+        task = replace(task, cost=None, termination=None, terminal_cost=None)
+    agent = bnnrl.PILCO(task, seed=seed)
+    agent.learn(trials, stop_when_solved=True, evaluation_episodes=evaluation_episodes)
+    seconds = perf_counter() - started
+    return [{"env": env, "cost": cost, "seed": seed, **asdict(t), "run_seconds": seconds} for t in agent.history]
+
+
+def summary(rows: list[Row], trials: int) -> str:
+    """Return a Markdown table, a line for each environment and cost."""
+    lines = [
+        "| environment | cost | solved | trial solved at, by seed | median | real steps till then, median | "
+        "best mean return, by seed | seconds a run, median |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for env, cost in dict.fromkeys((r["env"], r["cost"]) for r in rows):
+        runs = _runs(rows, env, cost)
+        solved = [next((r["trial"] for r in run if r["solved"]), None) for run in runs]
+        steps = statistics.median(run[-1]["steps"] for run in runs)
+        best = ", ".join(f"{max(r['evaluation_return'] for r in run):.4g}" for run in runs)
+        by_seed = ", ".join(str(t or f">{trials}") for t in solved)
+        lines.append(
+            f"| {env} | {cost} | {sum(t is not None for t in solved)}/{len(runs)} | {by_seed} | "
+            f"{statistics.median(t or trials + 1 for t in solved):g} | {steps:g} | {best} | "
+            f"{statistics.median(run[0]['run_seconds'] for run in runs):.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draw each seed's mean return by trial, a panel for each environment and cost."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    kinds = list(dict.fromkeys((r["env"], r["cost"]) for r in rows))
+    columns = min(3, len(kinds))
+    height = -(-len(kinds) // columns)
+    figure, axes = plt.subplots(height, columns, figsize=(4.2 * columns, 3.2 * height), squeeze=False)
+    for axis in axes.flat[len(kinds) :]:
+        axis.set_visible(False)
+    for axis, (env, cost) in zip(axes.flat, kinds, strict=False):
+        for run in _runs(rows, env, cost):
+            axis.plot([r["trial"] for r in run], [r["evaluation_return"] for r in run], marker="o", markersize=3)
+        axis.set_title(env if cost == "task" else f"{env}, {cost} cost", fontsize=10)
+        axis.set_xlabel("trial (one episode each)")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    for row in axes:
+        row[0].set_ylabel("mean return of fresh episodes")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _runs(rows: list[Row], env: str, cost: str) -> list[list[Row]]:
+    own = [r for r in rows if (r["env"], r["cost"]) == (env, cost)]
+    return [[r for r in own if r["seed"] == seed] for seed in sorted({r["seed"] for r in own})]
+
+
+def main(args: Args) -> None:
+    check_names("envs", args.envs, ENVS)
+    check_names("costs", args.costs, COSTS)
+    calls = [
+        (env, cost, seed, args.trials, args.evaluation_episodes)
+        for env in args.envs
+        for cost in args.costs
+        for seed in args.seeds
+    ]
+    summarise = partial(summary, trials=args.trials)
+    collect(run_all(run, calls, args.jobs), args.name, _tell, summarise, draw)
+
+
+def _tell(run: list[Row]) -> str:
+    last = run[-1]
+    return (
+        f"{last['env']}, {last['cost']} cost, seed {last['seed']}: {outcome(last)}, "
+        f"mean return {last['evaluation_return']:.4g}, {last['run_seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -1,0 +1,146 @@
+"""A linear system with a quadratic cost, where the best controller is known: how close does the agent come?
+
+    python experiments/lqr.py --seeds 0 1 2 3 4
+
+A unit mass on a line, sampled at 10 Hz, is to be brought to rest at the origin from about 1 m away, in 40 steps, with
+little force. The optimum is the Riccati recursion's: u = −K_t x, a gain for each step. The agent learns a linear policy
+with one gain and knows the cost, not the dynamics. Both act in the same 200 episodes.
+
+Writes a row for every trial and a summary to experiments/results/.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import numpy as np
+import tyro
+from sweeps import Row, collect, quiet_single_thread, run_all
+
+STEPS, DT, NOISE_STD, LIMIT = 40, 0.1, 0.01, 10.0
+A = np.array([[1.0, DT], [0.0, 1.0]])
+B = np.array([[0.5 * DT**2], [DT]])
+STATE_COST, ACTION_COST = np.diag([1.0, 0.1]), 0.1
+ENV_ID = "bnnrl/LinearQuadratic-v0"
+
+
+class LinearQuadratic(gymnasium.Env):
+    """x' = A x + B u + noise, from (1, 0) with a spread of 0.2; the reward is −(x'ᵀ Q x' + r u²)."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-LIMIT, LIMIT, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self._state = np.array([1.0, 0.0]) + 0.2 * self.np_random.normal(size=2)
+        return self._state.astype(np.float32), {}
+
+    def step(self, action):
+        u = float(action[0])
+        self._state = A @ self._state + B[:, 0] * u + NOISE_STD * self.np_random.normal(size=2)
+        cost = self._state @ STATE_COST @ self._state + ACTION_COST * u**2
+        return self._state.astype(np.float32), -float(cost), False, False, {}
+
+
+gymnasium.register(ENV_ID, LinearQuadratic, max_episode_steps=STEPS, disable_env_checker=True)
+
+
+@dataclass
+class Args:
+    """The linear-quadratic system over seeds."""
+
+    seeds: tuple[int, ...] = tuple(range(5))
+    trials: int = 10
+    jobs: int = 2
+    """Runs side by side, each with one thread."""
+    name: str = "lqr"
+    """Of the result files."""
+
+
+def optimal_gains() -> np.ndarray:
+    """Return K_t for t = 0 to STEPS − 1, [STEPS, 1, 2]: the policy u = −K_t x of least expected cost."""
+    gains, value = [], np.zeros([2, 2])  # of the state after the last step, beyond that step's own cost
+    for _ in range(STEPS):
+        after = STATE_COST + value
+        gain = np.linalg.solve(np.array([[ACTION_COST]]) + B.T @ after @ B, B.T @ after @ A)
+        closed = A - B @ gain
+        value = closed.T @ after @ closed + ACTION_COST * gain.T @ gain
+        gains.append(gain)
+    return np.array(gains[::-1])
+
+
+def mean_cost(act, episodes: int = 200) -> float:
+    """Return the mean cost of an episode of a policy (obs, t) -> action, over the same episodes for every policy."""
+    env, total = LinearQuadratic(), 0.0
+    for episode in range(episodes):
+        obs, _ = env.reset(seed=episode)
+        for t in range(STEPS):
+            obs, reward, *_ = env.step(np.clip(act(obs, t), -LIMIT, LIMIT))
+            total -= reward
+    return total / episodes
+
+
+def make_agent(seed: int, **changes):
+    """Return the agent, which is told the cost."""
+    import tensorflow as tf
+
+    import bnnrl
+
+    def cost(obs, action, next_obs):
+        weights = tf.constant(np.diag(STATE_COST), tf.float32)
+        return tf.reduce_sum(weights * tf.square(next_obs), -1) + ACTION_COST * tf.square(action[..., 0])
+
+    task = bnnrl.Task(ENV_ID, cost, dt=DT, labels=("x, m", "x′, m/s"), horizon=STEPS)
+    return bnnrl.PILCO(task, policy=bnnrl.policies.Linear(), seed=seed, **changes)
+
+
+def run(seed: int, trials: int) -> list[Row]:
+    """Train one agent and return a row for each trial from the second on."""
+    quiet_single_thread()
+    from bnnrl.rl.pilco import Callback
+
+    started, gains, rows = perf_counter(), optimal_gains(), []
+    best = mean_cost(lambda obs, t: -gains[t] @ obs)
+
+    class Score(Callback):
+        def on_trial_end(self, agent, trial):
+            if trial.trial > 1:
+                cost = mean_cost(lambda obs, t: agent.predict(obs)[0])
+                rows.append({"seed": seed, "cost": cost, "optimum": best, "excess": cost / best - 1, **asdict(trial)})
+
+    make_agent(seed).learn(trials, callbacks=[Score()], evaluation_episodes=1)
+    return [{**row, "run_seconds": perf_counter() - started} for row in rows]
+
+
+def summary(rows: list[Row], trials: int) -> str:
+    """Return a Markdown table: how much more than the optimum, by trial and seed."""
+    seeds = sorted({r["seed"] for r in rows})
+    lines = [
+        f"Mean cost of an episode, the optimum {rows[0]['optimum']:.3f}; per cent more, by trial (one episode each):",
+        "",
+        "| seed | " + " | ".join(map(str, range(2, trials + 1))) + " |",
+        "|---|" + "---|" * (trials - 1),
+    ]
+    for seed in seeds:
+        lines.append(f"| {seed} | " + " | ".join(f"{100 * r['excess']:.1f}" for r in rows if r["seed"] == seed) + " |")
+    last = [100 * r["excess"] for r in rows if r["trial"] == trials]
+    lines += ["", f"After trial {trials}: median {statistics.median(last):.1f} % ({min(last):.1f} to {max(last):.1f})."]
+    return "\n".join(lines) + "\n"
+
+
+def _tell(run: list[Row]) -> str:
+    return f"seed {run[-1]['seed']}: {100 * run[-1]['excess']:.1f} % above the optimum, {run[-1]['run_seconds']:.0f} s"
+
+
+def main(args: Args) -> None:
+    calls = [(seed, args.trials) for seed in args.seeds]
+    collect(run_all(run, calls, args.jobs), args.name, _tell, partial(summary, trials=args.trials))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -1,0 +1,98 @@
+"""The cart-pole of MC-PILCO: how many seeds have solved it by each trial.
+
+    python experiments/mc_pilco.py --seeds 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19
+
+Published shares are of 50 seeds each, with Gaussian processes (Amadio et al., "Model-Based Policy Search Using Monte
+Carlo Gradient Estimation With Real Systems Application", IEEE T-RO 2022, table of the simulated cart-pole).
+
+Writes a row for every trial, a table and a picture to experiments/results/.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import swingup
+import tyro
+from sweeps import Row, collect, outcome, run_all
+
+TRIALS = 5
+PUBLISHED = {
+    "MC-PILCO": (0, 14, 78, 94, 100),
+    "PILCO": (2, 4, 20, 36, 42),
+    "Black-DROPS": (0, 4, 30, 68, 70),
+}
+
+
+@dataclass
+class Args:
+    """MC-PILCO's cart-pole over seeds."""
+
+    seeds: tuple[int, ...] = tuple(range(20))
+    variant: str = "default"
+    """One of swingup.py's."""
+    trials: int = TRIALS
+    jobs: int = 2
+    """Runs side by side, each with one thread."""
+    name: str = "mc-pilco"
+    """Of the result files."""
+
+
+def shares(rows: list[Row]) -> list[float]:
+    """Return the per cent of seeds that had solved the task by trials 1 to 5."""
+    seeds = {r["seed"] for r in rows}
+    return [100 * len({r["seed"] for r in rows if r["solved"] and r["trial"] <= t}) / len(seeds) for t in _BY]
+
+
+_BY = range(1, TRIALS + 1)
+
+
+def summary(rows: list[Row]) -> str:
+    """Return a Markdown table, and the trials by seed."""
+    ours = {f"bnnrl, {len({r['seed'] for r in rows})} seeds": shares(rows)}
+    lines = ["| solved by trial, % | " + " | ".join(map(str, _BY)) + " |", "|---|" + "---|" * TRIALS]
+    lines += [
+        f"| {name} | " + " | ".join(f"{v:g}" for v in values) + " |" for name, values in (ours | PUBLISHED).items()
+    ]
+    first = {s: next((r["trial"] for r in rows if r["seed"] == s and r["solved"]), None) for s in _seeds(rows)}
+    most = max(r["trial"] for r in rows)
+    trials = ", ".join(f"{seed}: {trial or f'>{most}'}" for seed, trial in first.items())
+    median = statistics.median(trial or most + 1 for trial in first.values())
+    seconds = sorted(next(r["run_seconds"] for r in rows if r["seed"] == s) for s in _seeds(rows))
+    lines += ["", f"Trial solved at, by seed: {trials}. Median {median:g}.", ""]
+    lines += [f"Seconds a run: {statistics.median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})."]
+    return "\n".join(lines) + "\n"
+
+
+def _seeds(rows: list[Row]) -> list[int]:
+    return sorted({r["seed"] for r in rows})
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draw the shares beside the published ones."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5, 3.4))
+    axis.plot(_BY, shares(rows), marker="o", linewidth=2.5, label=f"bnnrl, {len(_seeds(rows))} seeds")
+    for name, values in PUBLISHED.items():
+        axis.plot(_BY, values, marker="o", linestyle="--", label=f"{name}, as published")
+    axis.set(xlabel="trial", ylabel="seeds that have solved it, %", xticks=list(_BY), ylim=(-3, 103))
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(args: Args) -> None:
+    calls = [("mc-pilco", args.variant, seed, args.trials) for seed in args.seeds]
+    tell = lambda run: f"seed {run[-1]['seed']}: {outcome(run[-1])}, {run[-1]['run_seconds']:.0f} s"
+    collect(run_all(swingup.run, calls, args.jobs), args.name, tell, summary, draw)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
