@@ -4,8 +4,8 @@
 
 The protocol of Gal, McAllister & Rasmussen, "Improving PILCO with Bayesian Neural Network Dynamics Models", 2016: 2.5 s
 trials from hanging, a network of two hidden layers of 200 ReLU units with MC dropout, particles that keep a dropout
-mask for a whole rollout and are refitted to a Gaussian at each step, an RBF policy of 50 units. A variant without moment
-matching says what that costs.
+mask for a whole rollout and are refitted to a Gaussian at each step, an RBF policy of 50 units. A variant without
+moment matching says what that costs.
 
 Writes a row for every trial, a table and a picture to experiments/results/.
 """
@@ -82,6 +82,7 @@ def draw(rows: list[Row], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, axis = plt.subplots(figsize=(5, 3.4))
     for propagation in dict.fromkeys(r["propagation"] for r in rows):
@@ -90,7 +91,7 @@ def draw(rows: list[Row], path: Path) -> None:
         low, high = [v[0] for v in costs.values()], [v[-1] for v in costs.values()]
         axis.fill_between(list(costs), low, high, color=line.get_color(), alpha=0.15)
     axis.set(xlabel="trial of 2.5 s", ylabel="mean cost of the trial, median and range", ylim=(0, 1.03))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

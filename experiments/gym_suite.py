@@ -90,6 +90,7 @@ def draw(rows: list[Row], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     kinds = list(dict.fromkeys((r["env"], r["cost"]) for r in rows))
     columns = min(3, len(kinds))
@@ -102,7 +103,7 @@ def draw(rows: list[Row], path: Path) -> None:
             axis.plot([r["trial"] for r in run], [r["evaluation_return"] for r in run], marker="o", markersize=3)
         axis.set_title(env if cost == "task" else f"{env}, {cost} cost", fontsize=10)
         axis.set_xlabel("trial (one episode each)")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in axes:
         row[0].set_ylabel("mean return of fresh episodes")
     figure.tight_layout()

@@ -47,7 +47,7 @@ class LinearQuadratic(gymnasium.Env):
         return self._state.astype(np.float32), -float(cost), False, False, {}
 
 
-gymnasium.register(ENV_ID, LinearQuadratic, max_episode_steps=STEPS, disable_env_checker=True)
+gymnasium.register(ENV_ID, lambda **_: LinearQuadratic(), max_episode_steps=STEPS, disable_env_checker=True)
 
 
 @dataclass

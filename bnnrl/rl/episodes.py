@@ -165,5 +165,5 @@ def _check_finite(obs, reward, step: int, record: tuple[list, ...]) -> None:
     raise EnvironmentFault(
         f"Invalid environment: expected finite observations and rewards. Received: at step {step}, {what}. "
         f"The {len(others[0])} steps before it are kept. Mend the environment, and resume the run.",
-        _pack(seen, *others),
+        _pack(seen, others[0], others[1], others[2]),
     )

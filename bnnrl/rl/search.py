@@ -367,7 +367,7 @@ class Searcher:
         far = tf.stop_gradient(tf.clip_by_value(5.0 * mean - 2.0, 0.0, 1.0))
         return mean - self._search.optimism * far * spread
 
-    def _saturating(self, cost: SaturatingCost, width, effort) -> Callable:
+    def _saturating(self, cost: Callable, width, effort) -> Callable:
         low, high = self._controller.low, self._controller.high
 
         def with_effort(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,12 +77,14 @@ class WorldModel:
 
     def draw(self, num_draws: int, seed) -> WorldDraws:
         """Return `num_draws` draws of each fitted model."""
-        drawn = [
-            None if head is None or head.posterior is None else head.simulator(num_draws, fold_in(seed, i))
-            for i, head in enumerate((self.reward, self.termination), 1)
-        ]
+
+        def drawn(head: Regressor | None, i: int) -> Draws | None:
+            return None if head is None or head.posterior is None else head.simulator(num_draws, fold_in(seed, i))
+
         bounds = None if self._cost_range is None else tf.constant(self._cost_range, tf.float32)
-        return WorldDraws(self.dynamics.simulator(num_draws, seed), *drawn, bounds)
+        return WorldDraws(
+            self.dynamics.simulator(num_draws, seed), drawn(self.reward, 1), drawn(self.termination, 2), bounds
+        )
 
     def world(self, draws: WorldDraws) -> World:
         """Return the simulated environment that draws make up."""
@@ -107,9 +109,11 @@ class WorldModel:
         before = self._features(obs)
         return tf.concat([before, action, self._features(next_obs) - before], axis=-1)
 
-    def _cost_function(self, draws: Draws | None):
-        if self.reward is None or draws is None:
+    def _cost_function(self, draws: Draws | None) -> Callable:
+        if self._task.cost is not None:
             return self._task.cost
+        if self.reward is None or draws is None:
+            raise ValueError("Invalid model: expected a fitted one of the reward. Call fit first.")
         given = self.reward.conditional(draws)
 
         def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
