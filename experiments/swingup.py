@@ -25,6 +25,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one restart": {"search": {"restarts": 1, "rounds": 1, "scout_updates": 1}},
     "whole horizon from the start": {"search": {"scout_horizon": 1.0}},
     "no settling": {"search": {"settling_width": 1.0, "effort": 0.0}},
+    "settling to a quarter": {"search": {"settling_width": 0.25}},
+    "settling to an eighth": {"search": {"settling_width": 0.125}},
     "no effort": {"search": {"effort": 0.0}},
     "no optimism": {"search": {"optimism": 0.0}},
     "unbounded gradients": {"search": {"adjoint_bound": 1e9}},

@@ -82,7 +82,7 @@ NETWORKS = {
 }
 METHODS = {
     "adam": inference.Adam(3e-2),
-    "sgd": inference.SGD(3e-2, momentum=0.9),
+    "sgd": inference.SGD(3e-3, momentum=0.9),
     "ensemble": inference.Ensemble(inference.Adam(3e-2), 2),
     "dropout": inference.MCDropout(3e-2, rate=0.05, input_rate=0.01),
     "sgld": inference.SGLD(1e-3, burn_in=20, thin=5, max_draws=3),
