@@ -25,6 +25,7 @@ _EXPORTS = {
     "Dynamics": "bnnrl.rl.regression",
     "PolicySearch": "bnnrl.rl.search",
     "Task": "bnnrl.rl.tasks",
+    "check": "bnnrl.rl.checking",
 }
 _SUBMODULES = {
     **{name: f"bnnrl.{name}" for name in ("callbacks", "data", "diagnostics", "inference", "likelihoods", "metrics")},
@@ -33,8 +34,8 @@ _SUBMODULES = {
 }
 # fmt: off
 __all__ = [
-    "PILCO", "BayesianModel", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks", "data",
-    "diagnostics", "inference", "likelihoods", "load", "metrics", "planners", "plots", "policies", "posterior",
+    "PILCO", "BayesianModel", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks", "check",
+    "data", "diagnostics", "inference", "likelihoods", "load", "metrics", "planners", "plots", "policies", "posterior",
     "priors", "report", "tasks", "tracking",
 ]
 # fmt: on
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from bnnrl.model import BayesianModel
     from bnnrl.problem import Problem
     from bnnrl.rl import planners, policies, tasks
+    from bnnrl.rl.checking import check
     from bnnrl.rl.pilco import PILCO
     from bnnrl.rl.regression import Dynamics
     from bnnrl.rl.search import PolicySearch

@@ -213,7 +213,7 @@ def _describe(model: Any) -> dict[str, Any]:
 
 
 def _settings_of(agent: PILCO) -> dict[str, Any]:
-    names = ("propagation", "particles", "horizon", "seed")
+    names = ("propagation", "particles", "horizon", "episodes_per_trial", "learn_reward", "seed")
     return {
         "env": agent.task.env_id,
         "env_kwargs": {k: _or_words(settings.encode, v) for k, v in agent.task.env_kwargs.items()},

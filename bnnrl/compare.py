@@ -186,7 +186,7 @@ def _open(folder: str | None, settings: dict[str, Any]) -> Path:
     """
     if folder is None or folders.kind_of(folder) != KIND:
         hint = "go on with it by --resume {}"
-        return folders.create(folder, f"{settings['env']}/{KIND}", KIND, settings, hint, inside=".")
+        return folders.create(folder, f"{settings['env'].rpartition(':')[2]}/{KIND}", KIND, settings, hint, inside=".")
     config = folders.read_config(folder, KIND, COMMAND)
     earlier = config["settings"]
     other = [name for name in settings if name not in _GROWING and settings[name] != earlier.get(name, settings[name])]

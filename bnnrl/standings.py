@@ -138,4 +138,4 @@ def _by_method(standings: Sequence[Standing]) -> Mapping[str, list[Standing]]:
 
 def _has_success(standings: Sequence[Standing]) -> bool:
     """Whether the task has a notion of success, as far as its runs tell."""
-    return any(row.get("success_rate") is not None for s in standings for row in s.rows)
+    return any(row.get("success_rate") is not None or row.get("solved") for s in standings for row in s.rows)

@@ -9,6 +9,7 @@ import pytest
 
 import bnnrl
 from bnnrl import cli
+from bnnrl.commands.train import make_agent
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 
@@ -97,11 +98,11 @@ def test_the_options_reach_the_agent():
 
     train = tyro.cli(cli.Train, args=[ENV_ID, *options])
     settings = json.loads(json.dumps(vars(train)))  # as from a run's config.json
-    agent = cli._make_agent(settings)
+    agent = make_agent(settings)
     assert agent.search == bnnrl.PolicySearch(restarts=2, updates=3, rounds=1, scout_updates=4, candidates=9)
     assert agent.dynamics == bnnrl.Dynamics(hidden=(8, 4), size=3, steps=20)
     assert agent.policy == bnnrl.policies.MLP() and agent.particles == 7
-    agent = cli._make_agent(vars(cli.Train(ENV_ID)))
+    agent = make_agent(vars(cli.Train(ENV_ID)))
     assert (agent.search, agent.dynamics) == (bnnrl.PolicySearch(), bnnrl.Dynamics())
 
 

@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 
 from bnnrl import board, child, cli, compare, engines, folders, standings
+from bnnrl.commands import train
 from tests.test_plots import share_inked
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
@@ -79,7 +80,7 @@ def wait_for(condition, seconds: float = 15.0) -> None:
 def fakes(monkeypatch):
     """Runs are fakes; returns what sets their fates."""
     monkeypatch.setattr(engines, "PROGRAM", FAKE)
-    monkeypatch.setattr(cli, "_make_agent", lambda settings: None)
+    monkeypatch.setattr(train, "make_agent", lambda settings: None)
     return lambda **fates: monkeypatch.setenv("FAKES", json.dumps({k.replace("_", "/"): v for k, v in fates.items()}))
 
 

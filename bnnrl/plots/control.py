@@ -20,8 +20,9 @@ def learning_curve(
     evaluation: Sequence[float],
     success: Sequence[float | None],
     title: str,
+    returns: Sequence[float | None] | None = None,
 ) -> None:
-    """Draw costs and success by trial to a PNG.
+    """Draw costs and success, or returns, by trial to a PNG.
 
     Args:
         path: where to.
@@ -30,6 +31,7 @@ def learning_curve(
         evaluation: the mean cost over each trial's evaluation episodes.
         success: the share of them that succeeded, in [0, 1], or None.
         title: of the figure.
+        returns: the mean return of the evaluation episodes, or None.
     """
     figure = _figure(6.4, 4.0)
     axes = figure.subplots()
@@ -39,7 +41,8 @@ def learning_curve(
     axes.plot(trials, real, "o-", color=REAL, label="real cost of the trial")
     axes.plot(trials, evaluation, "s:", color=REAL, alpha=0.6, label="real cost, evaluation episodes")
     _style(axes, "trial", "mean cost of a step")
-    axes.set_ylim(0, max(1.05, 1.05 * max(*real, *evaluation)))
+    if min(*real, *evaluation) >= 0:  # below there are costs that are minus a reward
+        axes.set_ylim(0, max(1.05, 1.05 * max(*real, *evaluation)))
     axes.set_xticks(trials)
     axes.set_title(title, fontsize=10, loc="left")
     if any(s is not None for s in success):
@@ -50,6 +53,11 @@ def learning_curve(
         right.spines[["top"]].set_visible(False)
         axes.set_zorder(right.get_zorder() + 1)
         axes.patch.set_visible(False)
+    elif any(r is not None for r in returns or ()):
+        right = axes.twinx()
+        right.plot(trials, np.array(returns, float), "D-", color=GOOD, markersize=4)
+        right.set_ylabel("return, mean of the evaluation episodes", color=GOOD)
+        right.spines[["top"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False, loc="lower left")
     _save(figure, path)
 

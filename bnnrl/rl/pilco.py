@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Self
@@ -19,6 +19,7 @@ from bnnrl.rl import tasks
 from bnnrl.rl.actions import Actions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
 from bnnrl.rl.features import Features
+from bnnrl.rl.functions import check_functions
 from bnnrl.rl.planners import CEM, Planning
 from bnnrl.rl.policies import RBF, Controller, Policy
 from bnnrl.rl.propagation import PROPAGATIONS
@@ -106,10 +107,11 @@ class PILCO:
         env_kwargs: keyword arguments of gymnasium.make, for an environment given by its id.
         episodes_per_trial: real episodes in a trial.
         heads: the models of reward and termination, where they are learned.
+        learn_reward: learn reward and termination even where the task says them.
 
     Raises:
-        ValueError: for an environment that does not exist or has spaces the agent cannot use, or a number out of
-            its range.
+        ValueError: for an environment that does not exist or has spaces the agent cannot use, a cost or a rule of
+            termination that cannot be used, or a number out of its range.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class PILCO:
         env_kwargs: Mapping[str, Any] | None = None,
         episodes_per_trial: int = 1,
         heads: Dynamics | None = None,
+        learn_reward: bool = False,
     ):
         if propagation not in PROPAGATIONS:
             raise ValueError(f"Invalid `propagation`: expected one of {PROPAGATIONS}. Received: {propagation!r}.")
@@ -138,6 +141,9 @@ class PILCO:
             raise ValueError("Invalid `env_kwargs`: expected none beside a Task, which holds its own.")
         self._registered = isinstance(env, str)
         self.task = tasks.get(env, **(env_kwargs or {})) if isinstance(env, str) else env
+        self.learn_reward = learn_reward
+        if learn_reward:
+            self.task = replace(self.task, cost=None, termination=None)
         self.dynamics, self.policy, self.search = dynamics or Dynamics(), policy or RBF(), search or PolicySearch()
         self.propagation, self.particles, self.seed = propagation, check_count("particles", particles), int(seed)
         self.heads = heads or _HEADS
@@ -167,6 +173,7 @@ class PILCO:
     def _build(self) -> None:
         num_obs = self.env.observation_space.shape[0]  # pyright: ignore[reportOptionalSubscript]
         self._actions = Actions.of(self.env.action_space, self.task.env_id)
+        check_functions(self.task, self.env, has_gradient=not self.is_planner)
         self._features = Features(num_obs, tuple(self.task.angles))
         low, high = (tf.constant(bound, tf.float32) for bound in (self._actions.low, self._actions.high))
         self._bounds = low, high
@@ -457,6 +464,15 @@ class PILCO:
         """Return what `evaluate(seed=seed)` resets the environment with for an episode, counted from 0."""
         return self._reset_seed(_evaluation_stream(seed), episode)
 
+    def evaluation_actor(self, seed: int = 0, episode: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+        """Return what acts in an episode of `evaluate(seed=seed)`: from each observation [O] in turn to an action [A].
+
+        Raises:
+            ValueError: if the agent has no policy yet.
+        """
+        self._check_can_act()
+        return self._actor((_evaluation_stream(seed), episode))
+
     def _reset_seed(self, stream: int, episode: int) -> int:
         return host_seed(self.seed, _EVALUATE, stream, episode)
 
@@ -513,6 +529,7 @@ class PILCO:
             "particles": self.particles,
             "horizon": self.horizon,
             "episodes_per_trial": self.episodes_per_trial,
+            "learn_reward": self.learn_reward,
             "seed": self.seed,
             "episodes": len(self.episodes),
             "history": [asdict(t) for t in self.history],
@@ -548,6 +565,7 @@ class PILCO:
             env_kwargs=None if task else described["env_kwargs"],
             episodes_per_trial=described["episodes_per_trial"],
             heads=settings.decode(described["heads"]),
+            learn_reward=described.get("learn_reward", False),
         )
         part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         agent.episodes = [Episode(**part(f"episodes/{i}/")) for i in range(described["episodes"])]

@@ -20,7 +20,7 @@ _DOING = {
 
 
 class Progress(Callback):
-    """Shows trial, experience, predicted against real cost, and success; shows nothing where there is no terminal.
+    """Shows trial, experience, predicted against real cost, and success or return; shows nothing where there is no terminal.
 
     Use it as a context manager around `PILCO.learn`.
 
@@ -60,17 +60,25 @@ class Progress(Callback):
 
     def _table(self) -> Table:
         table = Table(title=self._title, title_justify="left", header_style="bold")
-        for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", "success", "seconds"):
+        by_return = bool(self._trials) and all(
+            t.success_rate is None and t.evaluation_return is not None for t in self._trials
+        )
+        scored = "return" if by_return else "success"
+        for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", scored, "seconds"):
             table.add_column(heading, justify="right")
         for t in self._trials:
             table.add_row(
                 str(t.trial),
                 f"{t.steps} steps" if t.experience is None else f"{t.experience:.1f} s",
-                "random" if t.predicted_cost is None else f"{t.predicted_cost:.3f}",
+                ("random" if t.trial == 1 else "-") if t.predicted_cost is None else f"{t.predicted_cost:.3f}",
                 f"{t.real_cost:.3f}",
                 f"{t.evaluation_cost:.3f}",
-                "-" if t.success_rate is None else f"{100 * t.success_rate:.0f} %",
+                f"{t.evaluation_return:.4g}" if by_return else _percent(t.success_rate),
                 f"{t.fit_seconds + t.search_seconds:.1f}",
                 style="green" if t.solved else None,
             )
         return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

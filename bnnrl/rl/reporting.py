@@ -52,15 +52,17 @@ def write(
 
 
 def _learning(agent: PILCO, pictures: Path) -> list[Any]:
-    words = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {len(agent.history)} trials"
-    if agent.task.success is None:
-        words = f"{len(agent.history)} trials"
+    words = Run.outcome(agent)
     if agent.task.dt:
         words += f", {sum(len(e) for e in agent.episodes) * agent.task.dt:.1f} s of experience"
     found: list[Any] = [report.Heading("Learning"), report.Text(f"{words[0].upper()}{words[1:]}.")]
     if agent.history:
         Run.draw_curve(pictures / "curve.png", agent, "")
-        found.append(report.Picture(pictures / "curve.png", "Costs and success by trial."))
+        found.append(
+            report.Picture(
+                pictures / "curve.png", f"Costs and {'success' if agent.task.success else 'returns'} by trial."
+            )
+        )
         rows = [{k.replace("_", " "): v for k, v in asdict(t).items()} for t in agent.history]
         found.append(report.Table(rows, "Trials. Costs are means over steps; experience is in seconds."))
     return found
@@ -103,8 +105,8 @@ def _rollouts(folder: Path, agent: PILCO, pictures: Path, most_panels: int | Non
 
 
 def _slices(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> list[Any]:
-    if agent.model.posterior is None or agent.episodes[0].obs.shape[1] < 2:
-        return []
+    if agent.model.posterior is None or agent.is_planner or agent.episodes[0].obs.shape[1] < 2:
+        return []  # a planner has no policy that a picture could show: it plans anew at every point
     policy, value = (slices.plane(agent, size, entries) for size in (_POLICY_GRID, _VALUE_GRID))
     names = agent.task.labels or [f"observation {i}" for i in range(policy.obs.shape[-1])]
     labels = names[policy.entries[0]], names[policy.entries[1]]

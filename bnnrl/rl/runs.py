@@ -22,7 +22,7 @@ class Run(Callback):
         config.json          the settings that make the run again, and the versions it was made with
         metrics.csv          a row for each trial
         checkpoints/step_N/  the agent after trial N; the two newest are kept
-        curve.png            costs and success by trial
+        curve.png            costs, and success or returns, by trial
         rollouts.png         the last trial's predicted trajectories against the real one
         predictions/         what was expected of each trial: quantiles of the particles
         video/               films of episodes, by `bnnrl evaluate --video`
@@ -45,7 +45,7 @@ class Run(Callback):
         Raises:
             ValueError: if the folder exists and is not empty, or cannot be made.
         """
-        default = f"{settings.get('env')}/{settings.get('method')}"
+        default = f"{str(settings.get('env')).rpartition(':')[2]}/{settings.get('method')}"
         return cls(folders.create(folder, default, "run", settings, "go on with it by --resume {}"), settings)
 
     @classmethod
@@ -109,11 +109,25 @@ class Run(Callback):
         return f"{name}, {agent.dynamics.method_name}, seed {agent.seed}"
 
     @staticmethod
+    def outcome(agent: PILCO) -> str:
+        """Return what came of an agent's trials, in words."""
+        trials, task = len(agent.history), agent.task
+        words = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {trials} trials"
+        if task.success is not None or not agent.history:
+            return words
+        last = agent.history[-1].evaluation_return
+        if last is None:  # of an earlier version
+            return f"{trials} trials done"
+        if task.solved_return is None:
+            return f"{trials} trials done, return {last:.4g}"
+        return f"{words}, return {last:.4g} of {task.solved_return:g}"
+
+    @staticmethod
     def draw_curve(path: Path, agent: PILCO, title: str) -> None:
-        """Draw costs and success by trial."""
-        columns = ("predicted_cost", "real_cost", "evaluation_cost", "success_rate")
-        series = [[getattr(trial, column) for trial in agent.history] for column in columns]
-        plots.learning_curve(path, *series, title=title)
+        """Draw costs and success by trial, or returns where the task has no notion of success."""
+        columns = ("predicted_cost", "real_cost", "evaluation_cost", "success_rate", "evaluation_return")
+        *series, returns = [[getattr(trial, column) for trial in agent.history] for column in columns]
+        plots.learning_curve(path, *series, title=title, returns=None if agent.task.success else returns)
 
     def draw(self, agent: PILCO) -> None:
         """Draw curve.png and, once a policy was planned, rollouts.png."""

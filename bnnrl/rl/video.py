@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 
 from bnnrl.files import replacing
+from bnnrl.rl.actions import Actions
 from bnnrl.rl.episodes import episode_length, make_env
 from bnnrl.rl.pilco import PILCO
 
@@ -79,12 +80,13 @@ def _make_env(agent: PILCO) -> gymnasium.Env:
 
 def _frames(agent: PILCO, env: gymnasium.Env, seed: int) -> Iterator[np.ndarray]:
     """Yield the frames of an episode, uint8 [height, width, 3], while it is being run."""
+    act, actions = agent.evaluation_actor(seed), Actions.of(env.action_space, agent.task.env_id)
     obs, _ = env.reset(seed=agent.evaluation_seed(seed))
     yield _render(agent, env)
     longest = math.inf if episode_length(env) else agent.horizon
     steps, ended = 0, False
     while not ended and steps < longest:
-        obs, _, terminated, truncated, _ = env.step(agent.predict(obs)[0])
+        obs, _, terminated, truncated, _ = env.step(actions.for_env(act(obs)))
         steps, ended = steps + 1, terminated or truncated
         yield _render(agent, env)
 

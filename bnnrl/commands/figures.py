@@ -1,0 +1,11 @@
+"""How figures are printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print a line for each figure."""
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
