@@ -91,9 +91,8 @@ class Train:
                     stack.enter_context(callback.tracker)
                 progress = stack.enter_context(Progress(f"{run.settings['env']} -> {run.folder}", agent.history))
                 if not finished:
-                    agent.learn(
-                        trials - done, [run, *tracked, progress], stop, run.settings.get("evaluation_episodes", 10)
-                    )
+                    evaluated = run.settings.get("evaluation_episodes", 10)  # runs by earlier versions do not say
+                    agent.learn(trials - done, [run, *tracked, progress], stop, evaluated)
         except KeyboardInterrupt:
             print(
                 f"Interrupted; {len(agent.history)} trials are kept. Go on: bnnrl train --resume {run.folder}",

@@ -25,6 +25,9 @@ _RESETS = 20
 _WIDE = 0.5  # spread of initial states by that of visited ones
 _HUGE = 1e5
 
+# Advice of Gymnasium's that is not for these agents: they scale actions, and standardise observations.
+_NO_MATTER = ("WARN: For Box action spaces, we recommend", "WARN: A Box observation space m")
+
 Level = Literal["ok", "note", "problem"]
 
 
@@ -122,9 +125,10 @@ def _conventions(task: Task) -> Iterator[Finding]:
     subject = "conventions"
     if failed:
         yield Finding("note", subject, f"Gymnasium's check_env fails: {failed}".rstrip("."), "Mend the environment.")
-    mine = dict.fromkeys(str(w.message) for w in told if "gymnasium" in w.filename or "WARN: " in str(w.message))
+    plain = (str(w.message).removeprefix("\x1b[33m").removesuffix("\x1b[0m") for w in told)
+    mine = [w.removeprefix("WARN: ") for w in dict.fromkeys(plain) if not w.startswith(_NO_MATTER)]
     for words in mine:
-        yield Finding("note", subject, words.removeprefix("\x1b[33m").removesuffix("\x1b[0m").removeprefix("WARN: "))
+        yield Finding("note", subject, words)
     if not failed and not mine:
         yield Finding("ok", subject, "Gymnasium's check_env passes.")
 
@@ -272,6 +276,13 @@ def _state(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
         return
     data = markov.Transitions.of(episodes, task.angles)
     reward, dynamics = markov.reward(data), markov.dynamics(data)
+    if reward is None and task.cost is None:
+        words = f"it was {data.rewards[0]:.4g} at every step"
+        if any(e.terminated[0] for e in episodes):
+            yield Finding("ok", "reward", f"{words}: only how long episodes last tells better from worse.")
+        else:
+            remedy = "Planning has nothing to go by until it changes: a Task with a cost helps."
+            yield Finding("note", "reward", f"{words}, and no episode terminated.", remedy)
     remedy = "Show what it depends on in the observation: gymnasium.wrappers.TimeAwareObservation shows the time."
     if reward is not None and reward.helps:
         words = f"the reward depends on more than (obs, action, next_obs): it is told better by {_list(reward.helps)}."
@@ -315,5 +326,5 @@ def _costs(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = [np.unique(x, return_inverse=True)[1] for x in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.stack([np.unique(x, return_inverse=True)[1] for x in (a, b)])
+    return float(np.corrcoef(ranks)[0, 1])
