@@ -294,11 +294,11 @@ def _state(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
     if worse:
         best = max((v.helps for v in worse.values()), key=lambda helps: max(helps.values()))
         words = f"changes of entries {sorted(worse)} depend on more than (obs, action): they are told better by "
-        yield Finding(
-            "note", "hidden state", f"{words}{_list(best)}.", "Show it, such as velocities or a stack of frames."
-        )
+        remedy = "Show it, such as velocities or a stack of frames."
+        yield Finding("note", "hidden state", f"{words}{_list(best)}.", remedy)
     if not worse and not (reward and reward.helps):
-        yield Finding("ok", "hidden state", "neither reward nor next observation depends on the past, as far as seen.")
+        words = "neither reward nor next observation depends on the past, as far as random episodes tell."
+        yield Finding("ok", "hidden state", words)
 
 
 def _list(helps: Mapping[str, float]) -> str:
@@ -327,4 +327,4 @@ def _costs(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     ranks = np.stack([np.unique(x, return_inverse=True)[1] for x in (a, b)])
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.corrcoef(ranks)[0, 1])  # pyright: ignore[reportIndexIssue]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
@@ -11,7 +12,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from bnnrl.rl.episodes import Episode
 
-_FOLDS = 4
+_FOLDS = 3
 _MOST_ROWS = 600
 _LEAST_EPISODES = 6
 _LEAST_SHARE = 0.03  # of a target's variance that is left to explain; below, what helps does not matter
@@ -97,6 +98,8 @@ def _compare(base: np.ndarray, targets: np.ndarray, extras: dict[str, np.ndarray
     without = _errors(base, y, episode)
     helps: list[dict[str, float]] = [{} for _ in varies]
     for name, extra in extras.items():
+        if without.mean(axis=0).max() < _LEAST_SHARE:
+            break
         gained = without - _errors(np.concatenate([base, extra], axis=1), y, episode)  # [N, O]
         by_episode = np.stack([gained[episode == number].mean(axis=0) for number in np.unique(episode)])
         deviation = by_episode.std(axis=0, ddof=1) / np.sqrt(len(by_episode))
@@ -117,9 +120,9 @@ def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray) -> np.ndarra
     z = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     numbers = np.unique(episode)
     fold = np.searchsorted(numbers, episode) % min(_FOLDS, len(numbers))
-    learners = [
-        *(KernelRidge(alpha=a, kernel="rbf", gamma=g / z.shape[1]) for g in (0.03, 0.2) for a in (1e-4, 1e-2)),
-        ExtraTreesRegressor(40, min_samples_leaf=2, random_state=0),
+    learners: list[Any] = [
+        *(_ridge(ridge, width / z.shape[1]) for width in (0.03, 0.2) for ridge in (1e-4, 1e-2)),
+        ExtraTreesRegressor(20, min_samples_leaf=2, random_state=0),
     ]
     found = []
     for learner in learners:
@@ -129,8 +132,14 @@ def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray) -> np.ndarra
             target = y[~held] if y.shape[1] > 1 else y[~held, 0]
             error[held] = (y[held] - learner.fit(z[~held], target).predict(z[held]).reshape(-1, y.shape[1])) ** 2
         found.append(error)
+        if np.min([e.mean(axis=0) for e in found], axis=0).max() < _LEAST_SHARE:
+            break  # what is left could not matter
     best = np.argmin([error.mean(axis=0) for error in found], axis=0)
     return np.stack([found[k][:, i] for i, k in enumerate(best)], axis=1)
+
+
+def _ridge(ridge: float, width: float) -> KernelRidge:
+    return KernelRidge(alpha=ridge, kernel="rbf", gamma=width)  # pyright: ignore[reportArgumentType]
 
 
 def _features(obs: np.ndarray, angles: Sequence[int]) -> np.ndarray:

@@ -20,7 +20,7 @@ _DOING = {
 
 
 class Progress(Callback):
-    """Shows trial, experience, predicted against real cost, and success or return; shows nothing where there is no terminal.
+    """Shows trial, experience, predicted against real cost, and success or return; nothing where there is no terminal.
 
     Use it as a context manager around `PILCO.learn`.
 
@@ -60,9 +60,8 @@ class Progress(Callback):
 
     def _table(self) -> Table:
         table = Table(title=self._title, title_justify="left", header_style="bold")
-        by_return = bool(self._trials) and all(
-            t.success_rate is None and t.evaluation_return is not None for t in self._trials
-        )
+        has_return = [t.success_rate is None and t.evaluation_return is not None for t in self._trials]
+        by_return = bool(has_return) and all(has_return)
         scored = "return" if by_return else "success"
         for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", scored, "seconds"):
             table.add_column(heading, justify="right")

@@ -58,11 +58,8 @@ def _learning(agent: PILCO, pictures: Path) -> list[Any]:
     found: list[Any] = [report.Heading("Learning"), report.Text(f"{words[0].upper()}{words[1:]}.")]
     if agent.history:
         Run.draw_curve(pictures / "curve.png", agent, "")
-        found.append(
-            report.Picture(
-                pictures / "curve.png", f"Costs and {'success' if agent.task.success else 'returns'} by trial."
-            )
-        )
+        beside = "success" if agent.task.success else "returns"
+        found.append(report.Picture(pictures / "curve.png", f"Costs and {beside} by trial."))
         rows = [{k.replace("_", " "): v for k, v in asdict(t).items()} for t in agent.history]
         found.append(report.Table(rows, "Trials. Costs are means over steps; experience is in seconds."))
     return found
