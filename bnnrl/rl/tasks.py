@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 
 import gymnasium
 
+import bnnrl
 import bnnrl_envs
 from bnnrl.checks import nearest
 from bnnrl.rl import gym_tasks, plants
@@ -51,6 +52,8 @@ def check_exists(env_id: str) -> None:
 
 
 def _import(module: str, env_id: str) -> None:
+    if importlib.util.find_spec(module.partition(".")[0]) is not None:
+        bnnrl._import_tensorflow()  # a module with a cost would, with its chatter
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:

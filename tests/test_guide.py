@@ -1,0 +1,57 @@
+"""The guide to one's own environment: its code runs, and its commands do."""
+
+import re
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from bnnrl import cli
+from bnnrl.rl import tasks
+from tests.rl.point_mass import make_agent
+
+GUIDE = Path(__file__).parents[1] / "docs" / "own_environment.md"
+ENVIRONMENT, TASK, USE = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+TINY = {"bnnrl.PILCO(": "make_agent(task=", "trials=6": "trials=2, evaluation_episodes=1", "episodes=20": "episodes=1"}
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """crane.py of the guide, in the working directory."""
+    (tmp_path / "crane.py").write_text(ENVIRONMENT + "\n\n" + TASK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("crane", None)
+    gymnasium.registry.pop("Crane-v0", None)
+    tasks._REGISTERED.pop("Crane-v0", None)
+
+
+def test_the_code_runs(module, capsys, monkeypatch):
+    code = USE
+    for given, tiny in TINY.items():
+        assert given in code
+        code = code.replace(given, tiny)
+    namespace = {"make_agent": make_agent}
+    exec(ENVIRONMENT + TASK + code, namespace)
+    out = capsys.readouterr().out
+    assert "ok      cost: it compiles" in out and "problem" not in out
+    assert "terminated, as the task's rule says" in out and "angles" in out
+    assert "'success_rate'" in out and Path("crane-agent").is_dir()
+    lines = [line for line in TASK.splitlines() + USE.splitlines() if line.strip()]
+    assert len(lines) <= 25
+
+
+def test_the_commands_run(module, capsys):
+    assert cli.main(["check", "crane:Crane-v0"]) == 0
+    assert "An agent can be trained" in capsys.readouterr().out
+    small = ["--policy", "icem", "--horizon", "3", "--propagation", "ts1", "--learn-reward", "--particles", "5"]
+    small += ["--members", "2", "--hidden", "4", "--steps", "5", "--evaluation-episodes", "1", "--folder", "run"]
+    assert cli.main(["train", "crane:Crane-v0", "--trials", "2", *small]) == 0
+    assert "not solved in 2 trials: run" in capsys.readouterr().out
+    sys.modules.pop("crane")
+    gymnasium.registry.pop("Crane-v0")
+    tasks._REGISTERED.pop("Crane-v0")
+    assert cli.main(["evaluate", "run", "--episodes", "1"]) == 0  # the module's name is in the folder
+    assert "mean_return" in capsys.readouterr().out
