@@ -26,8 +26,9 @@ def test_help_without_tensorflow():
     assert "train" in found.stdout and "evaluate" in found.stdout
 
 
-def test_an_unknown_environment_is_told_at_once_with_the_nearest_names():
-    found = run("train", "bnnrl/CartPoleSwingup-v0")
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_an_unknown_environment_is_told_at_once_with_the_nearest_names(command):
+    found = run(command, "bnnrl/CartPoleSwingup-v0")
     assert found.returncode == 2 and found.stdout == ""
     assert "bnnrl: error: Invalid environment" in found.stderr
     assert f"Did you mean '{ENV_ID}'" in found.stderr and "Traceback" not in found.stderr
@@ -43,12 +44,14 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"bnnrl {bnnrl.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "compare", "check", "evaluate"])
 def test_help_of_each_command(capsys, command):
     assert cli.main([command, "--help"]) == 0
     out = capsys.readouterr().out
     assert "--seed" in out
-    if command == "train":
+    if command in ("train", "compare"):
+        for option in ("policy", "propagation", "learn-reward", "episodes-per-trial", "evaluation-episodes"):
+            assert f"--{option}" in out
         for option in ("updates", "candidates", "restarts", "rounds", "scout-updates", "hidden", "members", "steps"):
             assert f"--{option}" in out
 
@@ -65,7 +68,10 @@ def test_what_cannot_be_parsed(capfd, args):
     ("args", "message"),
     [
         (["train"], "expected the id of an environment, or --resume FOLDER"),
-        (["train", "CartPole-v1"], "with a registered task"),
+        (["train", "no_such_module:Env-v0"], "there is no module 'no_such_module'"),
+        (["train", "bnnrl_envs:CartPole-v9"], "Did you mean 'CartPole-v1'"),
+        (["train", ENV_ID, "--episodes-per-trial", "0"], "Invalid `episodes_per_trial`"),
+        (["train", ENV_ID, "--evaluation-episodes", "0"], "Invalid `evaluation_episodes`"),
         (["train", ENV_ID, "--preset", "pilko"], "Invalid `preset`: expected one of 'pilco', 'deep-pilco'"),
         (["train", ENV_ID, "--method", "ensembel"], "Did you mean 'ensemble'"),
         (["train", ENV_ID, "--particles", "0"], "Invalid `particles`"),

@@ -228,7 +228,7 @@ def _scales(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
     jumps = np.concatenate([np.diff(e.obs, axis=0) for e in episodes])
     constant = np.flatnonzero(np.ptp(obs, axis=0) == 0).tolist()
     huge = np.flatnonzero(np.abs(obs).max(axis=0) > _HUGE).tolist()
-    turning = (np.abs(np.abs(jumps) - 2 * np.pi) < 0.5).any(axis=0) & (np.abs(obs).max(axis=0) < 2 * np.pi + 0.1)
+    turning = (np.abs(jumps) > 5.0).any(axis=0) & (np.abs(obs).max(axis=0) < 2 * np.pi + 0.1)
     turning = [i for i in np.flatnonzero(turning).tolist() if i not in task.angles]
     if constant:
         yield Finding("note", "scales", f"entries {constant} never changed.", "Leave out what says nothing.")

@@ -21,6 +21,14 @@ def test_learning_curve(tmp_path, predicted, success):
     assert share_inked(tmp_path / "curve.png") > 0.01
 
 
+def test_returns_beside_costs(tmp_path):
+    costs = [4.0, -1.0], [5.0, -2.0]  # minus rewards
+    for name, returns in (("a.png", None), ("b.png", [None, None]), ("c.png", [-9.0, 2.0])):
+        plots.learning_curve(tmp_path / name, [None, 0.5], *costs, [None, None], "title", returns)
+    a, b, c = (matplotlib.image.imread(tmp_path / f"{name}.png") for name in "abc")
+    assert (a == b).all() and (a != c).any()
+
+
 def test_the_curve_shows_its_data(tmp_path):
     for name, real in (("a.png", [0.9, 0.8]), ("b.png", [0.9, 0.2])):
         plots.learning_curve(tmp_path / name, [None, 0.5], real, [0.9, 0.9], [0.0, 0.0], "title")

@@ -25,12 +25,12 @@ class Odd(PointMass):
         self.kind, self._before = fault, 0.0
 
     def reset(self, *, seed=None, options=None):
-        obs, info = super().reset(seed=seed)
+        _, info = super().reset(seed=seed)
         if self.kind == "wide":
             self._state = self.np_random.normal(size=2)
         if self.kind == "unseeded":
             self._state = np.random.default_rng().normal(size=2)
-        return self._extended(obs), info
+        return self._extended(self._observe()), info
 
     def step(self, action):
         obs, reward, _, truncated, info = super().step(action)
@@ -44,7 +44,7 @@ class Odd(PointMass):
         return obs, 0.0 if self.kind == "constant" else reward, bool(self._state[0] > 1), truncated, info
 
     def _extended(self, obs):
-        third = {"turning": (2 * self._steps + np.pi) % (2 * np.pi) - np.pi, "huge": 1e6 * obs[1]}
+        third = {"turning": (2 + 0.3 * self._steps + np.pi) % (2 * np.pi) - np.pi, "huge": 1e6 * obs[1], "hidden": 0.0}
         noise = self.np_random.normal() if self.kind == "noisy" else float(np.sin(obs[1]))
         velocity = 0.0 if self.kind == "hidden" else obs[1]
         return np.array([obs[0], velocity, third.get(self.kind, noise)], np.float32)

@@ -33,6 +33,15 @@ def test_a_terminal_shows_every_trial():
         assert part in text
 
 
+def test_without_success_the_return_is_shown():
+    file = io.StringIO()
+    trial = Trial(2, 75, None, None, 0.4, 0.5, None, False, 1.0, 2.0, -7.5, -6.25)
+    with Progress("title", [trial], Console(file=file, force_terminal=True, width=120)):
+        pass
+    text = file.getvalue()
+    assert "return" in text and "-6.25" in text and "success" not in text and "random" not in text
+
+
 def test_trials_of_an_earlier_part_are_shown_and_its_list_is_left_alone():
     history = [Trial(1, 25, 2.5, None, 0.111, 0.222, 0.0, False, 0.0, 0.0)]
     assert "0.111" in shown(terminal=True, history=history)

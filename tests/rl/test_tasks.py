@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import bnnrl_envs.cartpole_swingup as cartpole
 from bnnrl.rl import tasks
+from tests.rl.switch import ENV_ID
 
 STATES = np.random.default_rng(0).normal(size=(200, 4)) * [0.5, 2, 3, 5]
 
@@ -42,6 +43,16 @@ def test_a_wider_cost_keeps_the_order_and_the_minimum():
     narrow, wide = cost(None, None, x).numpy(), cost(None, None, x, 3.0).numpy()
     np.testing.assert_allclose(wide, 1 - np.exp(-(np.linspace(-1, 1, 21) ** 2) / 9), rtol=1e-4, atol=1e-6)
     assert narrow.argmin() == wide.argmin() == 10 and (wide <= narrow).all()
+
+
+def test_a_task_is_registered_with_the_module_that_it_comes_from(monkeypatch):
+    monkeypatch.setattr(tasks, "_REGISTERED", dict(tasks._REGISTERED))
+    name = ENV_ID.rpartition(":")[2]
+    assert not tasks.is_registered(ENV_ID) and tasks.get(ENV_ID) == tasks.Task(ENV_ID)
+    tasks.register(tasks.Task(name, angles=(1,), env_kwargs={"shows": "nothing", "episode": 1}))
+    found = tasks.get(ENV_ID, episode=2)
+    assert tasks.is_registered(ENV_ID) and found.env_id == ENV_ID and found.angles == (1,)
+    assert found.env_kwargs == {"shows": "nothing", "episode": 2} and tasks.get(name).env_id == name
 
 
 @pytest.mark.parametrize(
