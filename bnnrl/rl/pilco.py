@@ -530,6 +530,7 @@ class PILCO:
             "horizon": self.horizon,
             "episodes_per_trial": self.episodes_per_trial,
             "learn_reward": self.learn_reward,
+            "has_cost": self.task.cost is not None,
             "seed": self.seed,
             "episodes": len(self.episodes),
             "history": [asdict(t) for t in self.history],
@@ -567,6 +568,11 @@ class PILCO:
             heads=settings.decode(described["heads"]),
             learn_reward=described.get("learn_reward", False),
         )
+        if described.get("has_cost", False) and agent.task.cost is None:
+            raise ValueError(
+                f"Invalid `task`: expected one of {described['env']!r} that has the cost it learned with. Received: one "
+                "without a cost. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
+            )
         part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         agent.episodes = [Episode(**part(f"episodes/{i}/")) for i in range(described["episodes"])]
         agent.history = [Trial(**t) for t in described["history"]]
