@@ -228,7 +228,7 @@ def test_every_option_of_train_reaches_its_command_line():
     for field in dataclasses.fields(cli.Train):
         others = {bool: not field.default, int: 7, tuple: (8, 4), str: "word"}
         kind = next((t for t in (bool, tuple, int) if t.__name__ in str(field.type)), str)
-        settings[field.name] = "mlp" if field.name == "policy" else others[kind]
+        settings[field.name] = {"policy": "icem", "propagation": "ts1"}.get(field.name, others[kind])
     expected = cli.Train(**settings)
     for given in (settings, json.loads(json.dumps(settings))):
         assert tyro.cli(cli.Train, args=compare.arguments(cli.Train, given)[1:]) == expected

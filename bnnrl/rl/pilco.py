@@ -570,8 +570,8 @@ class PILCO:
         )
         if described.get("has_cost", False) and agent.task.cost is None:
             raise ValueError(
-                f"Invalid `task`: expected one of {described['env']!r} that has the cost it learned with. Received: one "
-                "without a cost. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
+                f"Invalid `task`: expected one of {described['env']!r} that has the cost it learned with. Received: "
+                "one without. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
             )
         part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         agent.episodes = [Episode(**part(f"episodes/{i}/")) for i in range(described["episodes"])]

@@ -50,7 +50,7 @@ class Odd(PointMass):
         return np.array([obs[0], velocity, third.get(self.kind, noise)], np.float32)
 
 
-gymnasium.register("test/Odd-v0", Odd, max_episode_steps=12, disable_env_checker=True)
+gymnasium.register("test/Odd-v0", lambda **kwargs: Odd(**kwargs), max_episode_steps=12, disable_env_checker=True)
 
 
 def found(env: Any, **kwargs) -> dict[str, list[str]]:
@@ -116,7 +116,7 @@ def test_a_reward_that_never_varies():
         (replace(TASK, env_kwargs={"mass": 1}), "environment", "'mass'"),
         (replace(TASK, angles=(2,)), "environment", "Invalid `angles`"),
         (endless(action=gymnasium.spaces.Box(-np.inf, 1, (1,))), "environment", "expected finite bounds"),
-        (endless(observation=gymnasium.spaces.MultiDiscrete([3, 2])), "environment", "Invalid observation space"),
+        (endless(observation=gymnasium.spaces.Box(0, 1, (2, 2))), "environment", "Invalid observation space"),
         (endless(), "length", "max_episode_steps"),
         (endless(observation=gymnasium.spaces.Box(-1, 1, (3,))), "observations", r"shape \(2,\), the space \(3,\)"),
         (faulty_task(step=3, reward=np.nan), "episodes", "at step 3, the reward is nan"),

@@ -23,7 +23,7 @@ SMALL += ["--hidden", "4", "--members", "2", "--steps", "20", "--particles", "4"
 OTHER = ["--propagation", "ts1", "--learn-reward", "--episodes-per-trial", "2", "--evaluation-episodes", "1"]
 
 
-@pytest.fixture(scope="module", params=["linear", "icem"])
+@pytest.fixture(scope="module", params=[pytest.param("linear", marks=pytest.mark.slow), "icem"])
 def run(request, tmp_path_factory):
     """A run of two trials, that of the planner in two parts, since a search takes long to compile: folder and kind."""
     folder = str(tmp_path_factory.mktemp("kinds") / "run")

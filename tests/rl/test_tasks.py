@@ -14,6 +14,7 @@ STATES = np.random.default_rng(0).normal(size=(200, 4)) * [0.5, 2, 3, 5]
 @pytest.mark.parametrize("preset", cartpole.PRESETS)
 def test_the_cost_is_the_environments(preset):
     task = tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
+    assert task.cost is not None
     got = task.cost(None, None, tf.constant(STATES, tf.float32))
     np.testing.assert_allclose(got, cartpole.cost(STATES, preset), rtol=1e-4, atol=1e-5)
     assert task.dt == cartpole.PRESETS[preset].dt and task.angles == (2,)
