@@ -64,7 +64,7 @@ def _mountain_car(**env_kwargs) -> Task:
         return tf.square((next_obs[..., 0] - 0.55) / 0.5)
 
     def arrives(obs, action, next_obs):
-        return (next_obs[..., 0] >= 0.45) & (next_obs[..., 1] >= 0)
+        return (next_obs[..., 0] >= 0.45) & (next_obs[..., 1] >= env_kwargs.get("goal_velocity", 0.0))
 
     return Task(
         "MountainCarContinuous-v0",
@@ -143,10 +143,12 @@ def _inverted_double_pendulum(**env_kwargs) -> Task:
 
 def _reacher(**env_kwargs) -> Task:
     tf = _tensorflow()
+    # Its documentation says 0.1 of the latter; its code says 1 (Gymnasium 1.4).
+    of_distance, of_action = (env_kwargs.get(f"reward_{name}_weight", 1.0) for name in ("dist", "control"))
 
     def cost(obs, action, next_obs):  # minus the reward
         distance = tf.sqrt(tf.reduce_sum(tf.square(next_obs[..., 8:10]), axis=-1) + 1e-8)
-        return distance + 0.1 * tf.reduce_sum(tf.square(action), axis=-1)
+        return of_distance * distance + of_action * tf.reduce_sum(tf.square(action), axis=-1)
 
     return Task(
         "Reacher-v5",
