@@ -98,6 +98,101 @@ def test_gradient_against_finite_differences(policy, cover):
     assert np.abs(grad).max() > 1e-4
 
 
+# Ends.
+
+
+def soft_end(obs, action, next_obs):
+    return tf.sigmoid(next_obs[..., 0] + next_obs[..., 1] - 0.5)
+
+
+def hard_end(obs, action, next_obs):
+    return tf.cast(next_obs[..., 0] > 0.5, next_obs.dtype)
+
+
+AFTER = 0.7
+GAIN = np.array([[0.3], [-0.2], [0.5], [0.1]])
+ENDING = WORLD._replace(cost_after_end=AFTER)
+
+
+def linear_policy(obs, t):
+    return tf.tanh(tf.matmul(obs, tf.constant(GAIN)[tf.newaxis]))
+
+
+def np_costs(end):
+    """Return the expected cost of each step, [H, S, P], by a plain loop over steps and particles."""
+    seen, actions, _ = np_rollout(lambda obs: np.tanh(obs @ GAIN))
+    costs = np.zeros([H, S, P])
+    for s in range(S):
+        for p in range(P):
+            alive = 1.0
+            for t in range(H):
+                next_obs = seen[t + 1, s, p]
+                plain = 1 - np.exp(-np.square(next_obs).sum()) + 0.01 * actions[t, s, p, 0] ** 2
+                costs[t, s, p] = alive * plain + (1 - alive) * AFTER
+                alive *= 1 - end(next_obs)
+    return costs
+
+
+SOFT = lambda x: 1 / (1 + np.exp(0.5 - x[0] - x[1]))
+HARD = lambda x: float(x[0] > 0.5)
+
+
+@pytest.mark.parametrize(("ends", "end"), [(soft_end, SOFT), (hard_end, HARD)], ids=["soft", "hard"])
+def test_a_step_costs_what_is_expected_of_it(ends, end):
+    world, start, noise = ENDING._replace(ends=ends), tf.constant(START), tf.constant(NOISE)
+    expected = np_costs(end)
+    np.testing.assert_allclose(trajectories(world, linear_policy, start, noise).costs, expected, rtol=1e-10)
+    np.testing.assert_allclose(rollout_cost(world, linear_policy, start, noise), expected.mean(0), rtol=1e-10)
+    of_two = rollout_cost(world, linear_policy, start, noise, tf.constant(2))
+    np.testing.assert_allclose(of_two, expected[:2].mean(0), rtol=1e-10)
+
+
+def test_a_certain_end_is_paid_for_from_the_next_step_on():
+    seen, *_ = np_rollout(lambda obs: np.tanh(obs @ GAIN))
+    over = np.cumsum(seen[1:, ..., 0] > 0.5, axis=0) > 0  # [H, S, P]
+    first = over.argmax(axis=0)
+    assert over.any() and not over[-1].all() and first.max() > 0  # some end, at different steps, and some do not
+    world, start, noise = ENDING._replace(ends=hard_end), tf.constant(START), tf.constant(NOISE)
+    costs = trajectories(world, linear_policy, start, noise).costs.numpy()
+    plain = trajectories(WORLD, linear_policy, start, noise).costs.numpy()
+    after = np.concatenate([np.zeros([1, S, P], bool), over[:-1]])
+    np.testing.assert_array_equal(costs[after], AFTER)
+    np.testing.assert_allclose(costs[~after], plain[~after], rtol=1e-12)  # the step that ends it costs what it costs
+
+
+def test_what_never_ends_costs_what_it_did_without_ends():
+    start, noise = tf.constant(START), tf.constant(NOISE)
+    never = ENDING._replace(ends=lambda obs, action, next_obs: tf.zeros_like(next_obs[..., 0]))
+    plain, same = (trajectories(world, linear_policy, start, noise) for world in (WORLD, never))
+    for a, b in zip(plain, same, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    np.testing.assert_allclose(*(rollout_cost(w, linear_policy, start, noise) for w in (WORLD, never)), rtol=1e-12)
+
+
+def test_the_gradient_through_an_end_against_finite_differences():
+    world, start, noise = ENDING._replace(ends=soft_end), tf.constant(START), tf.constant(NOISE)
+
+    def value(gain):
+        policy = lambda obs, t: tf.tanh(tf.matmul(obs, gain[tf.newaxis]))
+        return tf.reduce_mean(rollout_cost(world, policy, start, noise))
+
+    gain = tf.constant(GAIN)
+    with tf.GradientTape() as tape:
+        tape.watch(gain)
+        out = value(gain)
+    gradient, eps = tape.gradient(out, gain), 1e-6
+    differences = [
+        (value(gain + eps * unit) - value(gain - eps * unit)) / (2 * eps) for unit in np.eye(O)[:, :, np.newaxis]
+    ]
+    np.testing.assert_allclose(gradient[:, 0], differences, rtol=1e-6, atol=1e-10)
+    # The end has a part in it: the same costs without one have another gradient.
+    with tf.GradientTape() as tape:
+        tape.watch(gain)
+        policy = lambda obs, t: tf.tanh(tf.matmul(obs, gain[tf.newaxis]))
+        plain = tf.reduce_mean(rollout_cost(WORLD, policy, start, noise))
+    assert np.abs(gradient - tape.gradient(plain, gain)).max() > 1e-3
+
+
 def test_a_particle_keeps_its_draw():
     push = tf.constant([1.0, -1.0], tf.float64)[:, tf.newaxis, tf.newaxis]  # draw 0 drifts up, draw 1 down
     drift = lambda obs, action, noise: obs + push
