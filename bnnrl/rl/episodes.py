@@ -115,7 +115,10 @@ def run_episode(
             what came before is in its `episode`.
     """
     actions = Actions.of(env.action_space, env.spec.id if env.spec else "the environment")
-    obs, info = env.reset(seed=seed)
+    try:
+        obs, info = env.reset(seed=seed)
+    except Exception as error:
+        raise _fault("its reset", error, ([], [], [], [])) from error
     seen, done, rewards, states = [obs], [], [], [_state(obs, info)]
     _check_finite(obs, 0.0, 0, (seen, done, rewards, states))
     terminated = truncated = False
@@ -124,17 +127,21 @@ def run_episode(
         try:
             obs, reward, terminated, truncated, info = env.step(actions.for_env(action))
         except Exception as error:
-            raise EnvironmentFault(
-                f"Invalid environment: its step {len(done) + 1} raised {type(error).__name__}: {error}. "
-                f"The {len(done)} steps before it are kept. Mend the environment, and resume the run.",
-                _pack(seen, done, rewards, states),
-            ) from error
+            raise _fault(f"its step {len(done) + 1}", error, (seen, done, rewards, states)) from error
         _check_finite(obs, reward, len(done) + 1, (seen, done, rewards, states))
         seen.append(obs)
         done.append(action)
         rewards.append(reward)
         states.append(_state(obs, info))
     return _pack(seen, done, rewards, states, terminated)
+
+
+def _fault(what: str, error: Exception, record: tuple[list, ...]) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"Invalid environment: {what} raised {type(error).__name__}: {error}. "
+        f"The {len(record[1])} steps before it are kept. Mend the environment, and resume the run.",
+        _pack(*record),
+    )
 
 
 def _state(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:

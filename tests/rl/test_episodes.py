@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from bnnrl.rl.episodes import EnvironmentFault, episode_length, make_env, run_episode
+from bnnrl.rl.episodes import ActionRepeat, EnvironmentFault, episode_length, make_env, run_episode
 from bnnrl.rl.tasks import get
 from tests.rl.point_mass import ENV_ID, STEPS, TASK, A, B, endless, faulty_task
 
@@ -116,3 +116,95 @@ def test_an_unknown_environment_lists_the_nearest():
 def test_unknown_keyword_arguments():
     with pytest.raises(ValueError, match=f"Invalid `env_kwargs` for '{ENV_ID}': .*'mass'"):
         make_env(replace(TASK, env_kwargs={"mass": 2.0}))
+
+
+# Errors of the environment's own, ends and held actions.
+
+
+class Counting(gymnasium.Env):
+    """Counts its steps, rewards a step with its number, and does as it is told at one of them.
+
+    Args:
+        end: the step at which it terminates, or None.
+        error: the step that raises.
+        broken: the reset, counted from 1, that raises.
+    """
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, end=None, error=None, broken=None):
+        self._end, self._error, self._broken, self._resets = end, error, broken, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._resets, self._steps = self._resets + 1, 0
+        if self._resets == self._broken:
+            raise RuntimeError("the motor is off")
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self._steps += 1
+        if self._steps == self._error:
+            raise RuntimeError("the cable broke")
+        return np.full(2, self._steps, np.float32), float(self._steps), self._steps == self._end, False, {}
+
+
+gymnasium.register("test/Counting-v0", lambda **kw: Counting(**kw), max_episode_steps=10, disable_env_checker=True)
+
+
+def counting(repeat=1, **kwargs):
+    return make_env(replace(TASK, env_id="test/Counting-v0", env_kwargs=kwargs, action_repeat=repeat))
+
+
+def idle(obs):
+    return np.zeros(1, np.float32)
+
+
+def test_a_step_that_raises_is_told_and_what_came_before_is_kept():
+    with pytest.raises(EnvironmentFault, match="step 4 raised RuntimeError: the cable broke. The 3 steps") as info:
+        run_episode(counting(error=4), idle, seed=0)
+    kept = info.value.episode
+    assert isinstance(info.value.__cause__, RuntimeError) and not kept.terminated[0]
+    np.testing.assert_array_equal(kept.obs[:, 0], [0, 1, 2, 3])
+    np.testing.assert_array_equal(kept.rewards, [1, 2, 3])
+    assert kept.actions.shape == (3, 1) and kept.states.shape == (4, 2)
+
+
+def test_a_reset_that_raises_is_told():
+    with pytest.raises(EnvironmentFault, match="its reset raised RuntimeError: the motor is off. The 0 steps") as info:
+        run_episode(counting(broken=1), idle, seed=0)
+    assert len(info.value.episode) == 0
+
+
+def test_an_end_by_the_environment_is_told_from_one_by_its_clock():
+    ended, timed = (run_episode(counting(end=end), idle, seed=0) for end in (4, None))
+    assert len(ended) == 4 and ended.terminated[0] and ended.terminated.shape == (1,)
+    assert len(timed) == 10 and not timed.terminated[0]
+    cut = run_episode(counting(end=4), idle, seed=0, max_steps=3)
+    assert len(cut) == 3 and not cut.terminated[0]
+
+
+@pytest.mark.parametrize(
+    ("repeat", "end", "rewards", "terminated"),
+    [
+        (1, 3, [1, 2, 3], True),
+        (2, None, [3, 7, 11, 15, 19], False),
+        (4, None, [10, 26, 19], False),  # the clock stops within the third
+        (4, 6, [10, 11], True),  # and so does the environment
+        (4, 8, [10, 26], True),
+    ],
+)
+def test_a_held_actions_rewards_add_up_to_the_end(repeat, end, rewards, terminated):
+    env = counting(repeat, end=end)
+    assert isinstance(env, ActionRepeat) == (repeat > 1)
+    episode = run_episode(env, idle, seed=0)
+    np.testing.assert_array_equal(episode.rewards, rewards)
+    np.testing.assert_array_equal(episode.obs[1:, 0], np.minimum(np.arange(1, len(rewards) + 1) * repeat, end or 10))
+    assert episode.terminated[0] == terminated
+
+
+@pytest.mark.parametrize(("repeat", "length"), [(1, 10), (2, 5), (3, 4), (4, 3), (10, 1), (11, 1)])
+def test_lengths_are_in_held_actions(repeat, length):
+    env = counting(repeat)
+    assert episode_length(env) == length == len(run_episode(env, idle, seed=0))
