@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from bnnrl.rl.features import Features
-from bnnrl.rl.policies import MLP, RBF, Controller
+from bnnrl.rl.policies import MLP, RBF, Controller, Linear
 from bnnrl.seeds import as_seed
 
 COVER = tf.constant(np.random.default_rng(0).normal(size=(200, 5)) * [1, 2, 3, 0.5, 0.0] + 1, tf.float32)
@@ -64,7 +64,7 @@ def test_units_are_natural_sizes():
     np.testing.assert_allclose(MLP((4,)).units(COVER, 2), [*np.repeat(1 / SPREAD, 4), *np.ones(4 + 8 + 2)], rtol=1e-4)
 
 
-@pytest.mark.parametrize("policy", [RBF(4), MLP((3, 6)), MLP(())], ids=["rbf", "mlp", "linear"])
+@pytest.mark.parametrize("policy", [RBF(4), MLP((3, 6)), Linear()], ids=["rbf", "mlp", "linear"])
 def test_sizes_seeds_and_units(policy):
     size = policy.num_params(5, 2)
     params = policy.init(as_seed(0), 3, COVER, 2)
@@ -74,6 +74,54 @@ def test_sizes_seeds_and_units(policy):
     assert not np.allclose(params[0], params[1]) and not np.allclose(params, policy.init(as_seed(1), 3, COVER, 2))
     actions = policy(params, tf.tile(COVER[tf.newaxis], [3, 1, 1]), 2)
     assert actions.shape == (3, 200, 2)
+
+
+def test_a_linear_policy_is_a_network_without_hidden_units():
+    linear, network = Linear(0.7), MLP((), 0.7)
+    params, x = linear.init(as_seed(0), 3, COVER, 2), tf.tile(COVER[tf.newaxis], [3, 1, 1])
+    np.testing.assert_array_equal(params, network.init(as_seed(0), 3, COVER, 2))
+    np.testing.assert_array_equal(linear.units(COVER, 2), network.units(COVER, 2))
+    np.testing.assert_array_equal(linear(params, x, 2), network(params, x, 2))
+    kernel, bias = params[0, :10].numpy().reshape(5, 2), params[0, 10:].numpy()
+    np.testing.assert_allclose(linear(params, x, 2)[0], np.tanh(COVER.numpy() @ kernel + bias), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(linear.dropped(params, 0.9, as_seed(1), 5, 2), params)  # it has no hidden units
+    np.testing.assert_array_equal(network.dropped(params, 0.9, as_seed(1), 5, 2), params)
+
+
+# Which parameters are the outgoing weights of hidden units, unit by unit.
+OUTGOING = {
+    "rbf": (RBF(40), lambda params: params[:, 40 * 5 + 5 :].reshape(-1, 40, 2)),
+    "first of two layers": (MLP((40, 30)), lambda params: params[:, 40 * 6 : 40 * 36].reshape(-1, 40, 30)),
+    "second of two layers": (MLP((40, 30)), lambda params: params[:, 40 * 6 + 30 * 41 : -2].reshape(-1, 30, 2)),
+}
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize(("policy", "outgoing"), OUTGOING.values(), ids=OUTGOING)
+def test_units_are_dropped_as_a_whole_and_the_mean_is_kept(policy, outgoing, rate):
+    params = policy.init(as_seed(0), 200, COVER, 2)
+    dropped = policy.dropped(params, rate, as_seed(1), 5, 2).numpy()
+    before, after = outgoing(params.numpy()), outgoing(dropped)
+    factor = after / before  # [R, units, weights]
+    np.testing.assert_allclose(factor, np.broadcast_to(factor[..., :1], factor.shape), rtol=1e-5)
+    kept = factor[..., 0] > 0
+    np.testing.assert_allclose(factor[..., 0][kept], 1 / (1 - rate), rtol=1e-5)
+    error = np.sqrt(rate * (1 - rate) / kept.size)
+    assert abs(kept.mean() - (1 - rate)) < 4 * error
+    assert abs(factor.mean() - 1) < 4 * error / (1 - rate)
+    assert len(np.unique(kept, axis=0)) > 100  # each policy drops its own
+
+
+@pytest.mark.parametrize("policy", [RBF(40), MLP((40, 30))], ids=["rbf", "mlp"])
+def test_nothing_else_is_dropped(policy):
+    params = policy.init(as_seed(0), 1, COVER, 2)
+    np.testing.assert_array_equal(policy.dropped(params, 0.0, as_seed(1), 5, 2), params)
+    dropped = policy.dropped(params, 0.5, as_seed(1), 5, 2).numpy()
+    np.testing.assert_array_equal(dropped, policy.dropped(params, 0.5, as_seed(1), 5, 2))
+    assert np.any(dropped != policy.dropped(params, 0.5, as_seed(2), 5, 2))
+    outgoing = [pick(np.arange(params.shape[1])[np.newaxis]) for own, pick in OUTGOING.values() if own == policy]
+    others = np.setdiff1d(np.arange(params.shape[1]), np.concatenate([o.ravel() for o in outgoing]))
+    np.testing.assert_array_equal(dropped[0, others], params.numpy()[0, others])
 
 
 def test_policies_go_side_by_side():
@@ -95,6 +143,35 @@ def test_actions_stay_within_the_bounds():
     np.testing.assert_allclose(middle[0, 0], [1.0, 3.5])
 
 
+def test_a_discrete_policy_weighs_actions_and_does_the_heaviest():
+    controller = Controller(MLP((6,)), Features(5), tf.zeros(3), tf.ones(3), discrete=True)
+    params, obs = controller.init(as_seed(0), 2, COVER), tf.tile(COVER[tf.newaxis], [2, 1, 1])
+    relaxed, executed = controller(params, obs).numpy(), controller.executed(params, obs).numpy()
+    assert relaxed.shape == executed.shape == (2, 200, 3)
+    np.testing.assert_allclose(relaxed.sum(-1), 1, rtol=1e-5)
+    assert (relaxed > 0).all() and len(np.unique(relaxed.argmax(-1))) == 3
+    np.testing.assert_array_equal(executed, np.eye(3)[relaxed.argmax(-1)])
+    sure = tf.tile(tf.constant([[0.0] * 30 + [0.0] * 6 + [0.0] * 18 + [9.0, -9.0, -9.0]]), [2, 1])
+    assert controller(sure, obs).numpy()[..., 0].min() > 0.999  # nearly the action itself
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        weight = controller(params, obs)[..., 0]
+    assert np.abs(tape.gradient(weight, params)).max() > 0
+
+
+def test_a_continuous_policy_does_what_it_says():
+    controller = Controller(RBF(4), Features(5), tf.constant([-1.0]), tf.constant([2.0]))
+    params, obs = controller.init(as_seed(0), 2, COVER), tf.tile(COVER[tf.newaxis], [2, 1, 1])
+    np.testing.assert_array_equal(controller.executed(params, obs), controller(params, obs))
+
+
+def test_a_controller_drops_its_policys_units():
+    controller = Controller(RBF(4), Features(5), tf.zeros(2), tf.ones(2))
+    params = controller.init(as_seed(0), 3, COVER)
+    expected = RBF(4).dropped(params, 0.5, as_seed(1), 5, 2)
+    np.testing.assert_array_equal(controller.dropped(params, 0.5, as_seed(1)), expected)
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -102,6 +179,7 @@ def test_actions_stay_within_the_bounds():
         (lambda: RBF(weight_scale=0.0), "weight_scale"),
         (lambda: RBF(length_scale=-1.0), "length_scale"),
         (lambda: MLP((0,)), "hidden"),
+        (lambda: Linear(0.0), "weight_scale"),
     ],
 )
 def test_bad_numbers(make, name):
