@@ -499,9 +499,8 @@ class PILCO:
 
     def mean_cost(self, episode: Episode) -> float:
         """Return the mean cost of a real episode over its steps and, after a termination, those that were left."""
-        costs, left = self.costs(episode), 0
-        if episode.terminated[0] and self._length is not None:
-            left = max(0, self._length - len(costs))
+        costs = self.costs(episode)
+        left = max(0, (self._length or self.horizon) - len(costs)) if episode.terminated[0] else 0
         return float((costs.sum() + left * self.task.cost_after_end) / (len(costs) + left))
 
     # Saving

@@ -127,5 +127,5 @@ gymnasium.register("test/Spaces-v0", lambda **kwargs: Spaces(**kwargs), disable_
 VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
 
 
-def endless(observation=VECTOR, action=VECTOR) -> bnnrl.Task:
+def endless(observation: gymnasium.Space = VECTOR, action: gymnasium.Space = VECTOR) -> bnnrl.Task:
     return bnnrl.Task("test/Spaces-v0", TASK.cost, env_kwargs={"observation": observation, "action": action})
