@@ -12,6 +12,8 @@ import numpy as np
 from bnnrl.rl.actions import Actions
 from bnnrl.rl.tasks import Task, check_exists
 
+_Record = tuple[list, list, list, list]  # observations, actions, rewards and states so far
+
 
 class EnvironmentFault(ValueError):
     """An environment that broke, or returned something that is not finite; `episode` holds what came before."""
@@ -136,7 +138,7 @@ def run_episode(
     return _pack(seen, done, rewards, states, terminated)
 
 
-def _fault(what: str, error: Exception, record: tuple[list, ...]) -> EnvironmentFault:
+def _fault(what: str, error: Exception, record: _Record) -> EnvironmentFault:
     return EnvironmentFault(
         f"Invalid environment: {what} raised {type(error).__name__}: {error}. "
         f"The {len(record[1])} steps before it are kept. Mend the environment, and resume the run.",
@@ -161,16 +163,15 @@ def _pack(seen, actions, rewards, states, terminated: bool = False) -> Episode:
     )
 
 
-def _check_finite(obs, reward, step: int, record: tuple[list, ...]) -> None:
+def _check_finite(obs, reward, step: int, record: _Record) -> None:
     wrong = np.flatnonzero(~np.isfinite(obs))
     if len(wrong) == 0 and np.isfinite(reward):
         return
-    seen, *others = record
     if step == 0:  # the first observation itself is bad: nothing came before
-        seen, others = [], [[], [], []]
+        record = [], [], [], []
     what = f"entry {wrong[0]} of the observation is {obs[wrong[0]]}" if len(wrong) else f"the reward is {reward}"
     raise EnvironmentFault(
         f"Invalid environment: expected finite observations and rewards. Received: at step {step}, {what}. "
-        f"The {len(others[0])} steps before it are kept. Mend the environment, and resume the run.",
-        _pack(seen, others[0], others[1], others[2]),
+        f"The {len(record[1])} steps before it are kept. Mend the environment, and resume the run.",
+        _pack(*record),
     )

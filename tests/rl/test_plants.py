@@ -32,7 +32,7 @@ def test_the_cost_is_the_environments_and_has_a_gradient(env_id):
     obs = tf.constant(states, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(obs)
-        cost = task.cost(obs, obs, obs)
+        cost = task.cost(obs, obs, obs)  # pyright: ignore[reportOptionalCall]
     np.testing.assert_allclose(cost, plant.cost(states), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(cost[-2:], [0, 1], atol=1e-3)
     gradient = np.asarray(tape.gradient(cost, obs))
