@@ -60,7 +60,7 @@ class PolicySearch:
             Reinforcement Learning through Optimistic Policy Search and Planning", NeurIPS 2020); near the goal, what
             counts is that none fails. For a saturating cost.
         effort: share of a step's reward 1 − c that a saturating cost takes away for the largest action, and in
-            proportion to its square for a smaller one; it comes in in the same way.
+            proportion to its square for a smaller one; it comes in in the same way. Discrete actions have no size.
         adjoint_bound: how much the cost's mean over the horizon, in units of its range, may change, to the gradient's
             eye, when one particle is moved by a typical step at any time. Rollouts near an unstable equilibrium are
             chaotic: without the bound, a few particles whose gradients explode would set the direction for all.
@@ -369,6 +369,9 @@ class Searcher:
 
     def _saturating(self, cost: Callable, width, effort) -> Callable:
         low, high = self._controller.low, self._controller.high
+
+        if self._controller.discrete:  # none of its actions is larger than another
+            effort = 0.0
 
         def with_effort(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
             squashed = (2 * action - high - low) / (high - low)

@@ -236,6 +236,9 @@ class Constant:
     def units(self, cover, num_actions):
         return tf.ones([num_actions])
 
+    def dropped(self, params, rate, seed, num_features, num_actions):
+        return params
+
     def __call__(self, params, features, num_actions):
         return tf.tanh(tf.repeat(params[:, tf.newaxis], features.shape[1], axis=1))
 
@@ -329,6 +332,114 @@ def test_many_searchers_raise_no_warning_of_retracing(caplog):
     assert not caplog.records
 
 
+# Robust policies, discrete actions and other propagations.
+
+
+def plain_searcher(controller=CONTROLLER, cost: Cost = COST, propagation="ts_inf", per_draw=Q, **settings: Any):
+    """Return a searcher whose functions are called as they are: for a few updates that is the fastest."""
+    search = replace(SEARCH, **settings)
+    return Searcher(search, controller, in_world(make_step, cost), H, S, per_draw, propagation, jit_compile=False)
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"action_noise": 0.3}], ids=["dropout", "action noise"])
+def test_dropout_and_noise_are_for_refining_alone(settings):
+    plain, robust, params = plain_searcher(), plain_searcher(**settings), policies(R)
+    args = params, SIMULATOR, STARTS, as_seed(5)
+    np.testing.assert_array_equal(robust._score(*args), plain._score(*args))
+    np.testing.assert_array_equal(robust._mean_cost(*args, Q), plain._mean_cost(*args, Q))
+    refining = robust._mean_cost(*args, Q, refining=True).numpy()
+    assert np.all(np.abs(refining - plain._mean_cost(*args, Q, refining=True)) > 1e-5)
+    np.testing.assert_array_equal(refining, robust._mean_cost(*args, Q, refining=True))
+    other = robust._mean_cost(params, SIMULATOR, STARTS, as_seed(6), Q, refining=True)
+    assert np.all(refining != other)
+
+
+def test_refining_with_dropout_and_noise_is_deterministic_and_goes_another_way():
+    few = tf.constant(3), tf.constant(0.0), as_seed(0)
+    args = policies(2), CONTROLLER.units(COVER), SIMULATOR, STARTS, *few
+    plain = plain_searcher()._refine(*args)[0]
+    robust = plain_searcher(dropout=0.3, action_noise=0.1)
+    one, again = robust._refine(*args), robust._refine(*args)
+    np.testing.assert_array_equal(one[0], again[0])
+    assert np.isfinite(one[0]).all() and np.isfinite(one[1]).all() and np.any(one[0] != plain)
+
+
+def test_noise_on_actions_has_the_size_it_says_and_is_the_same_for_all_policies():
+    searcher = plain_searcher(action_noise=0.05, per_draw=2000)
+    still = lambda obs, t: tf.fill([S, 2 * 2000, 1], 0.5)
+    act = searcher._shaken(still, 2000, as_seed(1))
+    first, second = (act(None, tf.constant(t)).numpy().reshape(S, 2, 2000) for t in (0, 1))
+    np.testing.assert_array_equal(first[:, 0], first[:, 1])
+    assert abs(first[:, 0].std() - 0.05 * 3.0) < 4 * 0.15 / np.sqrt(2 * S * 2000)  # bounds are −1 and 2
+    assert abs(first[:, 0].mean() - 0.5) < 4 * 0.15 / np.sqrt(S * 2000)
+    assert abs(np.corrcoef(first[:, 0].ravel(), second[:, 0].ravel())[0, 1]) < 4 / np.sqrt(S * 2000)
+    shaken = plain_searcher(action_noise=3.0)._shaken(still, 2000, as_seed(1))(None, tf.constant(0)).numpy()
+    assert shaken.min() == -1 and shaken.max() == 2  # cut off at the bounds
+
+
+DISCRETE = Controller(Constant(), Features(2), tf.zeros(3), tf.ones(3), discrete=True)
+PRICES = tf.constant([0.9, 0.2, 0.6])
+
+
+def price(obs, action, next_obs):
+    return tf.reduce_sum(action * PRICES, axis=-1)
+
+
+def discrete_searcher(cost: Cost = price, **settings: Any):
+    to_force = lambda action: tf.reduce_sum(action * tf.constant([-1.0, 0.0, 1.0]), axis=-1, keepdims=True)
+
+    def make_world(simulator):
+        step = make_step(simulator)
+        return World(lambda obs, action, noise: step(obs, to_force(action), noise), cost, step_size=ONES)
+
+    return Searcher(replace(SEARCH, **settings), DISCRETE, make_world, H, S, Q, jit_compile=False, threads=1)
+
+
+def test_discrete_actions_are_refined_relaxed_and_scored_executed():
+    searcher, start = discrete_searcher(learning_rate=0.1, warmup=1), tf.constant([[1.0, 0.5, 0.0], [0.3, 0.1, 0.2]])
+    args = start, SIMULATOR, STARTS, as_seed(0)
+    np.testing.assert_allclose(searcher._score(*args), 0.9, rtol=1e-5)  # both do the first
+    weights = tf.nn.softmax(4.0 * tf.tanh(start))
+    relaxed = tf.reduce_sum(weights * PRICES, axis=-1)
+    np.testing.assert_allclose(searcher._mean_cost(*args, Q, refining=True), relaxed, rtol=1e-5)
+    refined, _ = searcher._refine(start, tf.ones(3), SIMULATOR, STARTS, tf.constant(25), tf.constant(0.0), as_seed(0))
+    np.testing.assert_array_equal(np.argmax(refined, axis=1), [1, 1])
+    np.testing.assert_allclose(searcher._score(refined, *args[1:]), 0.2, rtol=1e-5)
+
+
+def test_discrete_actions_are_no_effort():
+    found = [discrete_searcher(COST, effort=effort) for effort in (0.0, 0.9)]
+    args = tf.constant([[1.0, 0.5, 0.0]]), SIMULATOR, STARTS, as_seed(0), Q, 1.0
+    for refining in (False, True):
+        np.testing.assert_array_equal(*(s._mean_cost(*args, s._search.effort, refining=refining) for s in found))
+
+
+@pytest.mark.parametrize("propagation", ["ts1", "moment_matching", "mean"])
+def test_policies_are_refined_by_any_propagation(propagation):
+    searcher, params = plain_searcher(propagation=propagation), policies(R)
+    start, noise = searcher._draw(R, STARTS, as_seed(0), Q)
+    assert start.shape == (S, R * Q, 2) and noise.shape[:3] == (H, S, R * Q)
+    is_same = np.all(start == start[:1])
+    assert is_same == (propagation == "mean")  # with which all draws must start from the same places
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        together = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q)
+    gradient = tape.gradient(together, params)
+    assert np.isfinite(gradient).all() and (np.abs(gradient).max(axis=1) > 0).all()
+    alone = [searcher._mean_cost(params[i : i + 1], SIMULATOR, STARTS, as_seed(5), Q)[0] for i in range(R)]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+    obs, costs = searcher._predict(params[0], SIMULATOR, STARTS, as_seed(0))
+    assert obs.shape[0] == H + 1 and costs.shape == (H, obs.shape[1]) and np.isfinite(obs).all()
+
+
+def test_exact_starts_are_those_given_each_as_often(searcher):
+    seen = np.random.default_rng(3).normal(size=(4, 2)).astype(np.float32)
+    start = searcher._draw(1, Starts.exactly(seen), as_seed(0), 1000)[0].numpy().reshape(-1, 2)
+    rows, counts = np.unique(start, axis=0, return_counts=True)
+    np.testing.assert_array_equal(rows, seen[np.argsort(seen[:, 0])])
+    assert np.abs(counts - 750).max() < 4 * np.sqrt(3000 * 3 / 16)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "name"),
     [
@@ -348,6 +459,9 @@ def test_many_searchers_raise_no_warning_of_retracing(caplog):
         ({"optimism": -0.1}, "optimism"),
         ({"effort": 1.0}, "effort"),
         ({"effort": -0.1}, "effort"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": -0.1}, "dropout"),
+        ({"action_noise": -0.1}, "action_noise"),
     ],
     ids=str,
 )
