@@ -265,7 +265,7 @@ class PILCO:
             Trial(
                 trial=trial,
                 steps=steps,
-                experience=None if self.task.dt is None else steps * self.task.dt * self.task.action_repeat,
+                experience=None if self.task.step_seconds is None else steps * self.task.step_seconds,
                 predicted_cost=predicted,
                 real_cost=float(np.mean([self.mean_cost(episode) for episode in episodes])),
                 evaluation_cost=evaluation["mean_cost"],
@@ -294,7 +294,9 @@ class PILCO:
         draws, cover, starts = self._world.draw(num_draws, seed(_DRAWS)), self._cover(trial), self._starts(trial)
         policies, _ = searcher.search(self._population, cover, draws, starts, seed(_SEARCH))
         self._population = policies.numpy()
-        obs, step_costs = searcher.predict(self._params, draws, starts, seed(_PREDICT))
+        # Wherever rollouts began in the search: this one is compared with the trial.
+        initial = Starts.observed(np.stack([e.obs[0] for e in self.episodes]))
+        obs, step_costs = searcher.predict(self._params, draws, initial, seed(_PREDICT))
         self.prediction = Prediction(obs.numpy(), step_costs.numpy())
         return float(self.prediction.costs[: self._length].mean())
 

@@ -53,8 +53,8 @@ def write(
 
 def _learning(agent: PILCO, pictures: Path) -> list[Any]:
     words = Run.outcome(agent)
-    if agent.task.dt:
-        words += f", {sum(len(e) for e in agent.episodes) * agent.task.dt:.1f} s of experience"
+    if agent.task.step_seconds:
+        words += f", {sum(len(e) for e in agent.episodes) * agent.task.step_seconds:.1f} s of experience"
     found: list[Any] = [report.Heading("Learning"), report.Text(f"{words[0].upper()}{words[1:]}.")]
     if agent.history:
         Run.draw_curve(pictures / "curve.png", agent, "")
@@ -78,8 +78,8 @@ def _rollouts(folder: Path, agent: PILCO, pictures: Path, most_panels: int | Non
     compared = predictions.compare(folder, agent)
     if not compared:
         return []
-    task, shares = agent.task, predictions.coverage(compared)
-    plots.coverage_by_horizon(pictures / "coverage.png", shares[50], shares[95], "", task.dt)
+    labels, dt, shares = agent.task.labels, agent.task.step_seconds, predictions.coverage(compared)
+    plots.coverage_by_horizon(pictures / "coverage.png", shares[50], shares[95], "", dt)
     which = f"trials {compared[0].trial.trial} to {compared[-1].trial.trial}" if len(compared) > 1 else "one trial"
     words = f"Share of real observation entries inside the predicted bands, by how far ahead; {which}."
     panels = compared[-1].episode.obs.shape[1] + 1
@@ -95,7 +95,7 @@ def _rollouts(folder: Path, agent: PILCO, pictures: Path, most_panels: int | Non
     for trial, predicted, episode in shown:
         path = pictures / f"trial_{trial.trial}.png"
         costs = agent.costs(episode)
-        plots.rollout_bands(path, predicted.obs, predicted.costs, episode.obs, costs, "", task.labels, task.dt)
+        plots.rollout_bands(path, predicted.obs, predicted.costs, episode.obs, costs, "", labels, dt)
         words = f"Predicted and real observations and costs of trial {trial.trial}."
         found += [report.Heading(f"Trial {trial.trial}", 3), report.Picture(path, words)]
     return found

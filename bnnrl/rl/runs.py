@@ -143,5 +143,5 @@ class Run(Callback):
                 np.asarray(agent.costs(episode)),
                 title=f"{title}, trial {last.trial}: predicted before it was run, and real",
                 labels=agent.task.labels,
-                dt=agent.task.dt,
+                dt=agent.task.step_seconds,
             )

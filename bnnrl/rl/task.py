@@ -92,6 +92,11 @@ class Task:
             raise ValueError(f"Invalid `starts`: expected one of {STARTS} or None. Received: {self.starts!r}.")
 
     @property
+    def step_seconds(self) -> float | None:
+        """Seconds from one action to the next, for which an action may be held over several steps, or None."""
+        return None if self.dt is None else self.dt * self.action_repeat
+
+    @property
     def cost_after_end(self) -> float:
         """Cost of each step after termination."""
         if self.terminal_cost is not None:

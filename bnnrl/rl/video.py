@@ -54,7 +54,8 @@ def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
         raise ValueError(f"Invalid `path`: expected a name that ends in {expected}. Received: {path}.{remedy}")
     env = _make_env(agent)
     try:
-        fps = float(1 / agent.task.dt if agent.task.dt else env.metadata.get("render_fps") or _DEFAULT_FPS)
+        seconds = agent.task.step_seconds
+        fps = float(1 / seconds if seconds else env.metadata.get("render_fps") or _DEFAULT_FPS)
         frames = _frames(agent, env, seed)
         first = next(frames)  # what cannot be rendered leaves no folder behind
         path.parent.mkdir(parents=True, exist_ok=True)

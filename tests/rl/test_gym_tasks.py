@@ -168,6 +168,11 @@ def test_what_a_step_after_the_end_costs():
     assert tasks.get("MountainCarContinuous-v0").cost_after_end == tasks.get("Acrobot-v1").cost_after_end == 0
 
 
+def test_seconds_are_of_held_actions():
+    assert replace(tasks.get("Pendulum-v1"), action_repeat=4).step_seconds == pytest.approx(0.2)
+    assert tasks.get("Pendulum-v1").step_seconds == 0.05 and tasks.get("MountainCarContinuous-v0").step_seconds is None
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [({"action_repeat": 0}, "action_repeat"), ({"horizon": 0}, "horizon"), ({"starts": "anywhere"}, "starts")],

@@ -7,13 +7,16 @@ import pytest
 import tensorflow as tf
 
 import bnnrl
+from bnnrl.rl import reporting
 from bnnrl.rl.planners import CEM, ICEM, Planning
 from bnnrl.rl.propagation import PROPAGATIONS
 from bnnrl.rl.rollout import World
+from bnnrl.rl.runs import Run
 from bnnrl.seeds import as_seed
 from tests.rl.point_mass import HIGH as MOST
 from tests.rl.point_mass import LOW as LEAST
-from tests.rl.point_mass import TASK, make_agent
+from tests.rl.point_mass import STEPS, TASK, make_agent
+from tests.test_report import Page
 
 H, DT, EFFORT = 6, 0.5, 0.1
 A, B = np.array([[1, DT], [0, 1]]), np.array([0.5 * DT**2, DT])
@@ -322,6 +325,20 @@ def test_saved_and_loaded_it_plans_the_same(agent, tmp_path):
     obs = np.random.default_rng(0).normal(size=(3, 2))
     np.testing.assert_array_equal(again.predict(obs)[0], agent.predict(obs)[0])
     assert again.evaluate(1) == agent.evaluate(1)
+
+
+def test_its_film_and_report_can_be_made(agent, tmp_path):
+    """A film is of an episode that evaluation runs; of a plan for each step there is no picture of a policy."""
+    act, env, seen = agent.evaluation_actor(3), agent.env, []
+    obs, _ = env.reset(seed=agent.evaluation_seed(3))
+    for _ in range(STEPS):
+        obs, *_ = env.step(act(obs))
+        seen.append(obs)
+    cost = np.mean(1 - np.exp(-np.square(np.array(seen)[:, 0] - 1)))
+    np.testing.assert_allclose(cost, agent.evaluate(1, seed=3)["mean_cost"], rtol=1e-4)
+    run = Run.create(tmp_path / "run", {"trials": 3})
+    page = Page(reporting.write(run.folder, agent).read_text())
+    assert page.of("h2") == ["Learning", "Settings and versions"]
 
 
 def test_it_cannot_act_before_it_has_a_model():
