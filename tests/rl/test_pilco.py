@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import bnnrl
 from bnnrl import checkpoint
+from bnnrl.rl import predictions
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO, Callback
 from tests.rl.point_mass import HIGH, LOW, STEPS, TASK, faulty_task, make_agent
@@ -330,3 +332,117 @@ def test_a_checkpoint_of_a_newer_kind(tmp_path):
     checkpoint.write(tmp_path / "agent", {"kind": "pilco2"}, {})
     with pytest.raises(ValueError, match="expected a saved bayesian_model or pilco.*'pilco2'"):
         bnnrl.load(tmp_path / "agent")
+
+
+# Trials of several episodes, faults between them, and where planned rollouts begin.
+
+
+def test_a_trial_may_have_several_episodes(monkeypatch):
+    agent = make_agent(episodes_per_trial=2).learn(1, evaluation_episodes=1)
+    (trial,), (one, other) = agent.history, agent.episodes
+    assert np.all(one.actions != other.actions) and np.all(one.obs[0] != other.obs[0])
+    assert trial.steps == 2 * STEPS and trial.experience == 4
+    np.testing.assert_allclose(trial.real_cost, np.mean([agent.mean_cost(e) for e in (one, other)]))
+    returns = [e.rewards.sum() for e in (one, other)]
+    assert trial.real_return == pytest.approx(np.mean(returns))
+    agent._population = np.zeros([1, agent._controller.num_params], np.float32)
+    monkeypatch.setattr(agent, "_improve", lambda trial: 0.5)
+    monkeypatch.setattr(agent._world, "fit", lambda episodes, seed: None)
+    agent.learn(1, evaluation_episodes=1)
+    assert [t.steps for t in agent.history] == [2 * STEPS, 4 * STEPS] and len(agent.episodes) == 4
+    last_of_each = [(agent.history[0], agent.episodes[1]), (agent.history[1], agent.episodes[3])]
+    found = predictions.trial_episodes(agent)
+    assert all(a is b and x is y for (a, x), (b, y) in zip(found, last_of_each, strict=True))
+
+
+def test_the_first_episode_is_the_same_however_many_there_are():
+    one, two = (make_agent(episodes_per_trial=n).learn(1, evaluation_episodes=1) for n in (1, 2))
+    np.testing.assert_array_equal(one.episodes[0].obs, two.episodes[0].obs)
+
+
+def test_a_fault_in_a_later_episode_keeps_those_before_and_learning_goes_on():
+    agent = make_agent(task=faulty_task(episode=1, step=3, reward=np.nan), episodes_per_trial=2)
+    with pytest.raises(EnvironmentFault, match="at step 3"):
+        agent.learn(1, evaluation_episodes=1)
+    assert [len(e) for e in agent.episodes] == [STEPS, 2] and agent.history == []
+    agent.learn(1, evaluation_episodes=1)  # the environment has mended itself
+    assert [len(e) for e in agent.episodes] == [STEPS, 2, STEPS, STEPS] and agent.history[0].steps == 3 * STEPS + 2
+    ((_, episode),) = predictions.trial_episodes(agent)
+    assert episode is agent.episodes[-1]
+
+
+@pytest.mark.parametrize(("trouble", "kept"), [({"broken": 3}, [10, 10]), ({"error": 4}, [3])], ids=["reset", "step"])
+def test_an_environment_that_raises_an_error_keeps_what_came_before(trouble, kept):
+    task = replace(TASK, env_id="test/Counting-v0", env_kwargs=trouble)
+    agent, recorder = make_agent(task=task, episodes_per_trial=3), Recorder()
+    with pytest.raises(EnvironmentFault, match="raised RuntimeError") as caught:
+        agent.learn(1, [recorder], evaluation_episodes=1)
+    assert recorder.error is caught.value and [len(e) for e in agent.episodes] == kept
+
+
+def test_rollouts_begin_where_the_task_or_the_lengths_say():
+    assert make_agent().starts == "initial" and make_agent(horizon=3).starts == "visited"
+    for starts in ("initial", "visited"):
+        assert make_agent(task=replace(TASK, starts=starts), horizon=3).starts == starts
+        assert make_agent(task=replace(TASK, starts=starts)).starts == starts
+
+
+def test_visited_starts_are_observed_ones():
+    agent = make_agent(horizon=3).learn(1, evaluation_episodes=1)
+    agent.episodes.append(replace(agent.episodes[0], obs=agent.episodes[0].obs + 10))
+    starts = agent._starts(2)
+    assert not np.any(starts.width) and len(starts.obs) == int(starts.count)  # exactly those
+    seen = np.concatenate([e.obs[:-1] for e in agent.episodes])
+    nearest = np.abs(starts.obs.numpy()[:, np.newaxis] - seen).sum(axis=-1)
+    assert np.all(nearest.min(axis=1) == 0) and len(np.unique(nearest.argmin(axis=1))) == len(seen)
+    is_initial = np.isin(nearest.argmin(axis=1), [0, STEPS])
+    share = 0.25 + 0.75 / STEPS
+    assert abs(is_initial.mean() - share) < 4 * np.sqrt(share * (1 - share) / len(starts.obs))
+    np.testing.assert_array_equal(starts.obs, agent._starts(2).obs)
+    assert np.any(starts.obs != agent._starts(3).obs)
+
+
+def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeypatch):
+    agent = make_agent(horizon=3).learn(1, evaluation_episodes=1)
+    agent.episodes[0] = replace(agent.episodes[0], obs=agent.episodes[0].obs + np.arange(STEPS + 1)[:, np.newaxis])
+    told = {}
+
+    class Search:
+        def search(self, population, cover, draws, starts, seed):
+            told["searched"] = starts
+            return tf.zeros([1, agent._controller.num_params]), tf.zeros([1])
+
+        def predict(self, params, draws, starts, seed):
+            told["predicted"] = starts
+            return tf.zeros([4, 2, 2]), tf.zeros([3, 2])
+
+    monkeypatch.setattr(agent, "_get_searcher", lambda: (Search(), 3))
+    monkeypatch.setattr(agent._world, "draw", lambda num_draws, seed: None)
+    agent._improve(2)
+    assert np.ptp(told["searched"].obs) > 5
+    np.testing.assert_array_equal(told["predicted"].obs[0], agent.episodes[0].obs[0])
+    assert told["predicted"].count == 1
+
+
+def test_a_task_may_be_solved_by_its_return():
+    for solved_return, is_solved in ((-1e3, True), (1.0, False), (None, False)):
+        task = replace(TASK, success=None, solved_return=solved_return)
+        agent = make_agent(task=task).learn(1, evaluation_episodes=2)
+        assert agent.history[0].solved == is_solved and agent.solved == (1 if is_solved else None)
+    agent = make_agent(task=replace(TASK, success=lambda states: False, solved_return=-1e3))
+    agent.learn(1, evaluation_episodes=1)
+    assert agent.solved is None  # success goes before
+
+
+def test_seconds_are_counted_of_held_actions():
+    agent = make_agent(task=replace(TASK, dt=0.5, action_repeat=2)).learn(1, evaluation_episodes=1)
+    assert agent.history[0].steps == STEPS // 2 and agent.history[0].experience == 0.5 * STEPS
+
+
+@pytest.mark.parametrize(
+    ("task", "horizon"),
+    [(TASK, 10), (replace(TASK, horizon=4), 4), (replace(TASK, action_repeat=2), 5), (replace(TASK, horizon=20), 20)],
+    ids=["a quarter more", "the task's", "in held actions", "longer than the episode"],
+)
+def test_the_horizon_is_the_tasks_or_the_episodes(task, horizon):
+    assert make_agent(task=task).horizon == horizon and make_agent(task=task, horizon=7).horizon == 7
