@@ -129,3 +129,36 @@ VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
 
 def endless(observation: gymnasium.Space = VECTOR, action: gymnasium.Space = VECTOR) -> bnnrl.Task:
     return bnnrl.Task("test/Spaces-v0", TASK.cost, env_kwargs={"observation": observation, "action": action})
+
+
+class Counting(gymnasium.Env):
+    """Counts its steps, rewards a step with its number, and does as it is told at one of them.
+
+    Args:
+        end: the step at which it terminates, or None.
+        error: the step that raises.
+        broken: the reset, counted from 1, that raises.
+    """
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, end=None, error=None, broken=None):
+        self._end, self._error, self._broken, self._resets = end, error, broken, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._resets, self._steps = self._resets + 1, 0
+        if self._resets == self._broken:
+            raise RuntimeError("the motor is off")
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self._steps += 1
+        if self._steps == self._error:
+            raise RuntimeError("the cable broke")
+        return np.full(2, self._steps, np.float32), float(self._steps), self._steps == self._end, False, {}
+
+
+gymnasium.register("test/Counting-v0", lambda **kw: Counting(**kw), max_episode_steps=10, disable_env_checker=True)
+COUNTING = replace(TASK, env_id="test/Counting-v0")

@@ -8,7 +8,7 @@ import pytest
 
 from bnnrl.rl.episodes import ActionRepeat, EnvironmentFault, episode_length, make_env, run_episode
 from bnnrl.rl.tasks import get
-from tests.rl.point_mass import ENV_ID, STEPS, TASK, A, B, endless, faulty_task
+from tests.rl.point_mass import COUNTING, ENV_ID, STEPS, TASK, A, B, endless, faulty_task
 
 
 def pushes(obs):
@@ -121,40 +121,8 @@ def test_unknown_keyword_arguments():
 # Errors of the environment's own, ends and held actions.
 
 
-class Counting(gymnasium.Env):
-    """Counts its steps, rewards a step with its number, and does as it is told at one of them.
-
-    Args:
-        end: the step at which it terminates, or None.
-        error: the step that raises.
-        broken: the reset, counted from 1, that raises.
-    """
-
-    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
-    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
-
-    def __init__(self, end=None, error=None, broken=None):
-        self._end, self._error, self._broken, self._resets = end, error, broken, 0
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self._resets, self._steps = self._resets + 1, 0
-        if self._resets == self._broken:
-            raise RuntimeError("the motor is off")
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action):
-        self._steps += 1
-        if self._steps == self._error:
-            raise RuntimeError("the cable broke")
-        return np.full(2, self._steps, np.float32), float(self._steps), self._steps == self._end, False, {}
-
-
-gymnasium.register("test/Counting-v0", lambda **kw: Counting(**kw), max_episode_steps=10, disable_env_checker=True)
-
-
 def counting(repeat=1, **kwargs):
-    return make_env(replace(TASK, env_id="test/Counting-v0", env_kwargs=kwargs, action_repeat=repeat))
+    return make_env(replace(COUNTING, env_kwargs=kwargs, action_repeat=repeat))
 
 
 def idle(obs):

@@ -15,7 +15,7 @@ from bnnrl import checkpoint
 from bnnrl.rl import predictions
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO, Callback
-from tests.rl.point_mass import HIGH, LOW, STEPS, TASK, faulty_task, make_agent
+from tests.rl.point_mass import COUNTING, HIGH, LOW, STEPS, TASK, faulty_task, make_agent
 from tests.rl.test_episodes import endless
 
 CARTPOLE = "bnnrl/CartPoleSwingUp-v0"
@@ -373,7 +373,7 @@ def test_a_fault_in_a_later_episode_keeps_those_before_and_learning_goes_on():
 
 @pytest.mark.parametrize(("trouble", "kept"), [({"broken": 3}, [10, 10]), ({"error": 4}, [3])], ids=["reset", "step"])
 def test_an_environment_that_raises_an_error_keeps_what_came_before(trouble, kept):
-    task = replace(TASK, env_id="test/Counting-v0", env_kwargs=trouble)
+    task = replace(COUNTING, env_kwargs=trouble)
     agent, recorder = make_agent(task=task, episodes_per_trial=3), Recorder()
     with pytest.raises(EnvironmentFault, match="raised RuntimeError") as caught:
         agent.learn(1, [recorder], evaluation_episodes=1)

@@ -221,7 +221,7 @@ def test_a_sequences_cost_is_its_own(propagation):
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_xla_compiles_every_propagation(propagation):
     planner = CEM(horizon=H, population=150, elites=15, iterations=15)
-    made = Planning(planner, make_world, LOW, HIGH, False, len(PUSHES), 2, propagation)
+    made = Planning(planner, make_world, LOW, HIGH, False, len(PUSHES), 50, propagation)
     action, plan = made.advance(START, made.begin(), DRAWS, as_seed(0))
     assert cost_of(np.append(action, to_actions(plan.mean[:-1]))) < 1.05 * cost_of(least_squares(START.numpy()))
 
