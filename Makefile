@@ -23,11 +23,17 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## learn cart-pole swing-up, and show what was learned
 	$(BIN)/bnnrl train bnnrl/CartPoleSwingUp-v0 --preset deep-pilco --seed 0
 
-test: $(READY)  ## the fast tests
-	$(BIN)/python -m pytest
+# Two processes, and a file of tests to one of them: each compiles what a file's tests share.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2
 
-test-all: $(READY)  ## every test, the slow statistical ones too
-	$(BIN)/python -m pytest -m "slow or not slow"
+test: $(READY)  ## the fast tests
+	$(PYTEST) --dist loadfile
+
+# A process for each file, and two for a file of many networks: XLA keeps every program that a process has compiled, some
+# hundred memory maps each, and the kernel ends a process with 65530 of them.
+test-all: test  ## every test, the slow statistical ones too
+	set -e; for file in $$(grep -rl --include='test_*.py' 'mark.slow' tests | sort); do \
+	  $(PYTEST) --dist worksteal -m slow $$file || [ $$? -eq 5 ]; done
 
 lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .
