@@ -61,7 +61,7 @@ class Trajectories(NamedTuple):
 
 
 def trajectories(world: World, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor) -> Trajectories:
-    """Return the particles' trajectories; after a termination they go on, but not their costs. No gradient."""
+    """Return the particles' trajectories; what has surely ended stays where it did. No gradient."""
     horizon = int(noise.shape[0])
 
     def body(t, obs, alive, seen, done, costs):
@@ -81,6 +81,8 @@ def _advance(world: World, policy: PolicyFunction, t, obs, alive, noise):
     """Return the action, the next observations, who is alive there, and the expected cost of a step."""
     action = policy(obs, t)
     next_obs = world.step(obs, action, noise)
+    if world.ends is not None:  # what has surely ended stays where it is: further on, a model may overflow
+        next_obs = tf.where(alive[..., tf.newaxis] > 0, next_obs, obs)
     cost = world.cost(obs, action, next_obs)
     if world.ends is not None:
         cost = world.cost_after_end + alive * (cost - world.cost_after_end)

@@ -160,6 +160,20 @@ def test_a_certain_end_is_paid_for_from_the_next_step_on():
     np.testing.assert_allclose(costs[~after], plain[~after], rtol=1e-12)  # the step that ends it costs what it costs
 
 
+def test_what_has_ended_does_not_overflow():
+    """A model that explodes beyond an end gives finite costs and gradients, of steps before it."""
+    world = World(
+        lambda obs, action, noise: obs * 1e80 + action,
+        lambda obs, action, next_obs: tf.square(action[..., 0]) + tf.tanh(next_obs[..., 0]),
+        lambda obs, action, next_obs: tf.ones_like(next_obs[..., 0]),
+    )
+    gain = tf.constant(0.5, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(gain)
+        cost = rollout_cost(world, lambda obs, t: gain * obs[..., :1], tf.constant(START), tf.constant(NOISE))
+    assert np.isfinite(cost).all() and np.isfinite(tape.gradient(cost, gain))
+
+
 def test_what_never_ends_costs_what_it_did_without_ends():
     start, noise = tf.constant(START), tf.constant(NOISE)
     never = ENDING._replace(ends=lambda obs, action, next_obs: tf.zeros_like(next_obs[..., 0]))
