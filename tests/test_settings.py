@@ -44,7 +44,10 @@ class RBF(policies.RBF):  # of the same name as one of ours
     pass
 
 
-@pytest.mark.parametrize("value", [Foreign(), RBF(), lambda x: x, Dynamics(activation=len)], ids=repr)  # pyright: ignore
+UNSAVED = [Foreign(), RBF(), lambda x: x, Dynamics(activation=len)]  # pyright: ignore
+
+
+@pytest.mark.parametrize("value", UNSAVED, ids=lambda value: repr(value).split(" at 0x")[0])
 def test_code_is_not_saved(value):
     with pytest.raises(ValueError, match=r"Invalid setting: expected.*Received"):
         settings.encode(value)

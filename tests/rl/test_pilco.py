@@ -283,7 +283,7 @@ def test_an_interruption_reaches_the_callbacks():
         ({"env_kwargs": {"horizon": 0}}, "`horizon`"),
         ({"env": TASK, "env_kwargs": {"x": 1}}, "`env_kwargs`: expected none beside a Task"),
     ],
-    ids=str,
+    ids=lambda value: str(value).split(" at 0x")[0],  # no address, which is another in each process
 )
 def test_bad_settings(kwargs, message):
     with pytest.raises(ValueError, match=message):
