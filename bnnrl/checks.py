@@ -27,6 +27,13 @@ def check_positive(name: str, value: Any, infinite: bool = False) -> float:
     return float(value)
 
 
+def check_nonnegative(name: str, value: Any) -> float:
+    """Return `value` as a float, or raise ValueError unless it is at least 0."""
+    if not value >= 0:
+        raise ValueError(f"Invalid `{name}`: expected at least 0. Received: {name}={value!r}.")
+    return float(value)
+
+
 def check_fraction(name: str, value: Any) -> float:
     """Return `value` as a float, or raise ValueError unless it is a number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:

@@ -99,12 +99,9 @@ def tabulate(found: Iterable[Row], name: str, summary: Callable[[list[Row]], str
         name: of the result files.
         summary: from all rows to a Markdown table.
     """
-    rows: list[Row] = []
-    for row in found:
-        rows.append(row)
-        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if v != ""}
-        print(", ".join(f"{k} {v}" for k, v in shown.items()), flush=True)
-        write_csv(rows, RESULTS / f"{name}.csv")
-    table = summary(rows)
-    (RESULTS / f"{name}.md").write_text(table)
-    print(table)
+
+    def tell(run: list[Row]) -> str:
+        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in run[0].items() if v != ""}
+        return ", ".join(f"{k} {v}" for k, v in shown.items())
+
+    collect(([row] for row in found), name, tell, summary)

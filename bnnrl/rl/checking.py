@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-import tensorflow as tf
 from gymnasium.utils.env_checker import check_env
 
 from bnnrl.rl import markov, tasks
@@ -19,6 +18,7 @@ from bnnrl.rl.actions import Actions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
 from bnnrl.rl.functions import check_functions, describe
 from bnnrl.rl.task import Task
+from bnnrl.rl.world import true_steps
 
 _EPISODES, _MOST_STEPS, _SECONDS = 12, 200, 4.0  # of random episodes, whichever comes first
 _RESETS = 20
@@ -261,11 +261,8 @@ def _ends(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
 
 
 def _disagreements(task: Task, episode: Episode) -> int:
-    states, actions = tf.constant(episode.states, tf.float32), tf.constant(episode.actions)
-    said = np.asarray(task.termination(states[:-1], actions, states[1:])).astype(np.float64) > 0.5  # pyright: ignore[reportOptionalCall]
-    happened = np.zeros(len(episode), bool)
-    happened[-1] = episode.terminated[0]
-    return int((said != happened).sum())
+    said = np.asarray(task.termination(*true_steps(episode))).astype(np.float64) > 0.5  # pyright: ignore[reportOptionalCall]
+    return int((said != episode.ends.astype(bool)).sum())
 
 
 def _state(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
@@ -308,11 +305,10 @@ def _list(helps: Mapping[str, float]) -> str:
 def _costs(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
     """The cost where random episodes went."""
     cost: Any = partial(task.cost)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    values = []
-    for e in episodes:
-        states = tf.constant(e.states, tf.float32)
-        values.append(np.asarray(cost(states[:-1], tf.constant(e.actions), states[1:])))
-    value, reward = np.concatenate(values), np.concatenate([e.rewards for e in episodes])
+    value, reward = (
+        np.concatenate([np.asarray(cost(*true_steps(e))) for e in episodes]),
+        np.concatenate([e.rewards for e in episodes]),
+    )
     if not np.isfinite(value).all():
         words = f"{describe(cost.func)} is not finite at {(~np.isfinite(value)).sum()} of {len(value)} real steps."
         yield Finding("problem", "cost", words, "Keep logarithms, roots and quotients off the edge.")

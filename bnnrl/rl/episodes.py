@@ -36,6 +36,13 @@ class Episode:
     def __len__(self) -> int:
         return len(self.actions)
 
+    @property
+    def ends(self) -> np.ndarray:
+        """1 for a step at which the episode terminated, else 0, float32 [T]."""
+        ends = np.zeros(len(self), np.float32)
+        ends[-1:] = self.terminated[0]
+        return ends
+
 
 class ActionRepeat(gymnasium.Wrapper):
     """Holds each action for several steps of an environment; their rewards are added up.

@@ -291,11 +291,12 @@ class PILCO:
             return None
         searcher, num_draws = self._get_searcher()
         seed = lambda purpose: as_seed(host_seed(self.seed, purpose, trial))
-        draws, cover, starts = self._world.draw(num_draws, seed(_DRAWS)), self._cover(trial), self._starts(trial)
+        draws, cover = self._world.draw(num_draws, seed(_DRAWS)), self._cover(trial)
+        initial = Starts.observed(np.stack([e.obs[0] for e in self.episodes]))
+        starts = initial if self.starts == "initial" else self._visited(trial)
         policies, _ = searcher.search(self._population, cover, draws, starts, seed(_SEARCH))
         self._population = policies.numpy()
         # Wherever rollouts began in the search: this one is compared with the trial.
-        initial = Starts.observed(np.stack([e.obs[0] for e in self.episodes]))
         obs, step_costs = searcher.predict(self._params, draws, initial, seed(_PREDICT))
         self.prediction = Prediction(obs.numpy(), step_costs.numpy())
         return float(self.prediction.costs[: self._length].mean())
@@ -307,10 +308,8 @@ class PILCO:
             return self.task.starts
         return "visited" if self._length is not None and self.horizon < self._length else "initial"
 
-    def _starts(self, trial: int) -> Starts:
+    def _visited(self, trial: int) -> Starts:
         initial = np.stack([e.obs[0] for e in self.episodes])
-        if self.starts == "initial":
-            return Starts.observed(initial)
         rng = np.random.default_rng(host_seed(self.seed, _VISITED, trial))
         visited = np.concatenate([e.obs[:-1] for e in self.episodes])
         # A quarter are initial ones: of long episodes, those are few.

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl import settings
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
 from bnnrl.rl.propagation import noise_columns, propagate
 from bnnrl.rl.rollout import World, rollout_cost
 from bnnrl.seeds import fold_in, normal, split
@@ -80,8 +80,7 @@ class ICEM(CEM):
     def __post_init__(self):
         super().__post_init__()
         check_fraction("kept", self.kept)
-        if not self.beta >= 0:
-            raise ValueError(f"Invalid `beta`: expected at least 0. Received: {self.beta!r}.")
+        check_nonnegative("beta", self.beta)
 
     @property
     def num_kept(self) -> int:

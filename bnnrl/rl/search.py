@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl import settings
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
 from bnnrl.data import pad_rows
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.policies import Controller
@@ -106,12 +106,10 @@ class PolicySearch:
             raise ValueError(
                 f"Invalid `scout_horizon`: expected a share in (0, 1]. Received: scout_horizon={self.scout_horizon!r}."
             )
-        if not self.optimism >= 0:
-            raise ValueError(f"Invalid `optimism`: expected at least 0. Received: optimism={self.optimism!r}.")
+        check_nonnegative("optimism", self.optimism)
         check_fraction("effort", self.effort)
         check_fraction("dropout", self.dropout)
-        if not self.action_noise >= 0:
-            raise ValueError(f"Invalid `action_noise`: expected at least 0. Received: {self.action_noise!r}.")
+        check_nonnegative("action_noise", self.action_noise)
         for name in (
             "screening_width",
             "settling_width",

@@ -64,13 +64,16 @@ class WorldModel:
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
         self.dynamics.fit(obs, actions, next_obs, seed)
-        inputs = self._inputs(*map(_tensor, (obs, actions, next_obs))).numpy()
-        ended = np.concatenate([_last(e) for e in episodes])
+        ended = np.concatenate([e.ends for e in episodes])
+        learned: list[tuple[Regressor, np.ndarray, int]] = []
         if self.reward is not None:
-            rewards = np.concatenate([e.rewards for e in episodes])[:, np.newaxis]
-            self.reward.infer(inputs, rewards, host_seed(seed, 3))
+            learned.append((self.reward, np.concatenate([e.rewards for e in episodes]), 3))
         if self.termination is not None and ended.any():
-            self.termination.infer(inputs, ended[:, np.newaxis], host_seed(seed, 4))
+            learned.append((self.termination, ended, 4))
+        if learned:
+            inputs = self._inputs(*map(_tensor, (obs, actions, next_obs))).numpy()
+            for head, targets, purpose in learned:
+                head.infer(inputs, targets[:, np.newaxis], host_seed(seed, purpose))
         if not isinstance(self._task.cost, SaturatingCost):
             costs = np.concatenate([self.costs(e) for e in episodes])
             self._cost_range = _range(costs, self._task.cost_after_end if ended.any() else None)
@@ -101,8 +104,7 @@ class WorldModel:
         """Return the cost of each step of a real episode, [T]: the task's at true states, or minus the reward."""
         if self._task.cost is None:
             return -episode.rewards
-        states = _tensor(episode.states)
-        return np.asarray(self._task.cost(states[:-1], _tensor(episode.actions), states[1:]))
+        return np.asarray(self._task.cost(*true_steps(episode)))
 
     def _inputs(self, obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
         """Return what heads see: where a step began, what was done, and what changed."""
@@ -159,15 +161,14 @@ class WorldModel:
         self._cost_range = arrays.get("cost_range")
 
 
+def true_steps(episode: Episode) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return what a task's functions take of a real episode, at its true states: [T, O], [T, A] and [T, O]."""
+    states = _tensor(episode.states)
+    return states[:-1], _tensor(episode.actions), states[1:]
+
+
 def _tensor(a: np.ndarray) -> tf.Tensor:
     return tf.constant(a, tf.float32)
-
-
-def _last(episode: Episode) -> np.ndarray:
-    """Return 1 for a step at which the episode terminated, [T], else 0."""
-    ended = np.zeros(len(episode), np.float32)
-    ended[-1:] = episode.terminated[0]
-    return ended
 
 
 def _range(costs: np.ndarray, after_end: float | None) -> np.ndarray:

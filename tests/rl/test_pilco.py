@@ -390,7 +390,7 @@ def test_rollouts_begin_where_the_task_or_the_lengths_say():
 def test_visited_starts_are_observed_ones():
     agent = make_agent(horizon=3).learn(1, evaluation_episodes=1)
     agent.episodes.append(replace(agent.episodes[0], obs=agent.episodes[0].obs + 10))
-    starts = agent._starts(2)
+    starts = agent._visited(2)
     assert not np.any(starts.width) and len(starts.obs) == int(starts.count)  # exactly those
     seen = np.concatenate([e.obs[:-1] for e in agent.episodes])
     nearest = np.abs(starts.obs.numpy()[:, np.newaxis] - seen).sum(axis=-1)
@@ -398,8 +398,8 @@ def test_visited_starts_are_observed_ones():
     is_initial = np.isin(nearest.argmin(axis=1), [0, STEPS])
     share = 0.25 + 0.75 / STEPS
     assert abs(is_initial.mean() - share) < 4 * np.sqrt(share * (1 - share) / len(starts.obs))
-    np.testing.assert_array_equal(starts.obs, agent._starts(2).obs)
-    assert np.any(starts.obs != agent._starts(3).obs)
+    np.testing.assert_array_equal(starts.obs, agent._visited(2).obs)
+    assert np.any(starts.obs != agent._visited(3).obs)
 
 
 def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeypatch):
