@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import keras
@@ -32,9 +33,10 @@ from bnnrl.shards import Shards, Stream
 _DIAGNOSED_ROWS = 64
 _REFERENCE_ROWS = 1024  # of the training data, from which batch normalisation's statistics are taken for each draw
 _DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson)
-# Rows times draws evaluated at once: hidden layers of some hundred units then stay in the processor's cache, and memory
-# is bounded whatever the data's size.
-_ROWS_TIMES_DRAWS = 2**14
+# Rows evaluated at a time: hidden layers of some hundred units stay in the processor's cache, and memory is bounded. Up
+# to so many rows times draws are one batch; of more, some draws at a time, each a plain call of the network, take half
+# the time.
+_ROWS, _BATCHED = 2**11, 2**13
 
 
 class BayesianModel:
@@ -77,8 +79,8 @@ class BayesianModel:
         self._num_data = 0
         self._posterior: posterior.Posterior | None = None
         self._reference: Any = None  # rows of the training data, standardised, for a network with batch statistics
-        self._outputs_of = tf.function(self._many_outputs)
-        self._statistics_of = tf.function(self._many_statistics)
+        self._outputs_of = tf.function(self._many_outputs, autograph=False)
+        self._statistics_of = tf.function(self._many_statistics, autograph=False)
 
     def fit(
         self,
@@ -383,28 +385,22 @@ class BayesianModel:
     def _outputs(self, x: rows.Arrays, theta: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Return the network's outputs [S, B, ...] and the likelihood's unknowns [S, U]."""
         statistics = [] if self._reference is None else self._statistics_of(theta, self._reference)
-        total, draws = rows.num_rows(x), len(theta)
-        size = min(total, _ROWS_TIMES_DRAWS)
-        each = min(draws, max(1, _ROWS_TIMES_DRAWS // size))  # few draws of many rows: large matrix products
+        total = rows.num_rows(x)
+        size = min(total, _ROWS)
         parts = -(-total // size)
         split = lambda a: tf.split(data.pad_rows(a, parts * size), parts)
         flat = zip(*(split(a) for a in tf.nest.flatten(x)), strict=True)
         chunks = [tf.nest.pack_sequence_as(x, list(arrays)) for arrays in flat]
-        of_draws = []
-        for first in range(0, draws, each):
-            # The last ones are filled up with the first, so that one compiled call serves all.
-            some = tf.range(first, first + each) % draws
-            weights, own = tf.gather(theta, some), [tf.gather(a, some) for a in statistics]
-            outputs = [self._outputs_of(weights, chunk, own) for chunk in chunks]
-            of_draws.append(tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs))
-        joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=0)[:draws], *of_draws)
+        outputs = [self._outputs_of(theta, chunk, statistics) for chunk in chunks]
+        joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
         return joined, self._problem.split(theta)[1]
 
-    def _many_outputs(self, theta: tf.Tensor, x, statistics):
-        return self._problem.apply(theta, _for_each(theta, x), statistics)
+    def _many_outputs(self, theta: tf.Tensor, x, statistics: list[tf.Tensor]):
+        return _for_each(self._problem.apply, theta, x, statistics)
 
     def _many_statistics(self, theta: tf.Tensor, x) -> list[tf.Tensor]:
-        return self._problem.network.statistics(self._problem.split(theta)[0], _for_each(theta, x))
+        of_weights = lambda weights, x, _: self._problem.network.statistics(weights, x)
+        return _for_each(of_weights, self._problem.split(theta)[0], x, [])
 
     def to_saved(self) -> tuple[dict[str, Any], checkpoint.Arrays]:
         spec, arrays = self.posterior.to_arrays()
@@ -450,6 +446,13 @@ class BayesianModel:
         return model
 
 
-def _for_each(theta: tf.Tensor, x):
-    """Return x with a leading axis, the same rows for each draw."""
-    return tf.nest.map_structure(lambda a: tf.broadcast_to(a, [theta.shape[0], *a.shape]), x)
+def _for_each(function: Callable[..., Any], theta: tf.Tensor, x, statistics: list[tf.Tensor]):
+    """Return function(θ, x, statistics), [S, ...], for draws θ [S, D] and their statistics [S, ...]."""
+    draws = theta.shape[0]
+    if draws * rows.num_rows(x) <= _BATCHED:
+        same = tf.nest.map_structure(lambda a: tf.broadcast_to(a, [draws, *a.shape]), x)
+        return function(theta, same, statistics)
+    one = lambda own: function(own[0], x, own[1])
+    first = one(tf.nest.map_structure(lambda a: a[0], (theta, statistics)))  # for its shapes: the graph drops it
+    like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
+    return tf.map_fn(one, (theta, statistics), fn_output_signature=like)

@@ -59,7 +59,7 @@ def _several_inputs(model: keras.Model, x) -> Arrays:
 
 
 def num_rows(x: Arrays) -> int:
-    return len(tf.nest.flatten(x)[0])
+    return int(tf.nest.flatten(x)[0].shape[0])
 
 
 def take(x: Arrays, rows) -> Arrays:

@@ -9,8 +9,9 @@ log-likelihood are in the targets' own units. `--folder` has the layout of the d
 (Gal & Ghahramani 2016), whose splits are those of the papers: <set>/data/ with data.txt, index_features.txt,
 index_target.txt, n_splits.txt, and index_train_<i>.txt and index_test_<i>.txt. Without it, 500 rows of Friedman's
 function (noise 1, seed 0) and diabetes are split by `default_rng(split).permutation`. A split's number is the fit's
-seed, too. HMC and NUTS see all rows at a time: 500 steps of Adam and 200 transitions. Writes a row for each run, and
-a table, to experiments/results/.
+seed, too. HMC and NUTS see all rows at a time: 500 steps of Adam and 200 transitions. One process fits a method to
+all splits of a set, each from a fresh start, so that the first alone waits for the compiler. Writes a row for each
+fit, and a table, to experiments/results/.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
-from sweeps import Row, check_names, quiet_single_thread, run_all, tabulate
+from sweeps import Row, check_names, collect, quiet_single_thread, run_all
 
 EPOCHS, BATCH, UNITS, SPLITS = 40, 32, 50, 20
 COLUMNS = ("rmse", "nll", "picp_95", "seconds")
@@ -197,16 +198,22 @@ def least_squares(split: Split) -> dict[str, float]:
     }
 
 
-def fitted(name: str, split: Split, seed: int) -> dict[str, float]:
-    """Return the scores of a method's fit, and its seconds, compilation included."""
+def make_model(name: str, split: Split) -> Any:
+    """Return the BayesianModel that a method fits to splits of this size."""
     import keras
 
     import bnnrl
 
-    data = bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
     layers = [keras.Input((split.x.shape[1],)), keras.layers.Dense(UNITS, "relu"), keras.layers.Dense(1)]
-    method = methods(len(split.x))[name]
-    model = bnnrl.BayesianModel(keras.Sequential(layers), "gaussian", method=method)
+    return bnnrl.BayesianModel(keras.Sequential(layers), "gaussian", method=methods(len(split.x))[name])
+
+
+def fitted(model: Any, split: Split, seed: int) -> dict[str, float]:
+    """Return the scores of a model fitted anew, and the fit's seconds."""
+    import bnnrl
+
+    data = bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
+    method = model.method
     started = perf_counter()
     if getattr(method, "full_batch_only", False):
         model.fit(data, batch_size=None, epochs=method.min_steps + 99, seed=seed, verbose=0)
@@ -217,17 +224,26 @@ def fitted(name: str, split: Split, seed: int) -> dict[str, float]:
     return {**{column: scores[column] for column in COLUMNS[:3]}, "seconds": seconds}
 
 
-def run(folder: Path | None, name: str, method: str, split: int) -> Row:
-    """Fit once, and return a row."""
+def run(folder: Path | None, name: str, method: str, splits: tuple[int, ...]) -> list[Row]:
+    """Fit to each split, and return their rows."""
     quiet_single_thread()
     import warnings
 
     from bnnrl.diagnostics import SamplingWarning
 
     warnings.simplefilter("ignore", SamplingWarning)
-    part = make(name, split) if folder is None else read(folder, name, split)
-    scores = least_squares(part) if method == BASELINE else fitted(method, part, split)
-    return {"set": name, "method": method, "split": split, **scores}
+    parts = [make(name, split) if folder is None else read(folder, name, split) for split in splits]
+    model = None if method == BASELINE else make_model(method, parts[0])
+    scores = [
+        least_squares(part) if model is None else fitted(model, part, split)
+        for split, part in zip(splits, parts, strict=True)
+    ]
+    return [{"set": name, "method": method, "split": n, **own} for n, own in zip(splits, scores, strict=True)]
+
+
+def tell(rows: list[Row]) -> str:
+    mean = lambda column: np.mean([row[column] for row in rows])
+    return f"{rows[0]['set']}, {rows[0]['method']}, rmse {mean('rmse'):.4g}, nll {mean('nll'):.4g}"
 
 
 def summary(rows: list[Row]) -> str:
@@ -240,9 +256,11 @@ def summary(rows: list[Row]) -> str:
             cells = []
             for column in COLUMNS:
                 values = [row[column] for row in own if row["method"] == method]
+                if column == "seconds":
+                    cells.append(f"{np.median(values):.1f}")
+                    continue
                 error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-                digits = 1 if column == "seconds" else 3
-                cells.append(f"{np.mean(values):.{digits}f} ± {error:.{digits}f}")
+                cells.append(f"{np.mean(values):.3f} ± {error:.3f}")
             lines.append(f"| {method} | {' | '.join(cells)} |")
         for method, cells in PUBLISHED.get(name, {}).items():
             lines.append(f"| {method}, published | {' | '.join(cells)} | | |")
@@ -250,7 +268,7 @@ def summary(rows: list[Row]) -> str:
     counts = {len({row["split"] for row in rows if row["set"] == name}) for name in {row["set"] for row in rows}}
     lines.append(
         f"Means over {'/'.join(map(str, sorted(counts)))} splits ± standard error. NLL in nats, RMSE and NLL in the "
-        "targets' own units; seconds with compilation."
+        "targets' own units; a fit's median seconds."
     )
     if any(row["set"] in PUBLISHED for row in rows):
         lines.append(
@@ -267,7 +285,7 @@ def main(args: Args) -> None:
     check_names("methods", args.methods, known)
     if args.folder is None and (unknown := set(sets) - set(made)):
         raise SystemExit(f"Invalid `sets`: expected some of {made}, or a `folder`. Received: {sorted(unknown)}.")
-    calls = [(args.folder, s, m, split) for s in sets for m in args.methods or known for split in args.splits]
+    calls = [(args.folder, name, method, args.splits) for name in sets for method in args.methods or known]
     if args.folder is not None:
         for name in sets:
             for split in args.splits:
@@ -275,7 +293,7 @@ def main(args: Args) -> None:
                     read(args.folder, name, split)
                 except (FileNotFoundError, ValueError) as error:
                     raise SystemExit(str(error)) from error
-    tabulate(run_all(run, calls, args.jobs), args.name, summary)
+    collect(run_all(run, calls, args.jobs), args.name, tell, summary)
 
 
 if __name__ == "__main__":

@@ -159,12 +159,15 @@ class _Nameless(tfd.Normal):
 
 
 def test_network_outputs_and_chunks_of_rows(monkeypatch):
-    bnn = with_draws(linear(), "gaussian", *np.concatenate([W, np.zeros((3, 1))], axis=1))
+    make = lambda: with_draws(linear(), "gaussian", *np.concatenate([W, np.zeros((3, 1))], axis=1))
+    bnn = make()
     samples = bnn.predict_samples(X, num_samples=6)
     assert samples.shape == (6, 7, 1)
     np.testing.assert_allclose(np.unique(samples[:, 0, 0]), np.unique(LOC[:, 0]), rtol=1e-5)
-    monkeypatch.setattr("bnnrl.model._ROWS_TIMES_DRAWS", 12)  # 2 rows at a time, and the last chunk padded
+    monkeypatch.setattr("bnnrl.model._ROWS", 2)  # the last chunk is padded
     np.testing.assert_allclose(bnn.predict_samples(X, num_samples=6), samples, rtol=1e-5)
+    monkeypatch.setattr("bnnrl.model._BATCHED", 11)  # draw after draw
+    np.testing.assert_allclose(make().predict_samples(X, num_samples=6), samples, rtol=1e-5)
 
 
 # Fitting.

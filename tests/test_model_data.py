@@ -101,6 +101,24 @@ def test_predictions_normalise_by_the_training_rows_statistics_under_each_draw()
     assert bnn.evaluate(x, y)["rmse"] < 0.5 * y.std()
 
 
+def test_draws_one_after_another_predict_what_a_batch_of_them_does(monkeypatch):
+    a, b = keras.Input((3,)), keras.Input((2,))
+    h = L.BatchNormalization()(L.Concatenate()([L.Dense(4)(a), b]))
+    network = keras.Model([a, b], [L.Dense(1)(h), L.Dense(2)(h)])
+    likelihood = lambda outputs: tfd.Normal(outputs[0], 1.0)
+    bnn = bnnrl.BayesianModel(network, likelihood, method=PAIR)
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(40, 3)), rng.normal(size=(40, 2))]
+    bnn.fit(x, x[0][:, :1], epochs=2, verbose=0)
+    batched = bnn.predict_samples(x, 2)
+    monkeypatch.setattr("bnnrl.model._BATCHED", 1)
+    bnn._outputs_of, bnn._statistics_of = tf.function(bnn._many_outputs), tf.function(bnn._many_statistics)
+    single = bnn.predict_samples(x, 2)
+    assert [part.shape for part in single] == [(2, 40, 1), (2, 40, 2)]
+    for one, other in zip(single, batched, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_several_inputs_and_outputs():
     a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
     h = L.Concatenate()([L.Dense(8, "tanh")(a), b])

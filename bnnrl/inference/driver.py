@@ -111,7 +111,8 @@ class Driver:
     def _compile(self, jit_compile: bool):
         # A partial has no code object of its own: TensorFlow counts traces by that, over all objects of a class, and
         # would warn of retracing at the fifth Driver.
-        return tf.function(partial(self._loop), jit_compile=jit_compile)
+        # AutoGraph, off as in Keras's own training, would take longer to read the code than XLA to compile it.
+        return tf.function(partial(self._loop), jit_compile=jit_compile, autograph=False)
 
     def _call(self, *args):
         try:
