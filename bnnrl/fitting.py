@@ -10,14 +10,27 @@ from typing import Any
 import keras
 import numpy as np
 
-from bnnrl import callbacks, checkpoint, data, folders, inference, likelihoods, metrics, plots, report, saving, tracking
+from bnnrl import (
+    callbacks,
+    checkpoint,
+    data,
+    diagnostics,
+    folders,
+    inference,
+    likelihoods,
+    metrics,
+    plots,
+    report,
+    saving,
+    tracking,
+)
 from bnnrl.checks import check_count
 from bnnrl.model import BayesianModel
 from bnnrl.seeds import host_seed
 
 KIND, COMMAND = "fit", "bnnrl fit"
 _DATA = ("targets", "test", "validation", "task", "data_dir")  # settings that `bnnrl.data.load` takes
-_SHOWN_ROWS = 5000  # in a picture
+_SHOWN_ROWS, _FOLLOWED_ROWS = 5000, 4  # in a picture; along chains
 
 
 class Recorder(keras.callbacks.Callback):
@@ -194,6 +207,16 @@ def draw(path: Path, model: BayesianModel, rows: data.Data, settings: dict[str, 
         pictures |= {
             "predicted.png": "Predicted against true targets, with two standard deviations.",
             "calibration.png": "Share of targets below each predictive quantile.",
+        }
+    if diagnostics.are_chains(model.posterior):
+        chains = model.chains(x[:_FOLLOWED_ROWS])  # [C, T, B, ...]
+        chains = chains.reshape(*chains.shape[:3], -1)[..., 0]
+        names = [f"row {row}" for row in range(chains.shape[2])]
+        plots.trace(path / "trace.png", chains, title, names)
+        plots.autocorrelation(path / "autocorrelation.png", chains, title, names)
+        pictures |= {
+            "trace.png": "The network's first output at the first rows along the chains; chains that mix look alike.",
+            "autocorrelation.png": "How long the chains remember.",
         }
     return pictures
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -182,7 +183,10 @@ class BayesianModel:
             if validation and (epoch + 1) * steps >= least:
                 scores = self._scores(*validation)
                 logs = {**logs, "val_loss": scores["nll"], **{f"val_{name}": v for name, v in scores.items()}}
-            listed.on_epoch_end(epoch, logs)
+            with warnings.catch_warnings():
+                if validation and "val_loss" not in logs:  # before a sampler's first draw: it is yet to come
+                    warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
+                listed.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
         listed.on_train_end(logs)
@@ -264,6 +268,16 @@ class BayesianModel:
             ValueError: if the posterior is no Markov chains.
         """
         return self._diagnose(self._inputs(x))
+
+    def chains(self, x) -> np.ndarray:
+        """Return the network's outputs, its first where there are several, along each chain, [C, T, B, ...].
+
+        Of C chains with T draws, in their order, as `bnnrl.plots.trace` draws them.
+
+        Raises:
+            ValueError: if the posterior is no Markov chains.
+        """
+        return diagnostics.chains(self.posterior, self._first_outputs(self._inputs(x)))
 
     def get_weights(self) -> list[np.ndarray]:
         """Return the inference method's state as arrays, for Keras callbacks such as EarlyStopping."""
@@ -378,9 +392,11 @@ class BayesianModel:
     def _scores(self, x: rows.Arrays, y: np.ndarray, num_samples: int = 100, seed=0) -> dict[str, float]:
         return metrics.scores(self._distribution(x, num_samples, seed), y)
 
+    def _first_outputs(self, x: rows.Arrays) -> diagnostics.Function:
+        return lambda draws: tf.nest.flatten(self._outputs(x, draws)[0])[0]
+
     def _diagnose(self, x: rows.Arrays) -> diagnostics.Diagnostics:
-        outputs = lambda draws: tf.nest.flatten(self._outputs(x, draws)[0])[0]
-        return diagnostics.diagnose(self.posterior, outputs, self._info, self._state)
+        return diagnostics.diagnose(self.posterior, self._first_outputs(x), self._info, self._state)
 
     def _outputs(self, x: rows.Arrays, theta: tf.Tensor) -> tuple[Any, tf.Tensor]:
         """Return the network's outputs [S, B, ...] and the likelihood's unknowns [S, U]."""

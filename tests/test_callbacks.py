@@ -147,6 +147,14 @@ def test_early_stopping_restores_the_best(bnn):
     assert bnn.evaluate(*HELD_OUT)["nll"] == min(losses) < losses[-1]
 
 
+@pytest.mark.filterwarnings("error:Early stopping")
+def test_early_stopping_waits_for_a_samplers_first_draw():
+    net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    bnn = bnnrl.BayesianModel(net, bnnrl.likelihoods.Gaussian(0.5), method=SGLD(1e-4, 40, 1, 3))
+    losses = fit(bnn, keras.callbacks.EarlyStopping(patience=3), epochs=200, batch_size=8, validation_data=HELD_OUT)
+    assert len(losses["loss"]) - len(losses["val_loss"]) == 10  # epochs of the burn-in
+
+
 def test_early_stopping_before_a_checkpoint_and_after_give_the_same_posterior(bnn, tmp_path):
     stop = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
     fit(bnn, stop, Checkpoint(tmp_path / "a"), epochs=300, validation_data=HELD_OUT)

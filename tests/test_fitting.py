@@ -79,6 +79,7 @@ def test_a_sampler_gets_all_rows_and_counts_their_likelihood(tmp_path, capsys):
     with pytest.warns(bnnrl.diagnostics.SamplingWarning):
         code = fit(tmp_path / "run", tmp_path / "counts.npz", "--method", "hmc", "--likelihood", "poisson", *settings)
     assert code == 0 and float(printed(capsys.readouterr().out)["nll"]) < 10
+    assert {"trace.png", "autocorrelation.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras and h5py

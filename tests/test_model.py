@@ -259,17 +259,6 @@ def test_callbacks_are_called_once_an_epoch_and_find_the_model():
     assert isinstance(history, keras.callbacks.History) and bnn.history is history
 
 
-def test_early_stopping_restores_the_best():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(64, 2)), rng.normal(size=64)
-    stop = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
-    bnn = bnnrl.BayesianModel(network(2, 1, hidden=50), likelihoods.Gaussian(), method=Adam(3e-2))
-    history = bnn.fit(x, y, epochs=300, validation_data=(x[::-1], y), callbacks=[stop], verbose=0)
-    losses = history.history["val_loss"]
-    assert len(losses) < 300 and len(losses) == stop.best_epoch + 4
-    assert bnn.evaluate(x[::-1], y)["nll"] == min(losses) < losses[-1]
-
-
 def test_data_too_large_for_float32_stop_the_first_step():
     x, y = np.full((8, 2), 1e30), np.full(8, 1e30)  # finite, but their square is not
     bnn = bnnrl.BayesianModel(network(2, 1), likelihoods.Gaussian(1.0))
