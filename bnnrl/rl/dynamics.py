@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,10 +19,20 @@ class DynamicsModel(Regressor):
         features: from observations to the model's inputs.
         num_actions: A.
         capacity: room for rows; doubled, at the price of compiling once more, whenever data outgrow it.
+        velocities: of a Task.
+        dt: seconds of a step, for them.
     """
 
-    def __init__(self, dynamics: Dynamics, features: Features, num_actions: int, capacity: int = 256):
-        self._features = features
+    def __init__(
+        self,
+        dynamics: Dynamics,
+        features: Features,
+        num_actions: int,
+        capacity: int = 256,
+        velocities: Mapping[int, int] | None = None,
+        dt: float | None = None,
+    ):
+        self._features, self._velocities, self._dt = features, dict(velocities or {}), dt
         super().__init__(dynamics, features.size + num_actions, features.num_obs, dynamics.likelihood, capacity)
 
     def fit(self, obs: np.ndarray, actions: np.ndarray, next_obs: np.ndarray, seed: int) -> None:
@@ -42,6 +54,16 @@ class DynamicsModel(Regressor):
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             distribution = given(tf.concat([self._features(obs), action], axis=-1))
             delta = distribution.mean() + distribution.stddev() * noise
-            return obs + draws.target_mean + draws.target_std * delta
+            return self._integrated(obs, obs + draws.target_mean + draws.target_std * delta)
 
         return step
+
+    def _integrated(self, obs: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
+        """Return the next observations with positions that follow from their velocities."""
+        if not self._velocities or self._dt is None:
+            return next_obs
+        entries = tf.unstack(next_obs, axis=-1)
+        for position, velocity in self._velocities.items():
+            mean_velocity = (obs[..., velocity] + next_obs[..., velocity]) / 2
+            entries[position] = obs[..., position] + self._dt * mean_velocity
+        return tf.stack(entries, axis=-1)

@@ -92,7 +92,8 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
         )
     Actions.of(env.action_space, task.env_id)
     size = obs.shape[0]
-    for name, indices in (("angles", task.angles), ("invariant", task.invariant)):
+    rates = (*task.velocities, *task.velocities.values())
+    for name, indices in (("angles", task.angles), ("invariant", task.invariant), ("velocities", rates)):
         if any(not 0 <= i < size for i in indices):
             raise ValueError(
                 f"Invalid `{name}` of the task: expected indices from 0 to {size - 1}, the observation's entries. "

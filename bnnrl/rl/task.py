@@ -48,6 +48,9 @@ class Task:
             sine and cosine.
         invariant: indices of the entries that changes of the observation do not depend on, such as the position on a
             uniform track. The model is not given them.
+        velocities: of entries that are positions, the index of the entry that is their rate of change per second. Their
+            changes are not learned: x' = x + dt (v + v') / 2, the speed-integration model of Amadio et al. (IEEE T-RO
+            2022). Noise of measuring a position then never adds up along a rollout. Needs `dt`.
         env_kwargs: keyword arguments of gymnasium.make.
         success: from the true states of one episode [T + 1, O] to whether it succeeded, or None where "solved" has
             no meaning. The states come from info["state"] where the environment gives it, else from observations.
@@ -73,6 +76,7 @@ class Task:
     cost: Cost | None = None
     angles: tuple[int, ...] = ()
     invariant: tuple[int, ...] = ()
+    velocities: Mapping[int, int] = field(default_factory=dict)
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     success: Callable[[np.ndarray], bool] | None = None
     dt: float | None = None
@@ -86,6 +90,14 @@ class Task:
 
     def __post_init__(self):
         check_count("action_repeat", self.action_repeat)
+        if self.velocities and self.dt is None:
+            raise ValueError(
+                "Invalid `dt`: expected the seconds of a step, since `velocities` are named. Received: None."
+            )
+        if chained := sorted(set(self.velocities) & set(self.velocities.values())):
+            raise ValueError(
+                f"Invalid `velocities`: expected no position that is a velocity, too. Received: {chained}."
+            )
         if self.horizon is not None:
             check_count("horizon", self.horizon)
         if self.starts not in (None, *STARTS):

@@ -51,7 +51,9 @@ class WorldModel:
         capacity: int,
     ):
         self._task, self._features = task, features
-        self.dynamics = DynamicsModel(dynamics, seen_by_dynamics, num_actions, capacity)
+        self.dynamics = DynamicsModel(
+            dynamics, seen_by_dynamics, num_actions, capacity, task.velocities, task.step_seconds
+        )
         size = 2 * features.size + num_actions
         self.reward = Regressor(heads, size, 1, heads.likelihood, capacity) if task.cost is None else None
         learns_end = task.termination is None

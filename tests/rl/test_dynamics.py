@@ -55,6 +55,15 @@ def test_learns_a_linear_system(fitted):
     assert 0.003 < np.median(sigma) < 0.04  # the system's noise is 0.01
 
 
+def test_positions_follow_from_their_velocities(fitted):
+    obs, actions, _ = (tf.constant(a[np.newaxis]) for a in transitions(5))
+    draws, noise = fitted.simulator(1, as_seed(0)), tf.ones([1, 5, 2])
+    model = DynamicsModel(Dynamics(hidden=(16,)), Features(2), 1, velocities={0: 1}, dt=0.5)
+    learned, got = fitted.stacked(draws)(obs, actions, noise), model.stacked(draws)(obs, actions, noise)
+    np.testing.assert_array_equal(got[..., 1], learned[..., 1])
+    np.testing.assert_allclose(got[..., 0], obs[..., 0] + 0.25 * (obs[..., 1] + learned[..., 1]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_by_name_start_from_estimates_and_run_long_enough(name):
     dynamics = Dynamics(method=name, size=3)

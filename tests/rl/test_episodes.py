@@ -108,6 +108,11 @@ def test_indices_beyond_the_observation(name, index):
         make_env(replace(TASK, **{name: (index,)}))
 
 
+def test_velocities_beyond_the_observation():
+    with pytest.raises(ValueError, match="Invalid `velocities` of the task: expected indices from 0 to 1"):
+        make_env(replace(TASK, velocities={0: 2}, dt=0.1))
+
+
 def test_an_unknown_environment_lists_the_nearest():
     with pytest.raises(ValueError, match=f"Received: 'test/PointMas-v0'. Did you mean '{ENV_ID}'"):
         make_env(replace(TASK, env_id="test/PointMas-v0"))

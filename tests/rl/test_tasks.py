@@ -30,6 +30,29 @@ def test_what_the_task_says_of_the_plant_holds():
         assert matters == (entry not in (*task.angles, *task.invariant))
 
 
+def test_positions_move_with_their_velocities():
+    task = tasks.get("bnnrl/CartPoleSwingUp-v0", preset="mc-pilco")
+    assert task.velocities == {0: 1, 2: 3} and task.dt is not None
+    after = cartpole.advance(STATES, np.random.default_rng(1).uniform(-10, 10, size=200), task.dt, gravity=9.81)
+    for position, velocity in task.velocities.items():
+        moved = task.dt * (STATES[:, velocity] + after[:, velocity]) / 2
+        error = np.abs(after[:, position] - STATES[:, position] - moved)
+        assert np.median(error) < 0.01 / 3  # well below what the plant adds in measuring it
+        assert np.median(error) < 0.05 * np.median(np.abs(moved))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"velocities": {0: 1}}, "Invalid `dt`: expected the seconds of a step.*Received: None"),
+        ({"velocities": {0: 1, 1: 2}, "dt": 0.1}, r"`velocities`: expected no position that is a velocity.*\[1\]"),
+    ],
+)
+def test_velocities_that_cannot_be(given, words):
+    with pytest.raises(ValueError, match=words):
+        tasks.Task("x", **given)
+
+
 @pytest.mark.parametrize("preset", cartpole.PRESETS)
 def test_success_is_the_presets(preset):
     task = tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
