@@ -14,8 +14,9 @@ import keras
 
 from bnnrl import checkpoint, likelihoods, saving, settings, tracking
 from bnnrl.rl import video
-from bnnrl.rl.pilco import PILCO, Trial
-from bnnrl.rl.pilco import Callback as TrialCallback
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.trials import Callback as TrialCallback
+from bnnrl.rl.trials import Trial
 from bnnrl.tracking import Tracker, TrackingWarning
 
 _HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "auroc", "r2")  # endings of the scores of which "auto" wants more

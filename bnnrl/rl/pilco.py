@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Self
@@ -26,6 +26,7 @@ from bnnrl.rl.propagation import PROPAGATIONS
 from bnnrl.rl.regression import Dynamics
 from bnnrl.rl.rollout import World
 from bnnrl.rl.search import PolicySearch, Searcher, Starts
+from bnnrl.rl.trials import Callback, Prediction, Trial
 from bnnrl.rl.world import WorldModel
 from bnnrl.seeds import as_seed, host_seed
 
@@ -37,45 +38,6 @@ _RESET, _FIT, _DRAWS, _COVER, _SEARCH, _PREDICT, _EXPLORE, _EVALUATE, _PLAN, _VI
 _NUM_STARTS = 1024  # where planned rollouts begin anywhere that was visited
 _SHORT = 100  # steps of an episode that is planned as a whole; a longer one is planned in pieces of half as many
 _HEADS = Dynamics(size=5)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What one trial did."""
-
-    trial: int
-    steps: int  # real steps so far, evaluation excluded
-    experience: float | None  # the same in seconds
-    predicted_cost: float | None  # mean over steps and particles; None for the random trial
-    real_cost: float  # mean over the trial's steps
-    evaluation_cost: float  # mean over steps and evaluation episodes
-    success_rate: float | None  # of the evaluation episodes; None where the task has no notion of it
-    solved: bool
-    fit_seconds: float
-    search_seconds: float
-    real_return: float | None = None  # sum of the trial's rewards, mean over its episodes
-    evaluation_return: float | None = None  # the same over evaluation episodes
-
-
-class Callback:
-    """What `PILCO.learn` calls; override what you need."""
-
-    def on_phase(self, agent: PILCO, trial: int, phase: str) -> None:
-        """Called when a phase of a trial begins: "model", "policy", "episode" or "evaluation"."""
-
-    def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
-        """Called after each trial."""
-
-    def on_error(self, agent: PILCO, error: BaseException) -> None:
-        """Called when learning stops on an error or an interruption; what was learned so far is in `agent`."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model expected of a trial before it was run."""
-
-    obs: np.ndarray  # [H + 1, P, O] particles
-    costs: np.ndarray  # [H, P]
 
 
 class PILCO:

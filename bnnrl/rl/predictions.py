@@ -13,7 +13,8 @@ import safetensors.numpy
 from bnnrl.files import replacing
 from bnnrl.plots.control import LEVELS
 from bnnrl.rl.episodes import Episode
-from bnnrl.rl.pilco import PILCO, Prediction, Trial
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.trials import Prediction, Trial
 
 BANDS = {50: (1, 3), 95: (0, 4)}  # per cent inside, and the rows of the band's lower and upper end
 _FOLDER = "predictions"

@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from bnnrl.rl.pilco import PILCO, Callback, Trial
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.trials import Callback, Trial
 
 _DOING = {
     "model": "inferring the dynamics model",

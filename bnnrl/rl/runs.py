@@ -13,7 +13,8 @@ import numpy as np
 from bnnrl import checkpoint, folders, plots
 from bnnrl.rl import predictions
 from bnnrl.rl.episodes import EnvironmentFault
-from bnnrl.rl.pilco import PILCO, Callback, Trial
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.trials import Callback, Trial
 
 
 class Run(Callback):

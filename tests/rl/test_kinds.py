@@ -12,9 +12,9 @@ import bnnrl
 from bnnrl import cli
 from bnnrl.commands.train import Train, make_agent
 from bnnrl.rl import tasks, video
-from bnnrl.rl.pilco import Trial
 from bnnrl.rl.propagation import PROPAGATIONS
 from bnnrl.rl.runs import Run
+from bnnrl.rl.trials import Trial
 from tests.rl import point_mass
 from tests.rl.switch import ENV_ID
 

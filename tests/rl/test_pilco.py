@@ -14,7 +14,8 @@ import bnnrl
 from bnnrl import checkpoint
 from bnnrl.rl import predictions
 from bnnrl.rl.episodes import EnvironmentFault
-from bnnrl.rl.pilco import PILCO, Callback
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.trials import Callback
 from tests.rl.point_mass import COUNTING, HIGH, LOW, STEPS, TASK, faulty_task, make_agent
 from tests.rl.test_episodes import endless
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bnnrl.rl.pilco import Trial
 from bnnrl.rl.progress import Progress
+from bnnrl.rl.trials import Trial
 
 AGENT: Any = None  # the table does not look at it
 RANDOM = Trial(1, 25, 2.5, None, 0.987, 0.986, 0.0, False, 0.0, 0.0)

@@ -10,9 +10,10 @@ import pytest
 
 from bnnrl import cli, report
 from bnnrl.rl import predictions, reporting, slices, tasks
-from bnnrl.rl.pilco import PILCO, Callback, Prediction
+from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.predictions import Compared, Summary
 from bnnrl.rl.runs import Run
+from bnnrl.rl.trials import Callback, Prediction
 from tests.rl.point_mass import DRAWN, STEPS, TASK, faulty_task, make_agent
 from tests.test_plots import share_inked
 from tests.test_report import Page, browse

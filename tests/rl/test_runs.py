@@ -12,8 +12,9 @@ import pytest
 
 import bnnrl
 from bnnrl import checkpoint, cli
-from bnnrl.rl.pilco import PILCO, Prediction, Trial
+from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.runs import Run
+from bnnrl.rl.trials import Prediction, Trial
 from tests.test_plots import share_inked
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
