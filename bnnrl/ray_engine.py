@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ class Ray:
 
     def __init__(self, jobs: int | None = None, wait: float = WAIT):
         try:
-            import ray  # pyright: ignore[reportMissingImports]
+            import ray
         except ImportError as error:
             raise ValueError(
                 "Invalid `engine`: expected one that is installed. Received: engine='ray', and Ray cannot be imported "
@@ -39,13 +40,12 @@ class Ray:
             ) from error
         self._ray: Any = ray
         address = os.environ.get("RAY_ADDRESS")
+        quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
             _check_answers(address, wait)
-            ray.init(address, log_to_driver=False, logging_level="error")
+            ray.init(address, **quiet)
         else:
-            ray.init(
-                "local", num_cpus=engines.cores(), include_dashboard=False, log_to_driver=False, logging_level="error"
-            )
+            ray.init("local", num_cpus=engines.cores(), include_dashboard=False, **quiet)
         threads = 1
         if jobs is not None:
             of_nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]

@@ -51,7 +51,7 @@ def worker_of(folder: Path) -> int:
 
 
 def test_a_lost_worker_and_a_lost_node_cost_no_more_than_a_trial(tmp_path, monkeypatch):
-    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
+    from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = cluster.add_node(num_cpus=1)

@@ -120,14 +120,19 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
-    import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
+    import imageio_ffmpeg
 
     first = next(frames)
     height, width = first.shape[:2]
     # H.264 takes even sizes only; a browser starts to play before it has read all where the index comes first.
     even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-movflags", "+faststart", "-f", "mp4"]
     writer = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=fps, macro_block_size=1, output_params=even, ffmpeg_log_level="error"
+        str(path),
+        (width, height),
+        fps=fps,  # pyright: ignore[reportArgumentType]  (fractions of a frame will do)
+        macro_block_size=1,
+        output_params=even,
+        ffmpeg_log_level="error",
     )
     try:
         writer.send(None)
