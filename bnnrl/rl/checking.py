@@ -24,6 +24,7 @@ _EPISODES, _MOST_STEPS, _SECONDS = 12, 200, 4.0  # of random episodes, whichever
 _RESETS = 20
 _WIDE = 0.5  # spread of initial states by that of visited ones
 _HUGE = 1e5
+_SLIP = 0.25  # of a position's movement that its velocity does not tell
 
 # Advice of Gymnasium's that is not for these agents: they scale actions, and standardise observations.
 _NO_MATTER = ("WARN: For Box action spaces, we recommend", "WARN: A Box observation space m")
@@ -103,6 +104,7 @@ def _findings(env: str | Task, seed: int, env_kwargs: Mapping[str, Any]) -> Iter
         yield from _repeats(made, episodes[0], seed)
         yield from _reset(initial, episodes)
         yield from _scales(task, episodes)
+        yield from _velocities(task, episodes)
         yield from _ends(task, episodes)
         yield from _state(task, episodes)
         if task.cost is not None and not any(f.level == "problem" for f in found):
@@ -240,6 +242,28 @@ def _scales(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
         yield Finding("note", "angles", words, f"Name them: Task(angles={tuple(turning)}).")
     if not constant and not huge:
         yield Finding("ok", "scales", "every entry varies, and none is huge.")
+
+
+def _velocities(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
+    """Whether positions move as the velocities that the task names for them say."""
+    if not task.velocities or task.step_seconds is None:
+        return
+    before, after = (np.concatenate([e.states[part] for e in episodes]) for part in (slice(-1), slice(1, None)))
+    wrong = []
+    for position, velocity in task.velocities.items():
+        moved = after[:, position] - before[:, position]
+        if position in task.angles:
+            moved = (moved + np.pi) % (2 * np.pi) - np.pi
+        left = moved - task.step_seconds * (before[:, velocity] + after[:, velocity]) / 2
+        if np.sqrt(np.mean(left**2)) > _SLIP * np.sqrt(np.mean(moved**2)):
+            wrong.append(position)
+    if wrong:
+        words = f"entries {wrong} do not move as their velocities say."
+        yield Finding(
+            "note", "velocities", words, "Leave them out of Task(velocities=...): their changes are then learned."
+        )
+    else:
+        yield Finding("ok", "velocities", "positions move as their velocities say.")
 
 
 def _ends(task: Task, episodes: list[Episode]) -> Iterator[Finding]:

@@ -145,6 +145,13 @@ def test_a_rule_that_disagrees_with_the_environment():
     assert "the task's rule says otherwise" in told["termination"][0]
 
 
+def test_positions_that_do_not_move_as_their_velocities_say():
+    told = bnnrl.check(replace(TASK, velocities={0: 1}))
+    assert "positions move as their velocities say" in str(told)
+    slow = found(replace(TASK, velocities={0: 1}, dt=3 * TASK.dt))
+    assert "entries [0] do not move as their velocities say" in slow["velocities"][0]
+
+
 @pytest.mark.parametrize(("args", "code"), [([ENV_ID], 0), (["test/Spaces-v0"], 2), (["test/PointMas-v0"], 2)])
 def test_the_command(capsys, monkeypatch, args, code):
     monkeypatch.setattr(checking, "_EPISODES", 2)
