@@ -139,7 +139,7 @@ class PILCO:
         self._features = Features(num_obs, tuple(self.task.angles))
         low, high = (tf.constant(bound, tf.float32) for bound in (self._actions.low, self._actions.high))
         self._bounds = low, high
-        capacity = 1 << (8 * (self._length or self.horizon) - 1).bit_length()  # eight episodes
+        capacity = 1 << (4 * (self._length or self.horizon) - 1).bit_length()  # four episodes; empty rows take time too
         seen_by_model = Features(num_obs, tuple(self.task.angles), tuple(self.task.invariant))
         self._world = WorldModel(
             self.task, self.dynamics, self.heads, self._features, seen_by_model, self._actions.size, capacity
