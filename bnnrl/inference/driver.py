@@ -118,7 +118,7 @@ class Driver:
         try:
             return self._compiled(*args)
         except tf.errors.InvalidArgumentError as error:
-            if "XLA" not in str(error):
+            if "xla" not in str(error).lower():
                 raise
             if not self._may_fall_back:
                 raise ValueError(
