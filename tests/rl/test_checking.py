@@ -12,7 +12,7 @@ import tensorflow as tf
 import bnnrl
 from bnnrl import cli
 from bnnrl.rl import checking
-from tests.rl.point_mass import ENV_ID, STEPS, TASK, PointMass, endless, faulty_task
+from tests.rl.point_mass import DT, ENV_ID, STEPS, TASK, PointMass, endless, faulty_task
 
 
 class Odd(PointMass):
@@ -148,7 +148,7 @@ def test_a_rule_that_disagrees_with_the_environment():
 def test_positions_that_do_not_move_as_their_velocities_say():
     told = bnnrl.check(replace(TASK, velocities={0: 1}))
     assert "positions move as their velocities say" in str(told)
-    slow = found(replace(TASK, velocities={0: 1}, dt=3 * TASK.dt))
+    slow = found(replace(TASK, velocities={0: 1}, dt=3 * DT))
     assert "entries [0] do not move as their velocities say" in slow["velocities"][0]
 
 
