@@ -86,7 +86,8 @@ METHODS = {
     "ensemble": inference.Ensemble(inference.Adam(3e-2), 2),
     "dropout": inference.MCDropout(3e-2, rate=0.05, input_rate=0.01),
     "sgld": inference.SGLD(1e-3, burn_in=20, thin=5, max_draws=3),
-    "psgld": inference.PSGLD(1e-4, burn_in=20, thin=5, max_draws=3),
+    # Weights that the data say nothing of, such as biases of keys, take steps of step_size / damping.
+    "psgld": inference.PSGLD(1e-4, damping=1e-3, burn_in=20, thin=5, max_draws=3),
     "csgld": inference.CyclicalSGLD(1e-3, 20, 0.5, 5, 3),
     "sghmc": inference.SGHMC(1e-4, 0.1, 0.0, burn_in=20, thin=5, max_draws=3),
     "swag": inference.SWAG(inference.Adam(3e-2), start=20, every=2, rank=4),
