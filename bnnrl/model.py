@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import keras
@@ -183,9 +184,7 @@ class BayesianModel:
             if validation and (epoch + 1) * steps >= least:
                 scores = self._scores(*validation)
                 logs = {**logs, "val_loss": scores["nll"], **{f"val_{name}": v for name, v in scores.items()}}
-            with warnings.catch_warnings():
-                if validation and "val_loss" not in logs:  # before a sampler's first draw: it is yet to come
-                    warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
+            with _score_to_come() if validation and "val_loss" not in logs else nullcontext():
                 listed.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
@@ -460,6 +459,14 @@ class BayesianModel:
             if own := group(name):
                 setattr(model, name, data.Scaler(**own))
         return model
+
+
+@contextmanager
+def _score_to_come():
+    """Keep early stopping from a warning before a sampler's first draw, when there is no score yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
+        yield
 
 
 def _for_each(function: Callable[..., Any], theta: tf.Tensor, x, statistics: list[tf.Tensor]):

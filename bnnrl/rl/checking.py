@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+import tensorflow as tf
 from gymnasium.utils.env_checker import check_env
 
 from bnnrl.rl import markov, tasks
 from bnnrl.rl.actions import Actions
+from bnnrl.rl.dynamics import integrated
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
 from bnnrl.rl.functions import check_functions, describe
 from bnnrl.rl.task import Task
@@ -249,14 +251,14 @@ def _velocities(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
     if not task.velocities or task.step_seconds is None:
         return
     before, after = (np.concatenate([e.states[part] for e in episodes]) for part in (slice(-1), slice(1, None)))
-    wrong = []
-    for position, velocity in task.velocities.items():
-        moved = after[:, position] - before[:, position]
-        if position in task.angles:
-            moved = (moved + np.pi) % (2 * np.pi) - np.pi
-        left = moved - task.step_seconds * (before[:, velocity] + after[:, velocity]) / 2
-        if np.sqrt(np.mean(left**2)) > _SLIP * np.sqrt(np.mean(moved**2)):
-            wrong.append(position)
+    expected = integrated(tf.constant(before), tf.constant(after), task.velocities, task.step_seconds).numpy()
+    moved, left = after - before, after - expected
+    for change in (moved, left):
+        angles = list(task.angles)
+        change[:, angles] = (change[:, angles] + np.pi) % (2 * np.pi) - np.pi
+    rms = lambda a: np.sqrt(np.mean(a**2, axis=0))
+    slips = rms(left) > _SLIP * rms(moved)
+    wrong = [position for position in task.velocities if slips[position]]
     if wrong:
         words = f"entries {wrong} do not move as their velocities say."
         yield Finding(

@@ -54,16 +54,17 @@ class DynamicsModel(Regressor):
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             distribution = given(tf.concat([self._features(obs), action], axis=-1))
             delta = distribution.mean() + distribution.stddev() * noise
-            return self._integrated(obs, obs + draws.target_mean + draws.target_std * delta)
+            return integrated(obs, obs + draws.target_mean + draws.target_std * delta, self._velocities, self._dt)
 
         return step
 
-    def _integrated(self, obs: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
-        """Return the next observations with positions that follow from their velocities."""
-        if not self._velocities or self._dt is None:
-            return next_obs
-        entries = tf.unstack(next_obs, axis=-1)
-        for position, velocity in self._velocities.items():
-            mean_velocity = (obs[..., velocity] + next_obs[..., velocity]) / 2
-            entries[position] = obs[..., position] + self._dt * mean_velocity
-        return tf.stack(entries, axis=-1)
+
+def integrated(obs: tf.Tensor, next_obs: tf.Tensor, velocities: Mapping[int, int], dt: float | None) -> tf.Tensor:
+    """Return the next observations [..., O] with positions that follow from their velocities; see bnnrl.Task."""
+    if not velocities or dt is None:
+        return next_obs
+    entries = tf.unstack(next_obs, axis=-1)
+    for position, velocity in velocities.items():
+        mean_velocity = (obs[..., velocity] + next_obs[..., velocity]) / 2
+        entries[position] = obs[..., position] + dt * mean_velocity
+    return tf.stack(entries, axis=-1)

@@ -48,9 +48,9 @@ class Task:
             sine and cosine.
         invariant: indices of the entries that changes of the observation do not depend on, such as the position on a
             uniform track. The model is not given them.
-        velocities: of entries that are positions, the index of the entry that is their rate of change per second. Their
-            changes are not learned: x' = x + dt (v + v') / 2, the speed-integration model of Amadio et al. (IEEE T-RO
-            2022). Noise of measuring a position then never adds up along a rollout. Needs `dt`.
+        velocities: of entries that are positions, the index of the entry that is their rate of change per second.
+            Rollouts take x' = x + dt (v + v') / 2 for what is learned of them, the speed-integration model of Amadio et
+            al. (IEEE T-RO 2022): noise of measuring a position then never adds up. Needs `dt`.
         env_kwargs: keyword arguments of gymnasium.make.
         success: from the true states of one episode [T + 1, O] to whether it succeeded, or None where "solved" has
             no meaning. The states come from info["state"] where the environment gives it, else from observations.
