@@ -17,7 +17,7 @@ from typing import Any, Literal
 import tyro
 from sweeps import Row, check_names, collect, outcome, quiet_single_thread, run_all
 
-# What differs from the defaults: arguments of PILCO, and of its parts under "search", "policy" and "dynamics".
+# What differs from the defaults: arguments of PILCO, and of its parts under "task", "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no screening": {"search": {"candidates": 8}},
@@ -34,7 +34,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no warm-up": {"search": {"warmup": 1}},
     "50 centres": {"policy": {"num_centers": 50}},
     "planned to the end only": {"horizon": 25},
-    "model given the position": {"invariant": ()},
+    "model given the position": {"task": {"invariant": ()}},
+    "positions integrated": {"task": {"velocities": {0: 1, 2: 3}}},
+    "positions learned": {"task": {"velocities": {}}},
     "model fitted to minibatches": {"dynamics": {"batch_size": 32, "learning_rate": 3e-3}},
 }
 
@@ -61,10 +63,8 @@ def run(preset: str, variant: str, seed: int, trials: int) -> list[Row]:
     changes = dict(VARIANTS[variant])
     started = perf_counter()
     task = bnnrl.tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
-    if "invariant" in changes:
-        task = replace(task, invariant=changes.pop("invariant"))
     agent = bnnrl.PILCO(
-        task,
+        replace(task, **changes.pop("task", {})),
         dynamics=bnnrl.Dynamics(**changes.pop("dynamics", {})),
         policy=bnnrl.policies.RBF(**changes.pop("policy", {})),
         search=bnnrl.PolicySearch(**changes.pop("search", {})),
