@@ -153,6 +153,7 @@ def _reacher(**env_kwargs) -> Task:
     return Task(
         "Reacher-v5",
         cost,
+        invariant=(4, 5, 8, 9),
         env_kwargs=env_kwargs,
         dt=0.02,
         labels=(
