@@ -2,15 +2,19 @@
 
     python experiments/gym_suite.py --envs Pendulum-v1 CartPole-v1 --seeds 0 1 2 3 4
     python experiments/gym_suite.py --envs Pendulum-v1 --costs learned
+    python experiments/gym_suite.py --envs Reacher-v5 --agents policy pets
 
 A trial is one episode, the first of random actions. Tasks are those of `bnnrl.tasks`; with `--costs learned` the agent
-is told nothing, and learns reward and termination. MuJoCo's tasks need `pip install "bnnrl[mujoco]"`.
+is told nothing, and learns reward and termination. "policy" is the default agent; "pets" plans each action by the
+cross-entropy method over the same ensemble and particles, 25 steps ahead (Chua et al., NeurIPS 2018). MuJoCo's tasks
+need `pip install "bnnrl[mujoco]"`.
 
 Writes a row for every trial, a summary and a picture to experiments/results/.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,6 +34,7 @@ ENVS = (
     "InvertedDoublePendulum-v5",
 )
 COSTS = ("task", "learned")
+AGENTS = ("policy", "pets")
 
 
 @dataclass
@@ -39,6 +44,8 @@ class Args:
     envs: tuple[str, ...] = ENVS
     costs: tuple[str, ...] = ("task",)
     """task: those of the registered task; learned: from rewards."""
+    agents: tuple[str, ...] = ("policy",)
+    """policy: sought by gradient through the model; pets: planned at each step."""
     seeds: tuple[int, ...] = tuple(range(5))
     trials: int = 10
     evaluation_episodes: int = 10
@@ -48,7 +55,7 @@ class Args:
     """Of the result files."""
 
 
-def run(env: str, cost: str, seed: int, trials: int, evaluation_episodes: int) -> list[Row]:
+def run(env: str, cost: str, agent: str, seed: int, trials: int, evaluation_episodes: int) -> list[Row]:
     """Train one agent and return a row for each trial."""
     quiet_single_thread()
     import bnnrl
@@ -57,27 +64,28 @@ def run(env: str, cost: str, seed: int, trials: int, evaluation_episodes: int) -
     task = bnnrl.tasks.get(env)
     if cost == "learned":
         task = replace(task, cost=None, termination=None, terminal_cost=None)
-    agent = bnnrl.PILCO(task, seed=seed)
-    agent.learn(trials, stop_when_solved=True, evaluation_episodes=evaluation_episodes)
+    learner = bnnrl.PILCO(task, policy=bnnrl.planners.CEM() if agent == "pets" else None, seed=seed)
+    learner.learn(trials, stop_when_solved=True, evaluation_episodes=evaluation_episodes)
     seconds = perf_counter() - started
-    return [{"env": env, "cost": cost, "seed": seed, **asdict(t), "run_seconds": seconds} for t in agent.history]
+    told = {"env": env, "cost": cost, "agent": agent, "seed": seed}
+    return [{**told, **asdict(t), "run_seconds": seconds} for t in learner.history]
 
 
 def summary(rows: list[Row], trials: int) -> str:
-    """Return a Markdown table, a line for each environment and cost."""
+    """Return a Markdown table, a line for each environment, cost and agent."""
     lines = [
-        "| environment | cost | solved | trial solved at, by seed | median | real steps till then, median | "
+        "| environment | cost | agent | solved | trial solved at, by seed | median | real steps till then, median | "
         "best mean return, by seed | seconds a run, median |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for env, cost in dict.fromkeys((r["env"], r["cost"]) for r in rows):
-        runs = _runs(rows, env, cost)
+    for kind in _kinds(rows):
+        runs = _runs(rows, kind)
         solved = [next((r["trial"] for r in run if r["solved"]), None) for run in runs]
         steps = statistics.median(run[-1]["steps"] for run in runs)
         best = ", ".join(f"{max(r['evaluation_return'] for r in run):.4g}" for run in runs)
         by_seed = ", ".join(str(t or f">{trials}") for t in solved)
         lines.append(
-            f"| {env} | {cost} | {sum(t is not None for t in solved)}/{len(runs)} | {by_seed} | "
+            f"| {' | '.join(kind)} | {sum(t is not None for t in solved)}/{len(runs)} | {by_seed} | "
             f"{statistics.median(t or trials + 1 for t in solved):g} | {steps:g} | {best} | "
             f"{statistics.median(run[0]['run_seconds'] for run in runs):.0f} |"
         )
@@ -85,23 +93,25 @@ def summary(rows: list[Row], trials: int) -> str:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draw each seed's mean return by trial, a panel for each environment and cost."""
+    """Draw each seed's mean return by trial, a panel for each environment, cost and agent."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
-    kinds = list(dict.fromkeys((r["env"], r["cost"]) for r in rows))
+    kinds = _kinds(rows)
     columns = min(3, len(kinds))
     height = -(-len(kinds) // columns)
     figure, axes = plt.subplots(height, columns, figsize=(4.2 * columns, 3.2 * height), squeeze=False)
     for axis in axes.flat[len(kinds) :]:
         axis.set_visible(False)
-    for axis, (env, cost) in zip(axes.flat, kinds, strict=False):
-        for run in _runs(rows, env, cost):
+    for axis, kind in zip(axes.flat, kinds, strict=False):
+        for run in _runs(rows, kind):
             axis.plot([r["trial"] for r in run], [r["evaluation_return"] for r in run], marker="o", markersize=3)
-        axis.set_title(env if cost == "task" else f"{env}, {cost} cost", fontsize=10)
+        env, cost, agent = kind
+        words = [env, *([f"{cost} cost"] if cost != "task" else []), *([agent] if agent != "policy" else [])]
+        axis.set_title(", ".join(words), fontsize=10)
         axis.set_xlabel("trial (one episode each)")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     for row in axes:
@@ -111,19 +121,22 @@ def draw(rows: list[Row], path: Path) -> None:
     plt.close(figure)
 
 
-def _runs(rows: list[Row], env: str, cost: str) -> list[list[Row]]:
-    own = [r for r in rows if (r["env"], r["cost"]) == (env, cost)]
+def _kinds(rows: list[Row]) -> list[tuple[str, str, str]]:
+    return list(dict.fromkeys((r["env"], r["cost"], r["agent"]) for r in rows))
+
+
+def _runs(rows: list[Row], kind: tuple[str, str, str]) -> list[list[Row]]:
+    own = [r for r in rows if (r["env"], r["cost"], r["agent"]) == kind]
     return [[r for r in own if r["seed"] == seed] for seed in sorted({r["seed"] for r in own})]
 
 
 def main(args: Args) -> None:
     check_names("envs", args.envs, ENVS)
     check_names("costs", args.costs, COSTS)
+    check_names("agents", args.agents, AGENTS)
     calls = [
-        (env, cost, seed, args.trials, args.evaluation_episodes)
-        for env in args.envs
-        for cost in args.costs
-        for seed in args.seeds
+        (*call, args.trials, args.evaluation_episodes)
+        for call in itertools.product(args.envs, args.costs, args.agents, args.seeds)
     ]
     summarise = partial(summary, trials=args.trials)
     collect(run_all(run, calls, args.jobs), args.name, _tell, summarise, draw)
@@ -132,7 +145,7 @@ def main(args: Args) -> None:
 def _tell(run: list[Row]) -> str:
     last = run[-1]
     return (
-        f"{last['env']}, {last['cost']} cost, seed {last['seed']}: {outcome(last)}, "
+        f"{last['env']}, {last['cost']} cost, {last['agent']}, seed {last['seed']}: {outcome(last)}, "
         f"mean return {last['evaluation_return']:.4g}, {last['run_seconds']:.0f} s"
     )
 
