@@ -106,6 +106,7 @@ def _findings(env: str | Task, seed: int, env_kwargs: Mapping[str, Any]) -> Iter
         yield from _repeats(made, episodes[0], seed)
         yield from _reset(initial, episodes)
         yield from _scales(task, episodes)
+        yield from _context(task, episodes)
         yield from _velocities(task, episodes)
         yield from _ends(task, episodes)
         yield from _state(task, episodes)
@@ -244,6 +245,16 @@ def _scales(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
         yield Finding("note", "angles", words, f"Name them: Task(angles={tuple(turning)}).")
     if not constant and not huge:
         yield Finding("ok", "scales", "every entry varies, and none is huge.")
+
+
+def _context(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
+    """Entries such as a goal, that an episode sets and keeps: a model fitted to few values is far off at others."""
+    kept = np.all([np.ptp(e.obs, axis=0) == 0 for e in episodes], axis=0)
+    kept &= np.ptp(np.stack([e.obs[0] for e in episodes]), axis=0) > 0
+    if named := [i for i in np.flatnonzero(kept).tolist() if i not in task.invariant]:
+        words = f"entries {named} keep their value within an episode, and differ between episodes."
+        remedy = f"If no change depends on them, as on a goal, name them: Task(invariant={tuple(named)})."
+        yield Finding("note", "invariant", words, remedy)
 
 
 def _velocities(task: Task, episodes: list[Episode]) -> Iterator[Finding]:

@@ -22,12 +22,13 @@ class Odd(PointMass):
 
     def __init__(self, fault: str):
         super().__init__()
-        self.kind, self._before = fault, 0.0
+        self.kind, self._goal = fault, 0.0
 
     def reset(self, *, seed=None, options=None):
         _, info = super().reset(seed=seed)
         if self.kind == "wide":
             self._state = self.np_random.normal(size=2)
+        self._goal = self.np_random.normal()
         if self.kind == "unseeded":
             self._state = np.random.default_rng().normal(size=2)
         return self._extended(self._observe()), info
@@ -45,6 +46,7 @@ class Odd(PointMass):
 
     def _extended(self, obs):
         third = {"turning": (2 + 0.3 * self._steps + np.pi) % (2 * np.pi) - np.pi, "huge": 1e6 * obs[1], "hidden": 0.0}
+        third["goal"] = self._goal
         noise = self.np_random.normal() if self.kind == "noisy" else float(np.sin(obs[1]))
         velocity = 0.0 if self.kind == "hidden" else obs[1]
         return np.array([obs[0], velocity, third.get(self.kind, noise)], np.float32)
@@ -88,6 +90,7 @@ def test_nothing_to_say_of_what_fits():
         ("unseeded", "repeats", "another episode.*np_random"),
         ("turning", "angles", r"entries \[2\] jump.*angles=\(2,\)"),
         ("huge", "scales", r"entries \[2\] go beyond"),
+        ("goal", "invariant", r"entries \[2\] keep their value.*invariant=\(2,\)"),
     ],
 )
 def test_a_note(fault, subject, words):
