@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import statistics
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -71,7 +70,7 @@ def run(env: str, cost: str, agent: str, seed: int, trials: int, evaluation_epis
     return [{**told, **asdict(t), "run_seconds": seconds} for t in learner.history]
 
 
-def summary(rows: list[Row], trials: int) -> str:
+def summary(rows: list[Row]) -> str:
     """Return a Markdown table, a line for each environment, cost and agent."""
     lines = [
         "| environment | cost | agent | solved | trial solved at, by seed | median | real steps till then, median | "
@@ -80,13 +79,13 @@ def summary(rows: list[Row], trials: int) -> str:
     ]
     for kind in _kinds(rows):
         runs = _runs(rows, kind)
-        solved = [next((r["trial"] for r in run if r["solved"]), None) for run in runs]
+        solved = [run[-1]["solved"] for run in runs]
         steps = statistics.median(run[-1]["steps"] for run in runs)
         best = ", ".join(f"{max(r['evaluation_return'] for r in run):.4g}" for run in runs)
-        by_seed = ", ".join(str(t or f">{trials}") for t in solved)
+        by_seed = ", ".join(f"{'' if run[-1]['solved'] else '>'}{len(run)}" for run in runs)
         lines.append(
-            f"| {' | '.join(kind)} | {sum(t is not None for t in solved)}/{len(runs)} | {by_seed} | "
-            f"{statistics.median(t or trials + 1 for t in solved):g} | {steps:g} | {best} | "
+            f"| {' | '.join(kind)} | {sum(solved)}/{len(runs)} | {by_seed} | "
+            f"{statistics.median(len(run) + (not run[-1]['solved']) for run in runs):g} | {steps:g} | {best} | "
             f"{statistics.median(run[0]['run_seconds'] for run in runs):.0f} |"
         )
     return "\n".join(lines) + "\n"
@@ -138,8 +137,7 @@ def main(args: Args) -> None:
         (*call, args.trials, args.evaluation_episodes)
         for call in itertools.product(args.envs, args.costs, args.agents, args.seeds)
     ]
-    summarise = partial(summary, trials=args.trials)
-    collect(run_all(run, calls, args.jobs), args.name, _tell, summarise, draw)
+    collect(run_all(run, calls, args.jobs), args.name, _tell, summary, draw)
 
 
 def _tell(run: list[Row]) -> str:
