@@ -105,7 +105,7 @@ METHODS = {
     "hmc": inference.HMC(5e-3, 5, chains=2, burn_in=15, max_draws=3),
     "nuts": inference.NUTS(5e-3, 2, chains=2, burn_in=15, max_draws=3),
 }
-# Of 400 000 weights, 24 rows tell little: a sampler at temperature 1 leaves for the prior, where the loss is higher,
+# Of 250 000 weights, 24 rows tell little: a sampler at temperature 1 leaves for the prior, where the loss is higher,
 # unless it starts at a mode and takes small steps.
 ADAM = inference.Adam(3e-2)
 LARGE = METHODS | {
