@@ -32,8 +32,7 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
         SaturatingCost(tip_distance if parameters.cost == "tip" else angle_and_position),
         angles=(2,),
         invariant=(0,),
-        # Of deep-pilco, positions are measured without noise, which would add up.
-        velocities={} if preset == "deep-pilco" else {0: 1, 2: 3},
+        velocities={0: 1, 2: 3} if preset == "mc-pilco" else {},
         env_kwargs={"preset": preset, **env_kwargs},
         success=lambda states: cartpole_swingup.is_success(states, preset),
         dt=parameters.dt,
