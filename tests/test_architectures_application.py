@@ -1,11 +1,8 @@
 """A network of keras.applications with every inference method: each compiles to thousands of memory maps."""
 
-import pytest
-
 from tests import architectures
 
 
-@pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # chains of some steps
 @architectures.every_method("keras application")
 def test_some_steps_lower_the_loss_and_the_model_comes_back(network, method, tmp_path):
     architectures.check(network, method, tmp_path)

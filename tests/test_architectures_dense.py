@@ -1,7 +1,5 @@
 """Networks of dense layers with every inference method."""
 
-import pytest
-
 from bnnrl import inference
 from tests import architectures
 
@@ -10,7 +8,6 @@ def test_every_method_is_here():
     assert architectures.METHODS.keys() == inference.REGISTRY.keys()
 
 
-@pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # chains of some steps
 @architectures.every_method("dense", "batch norm", "layer norm", "dropout", "frozen", "mixed precision")
 def test_some_steps_lower_the_loss_and_the_model_comes_back(network, method, tmp_path):
     architectures.check(network, method, tmp_path)

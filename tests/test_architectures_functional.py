@@ -1,11 +1,8 @@
-"""Networks of several inputs, and of a class of their own with every inference method."""
-
-import pytest
+"""Networks of several inputs, and of a class of their own, with every inference method."""
 
 from tests import architectures
 
 
-@pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # chains of some steps
 @architectures.every_method("two inputs", "named inputs", "subclassed")
 def test_some_steps_lower_the_loss_and_the_model_comes_back(network, method, tmp_path):
     architectures.check(network, method, tmp_path)
