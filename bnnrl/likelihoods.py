@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_positive, nearest
+from bnnrl.storage import config
 
 
 @runtime_checkable
@@ -111,6 +112,9 @@ class Gaussian:
         else:
             loc, scale = outputs, tf.constant(self.scale, outputs.dtype)
         return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1)
+
+
+config.register(Gaussian)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bnnrl.files import replacing
+from bnnrl.storage.atomic import replacing
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STYLE = """

@@ -102,7 +102,7 @@ def make_agent(seed: int, **changes):
 def run(seed: int, trials: int) -> list[Row]:
     """Train one agent and return a row for each trial from the second on."""
     quiet_single_thread()
-    from bnnrl.rl.trials import Callback
+    from bnnrl.rl.callbacks import Callback
 
     started, gains, rows = perf_counter(), optimal_gains(), []
     best = mean_cost(lambda obs, t: -gains[t] @ obs)

@@ -80,7 +80,7 @@ def run(preset: str, method: str, seed: int, trials: int) -> list[Row]:
     quiet_single_thread()
     import bnnrl
     from bnnrl.inference import Diverged
-    from bnnrl.rl.trials import Callback
+    from bnnrl.rl.callbacks import Callback
 
     rows: list[Row] = []
 

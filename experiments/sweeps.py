@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bnnrl.child import limit_threads
-from bnnrl.files import replacing
+from bnnrl._tensorflow import limit_threads
+from bnnrl.storage.atomic import replacing
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -8,8 +8,8 @@ import gymnasium
 import pytest
 
 from bnnrl import cli
-from bnnrl.rl import tasks
 from bnnrl.rl.planners import CEM
+from bnnrl.rl.tasks import registry
 from tests.rl.point_mass import make_agent
 
 GUIDE = Path(__file__).parents[1] / "docs" / "own_environment.md"
@@ -31,7 +31,7 @@ def module(tmp_path, monkeypatch):
     yield
     sys.modules.pop("crane", None)
     gymnasium.registry.pop("Crane-v0", None)
-    tasks._REGISTERED.pop("Crane-v0", None)
+    registry._REGISTERED.pop("Crane-v0", None)
 
 
 def test_the_code_runs(module, capsys, monkeypatch):
@@ -57,7 +57,7 @@ def test_the_commands_run(module, capsys):
     assert "not solved in 1 trials: run" in capsys.readouterr().out
     sys.modules.pop("crane")
     gymnasium.registry.pop("Crane-v0")
-    tasks._REGISTERED.pop("Crane-v0")
+    registry._REGISTERED.pop("Crane-v0")
     Path("run/report.html").unlink()
     assert cli.main(["train", "--resume", "run"]) == 0  # the module's name is in the folder
     assert Path("run/report.html").exists()

@@ -21,9 +21,9 @@ import bnnrl
 from bnnrl import tracking
 from bnnrl.callbacks import TrialTracker, WandbCallback
 from bnnrl.inference import Adam
+from bnnrl.rl.callbacks import Trial
 from bnnrl.rl.episodes import EnvironmentFault
-from bnnrl.rl.runs import Run
-from bnnrl.rl.trials import Trial
+from bnnrl.rl.reporting.run import Run
 from bnnrl.tracking import Tracker, TrackingWarning
 from tests.rl.point_mass import faulty_task, make_agent
 

@@ -23,6 +23,7 @@ from bnnrl.inference.svgd import SVGD
 from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
 from bnnrl.inference.warm_start import WarmStart
+from bnnrl.storage import config
 
 REGISTRY: dict[str, type] = {
     "sgd": SGD,
@@ -43,6 +44,8 @@ REGISTRY: dict[str, type] = {
     "hmc": HMC,
     "nuts": NUTS,
 }
+
+config.register(*REGISTRY.values(), Polynomial, Schedule, WarmStart)
 
 __all__ = [
     "BBB",

@@ -11,8 +11,8 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.gradients import likelihood_grad, prior_grad
 from bnnrl.inference.schedules import Schedule, check_rate
-from bnnrl.inference.variational import likelihood_grad, prior_grad
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import noise

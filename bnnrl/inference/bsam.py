@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
-from bnnrl.inference.variational import likelihood_grad, require_normal_prior
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import noise

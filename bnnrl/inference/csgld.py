@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.chain import check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import check_chain, keep, no_draws, ordered
 from bnnrl.inference.sgld import SGLDState
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import Draws, check_chain, keep, no_draws, ordered
 from bnnrl.posterior import Posterior, Samples, mixture
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import split, uniform

@@ -11,8 +11,8 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.sgd import SGD
-from bnnrl.inference.variational import require_normal_prior
 from bnnrl.posterior import LowRank, MeanField, Point
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fold_in

@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from bnnrl.checks import check_count
 from bnnrl.inference.base import Info
-from bnnrl.inference.chain import check_chain, ordered
+from bnnrl.inference.draw_buffer import check_chain, ordered
 from bnnrl.inference.hmc import HMCState, advance, check_sampler, current, start_chains
 from bnnrl.posterior import Posterior, Samples, mixture
 from bnnrl.problem import Batch, Problem

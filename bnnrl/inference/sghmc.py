@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import Draws, check_chain, keep, no_draws, ordered
 from bnnrl.inference.schedules import Rate, check_rate, rate
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from bnnrl.checks import check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.chain import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.gradients import prior_grad
 from bnnrl.inference.schedules import Rate, check_rate, rate
-from bnnrl.inference.variational import prior_grad
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import noise

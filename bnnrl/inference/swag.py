@@ -10,7 +10,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.chain import put
+from bnnrl.inference.draw_buffer import put
 from bnnrl.inference.schedules import Schedule
 from bnnrl.inference.sgd import SGD
 from bnnrl.posterior import LowRank, Point

@@ -10,8 +10,8 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.adam import one_minus_power
 from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
-from bnnrl.inference.variational import likelihood_grad, require_normal_prior
 from bnnrl.posterior import MeanField
 from bnnrl.priors import NormalPrior
 from bnnrl.problem import Batch, Problem

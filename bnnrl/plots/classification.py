@@ -11,18 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 from sklearn.metrics import auc, roc_curve
 
-from bnnrl.plots.style import (
-    INK,
-    _colours,
-    _figure,
-    _labels,
-    _legend,
-    _names,
-    _save,
-    _shaped,
-    _style,
-    _title,
-)
+from bnnrl.plots.style import INK, _colours, _figure, _labels, _legend, _names, _save, _shaped, _style, _title
 
 _MANY = 10  # as many curves as have colours that can be told apart
 

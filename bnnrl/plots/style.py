@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from bnnrl.files import replacing
+from bnnrl.storage.atomic import replacing
 
 REAL, MODEL, GOOD, GRID = "#c62828", "#1565c0", "#2e7d32", "#dfe3e6"
 INK = "#263238"  # of data points and reference lines

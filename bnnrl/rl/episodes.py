@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bnnrl.rl.actions import Actions
+from bnnrl.rl.action_space import Actions
 from bnnrl.rl.tasks import Task, check_exists
 
 _Record = tuple[list, list, list, list]  # observations, actions, rewards and states so far

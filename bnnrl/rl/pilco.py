@@ -13,22 +13,22 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from bnnrl import checkpoint, settings
 from bnnrl.checks import check_count
 from bnnrl.rl import tasks
-from bnnrl.rl.actions import Actions
+from bnnrl.rl.action_space import Actions
+from bnnrl.rl.callbacks import Callback, Prediction, Trial
+from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
-from bnnrl.rl.features import Features
-from bnnrl.rl.functions import check_functions
 from bnnrl.rl.planners import CEM, Planning
 from bnnrl.rl.policies import RBF, Controller, Policy
-from bnnrl.rl.propagation import PROPAGATIONS
-from bnnrl.rl.regression import Dynamics
-from bnnrl.rl.rollout import World
-from bnnrl.rl.search import PolicySearch, Searcher, Starts
-from bnnrl.rl.trials import Callback, Prediction, Trial
-from bnnrl.rl.world import WorldModel
+from bnnrl.rl.search.searcher import PolicySearch, Searcher, Starts
+from bnnrl.rl.simulator.dynamics import Dynamics
+from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.learned_env import WorldModel
+from bnnrl.rl.simulator.propagation import PROPAGATIONS
+from bnnrl.rl.simulator.rollout import World
 from bnnrl.seeds import as_seed, host_seed
+from bnnrl.storage import checkpoint, config
 
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
 _OVERRUN = 0.25  # of an episode's length, planned beyond its end
@@ -483,10 +483,10 @@ class PILCO:
             "env": self.task.env_id,
             "env_kwargs": dict(self.task.env_kwargs),
             "registered_task": self._registered,
-            "dynamics": settings.encode(self.dynamics),
-            "heads": settings.encode(self.heads),
-            "policy": settings.encode(self.policy),
-            "search": settings.encode(self.search),
+            "dynamics": config.encode(self.dynamics),
+            "heads": config.encode(self.heads),
+            "policy": config.encode(self.policy),
+            "search": config.encode(self.search),
             "propagation": self.propagation,
             "particles": self.particles,
             "horizon": self.horizon,
@@ -519,15 +519,15 @@ class PILCO:
             )
         agent = cls(
             task or described["env"],
-            *(settings.decode(described[name]) for name in ("dynamics", "policy")),
+            *(config.decode(described[name]) for name in ("dynamics", "policy")),
             propagation=described["propagation"],
             particles=described["particles"],
             horizon=described["horizon"],
-            search=settings.decode(described["search"]),
+            search=config.decode(described["search"]),
             seed=described["seed"],
             env_kwargs=None if task else described["env_kwargs"],
             episodes_per_trial=described["episodes_per_trial"],
-            heads=settings.decode(described["heads"]),
+            heads=config.decode(described["heads"]),
             learn_reward=described.get("learn_reward", False),
         )
         if described.get("has_cost", False) and agent.task.cost is None:

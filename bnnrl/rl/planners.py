@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl import settings
 from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
-from bnnrl.rl.propagation import noise_columns, propagate
-from bnnrl.rl.rollout import World, rollout_cost
+from bnnrl.rl.simulator.propagation import noise_columns, propagate
+from bnnrl.rl.simulator.rollout import World, rollout_cost
 from bnnrl.seeds import fold_in, normal, split
+from bnnrl.storage import config
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ICEM(CEM):
         return tf.einsum("hk,nka->nha", _colouring(horizon, self.beta), normal([n, horizon, num_actions], seed))
 
 
-settings.register(CEM, ICEM)
+config.register(CEM, ICEM)
 
 
 def _colouring(horizon: int, beta: float) -> tf.Tensor:

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from bnnrl import settings
 from bnnrl.checks import check_count, check_positive
-from bnnrl.rl.features import Features
+from bnnrl.rl.simulator.features import Features
 from bnnrl.seeds import fold_in, split, uniform
+from bnnrl.storage import config
 
 
 class Policy(Protocol):
@@ -211,7 +211,7 @@ class Linear:
         return self._network(params, features, num_actions)
 
 
-settings.register(RBF, MLP, Linear)
+config.register(RBF, MLP, Linear)
 
 
 _CONFIDENCE = 4.0  # the largest logit of a relaxed discrete action

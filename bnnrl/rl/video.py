@@ -14,10 +14,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bnnrl.files import replacing
-from bnnrl.rl.actions import Actions
+from bnnrl.rl.action_space import Actions
 from bnnrl.rl.episodes import episode_length, make_env
 from bnnrl.rl.pilco import PILCO
+from bnnrl.storage.atomic import replacing
 
 SUFFIXES = (".gif", ".mp4")
 _DEFAULT_FPS = 30.0

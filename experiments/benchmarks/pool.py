@@ -16,7 +16,7 @@ from time import perf_counter
 
 import tyro
 
-from bnnrl.engines import Job, Local, drive
+from bnnrl.comparison.executors import Job, Local, drive
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 

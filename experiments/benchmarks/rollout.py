@@ -19,11 +19,10 @@ from turns import serve
 from bnnrl.inference import Adam
 from bnnrl.inference.adam import AdamState
 from bnnrl.likelihoods import Gaussian
-from bnnrl.rl.dynamics import DynamicsModel
-from bnnrl.rl.features import Features
 from bnnrl.rl.policies import MLP, RBF, Controller
-from bnnrl.rl.regression import Draws, Dynamics
-from bnnrl.rl.rollout import World, rollout_cost
+from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel
+from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.rollout import World, rollout_cost
 from bnnrl.seeds import fold_in, normal
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1

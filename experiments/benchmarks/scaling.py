@@ -48,11 +48,10 @@ def measure(axis: str, size: int, repeats: int) -> Row:
     import tensorflow as tf
 
     from bnnrl.inference import Adam
-    from bnnrl.rl.dynamics import DynamicsModel
-    from bnnrl.rl.features import Features
     from bnnrl.rl.policies import RBF, Controller
-    from bnnrl.rl.regression import Draws, Dynamics
-    from bnnrl.rl.rollout import World, rollout_cost
+    from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel
+    from bnnrl.rl.simulator.features import Features
+    from bnnrl.rl.simulator.rollout import World, rollout_cost
     from bnnrl.seeds import fold_in, normal
 
     sizes = BASE | {axis: size}

@@ -12,15 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from scipy.integrate import solve_ivp
 
 import bnnrl_envs
-from bnnrl_envs.cartpole_swingup import (
-    PRESETS,
-    Preset,
-    advance,
-    cost,
-    derivative,
-    energy,
-    is_success,
-)
+from bnnrl_envs.cartpole_swingup import PRESETS, Preset, advance, cost, derivative, energy, is_success
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 every_preset = pytest.mark.parametrize("preset", PRESETS)

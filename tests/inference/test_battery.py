@@ -17,10 +17,10 @@ from bnnrl import posterior
 from bnnrl.diagnostics import SamplingWarning
 from bnnrl.inference import REGISTRY, SVGD, Driver, Ensemble
 from bnnrl.likelihoods import Gaussian
-from bnnrl.model import BayesianModel
+from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.problem import Problem
-from bnnrl.saving import load
 from bnnrl.seeds import as_seed
+from bnnrl.storage.load import load
 from tests.battery import CASES
 from tests.scenarios import draws, inputs_of, linear_regression, networks
 

@@ -10,11 +10,12 @@ from PIL import Image
 
 import bnnrl
 from bnnrl import cli
-from bnnrl.commands.train import Train, make_agent
+from bnnrl.cli.train import Train, make_agent
 from bnnrl.rl import tasks, video
-from bnnrl.rl.propagation import PROPAGATIONS
-from bnnrl.rl.runs import Run
-from bnnrl.rl.trials import Trial
+from bnnrl.rl.callbacks import Trial
+from bnnrl.rl.reporting.run import Run
+from bnnrl.rl.simulator.propagation import PROPAGATIONS
+from bnnrl.rl.tasks import registry
 from tests.rl import point_mass
 from tests.rl.switch import ENV_ID
 
@@ -105,11 +106,11 @@ def test_what_is_known_may_be_learned_and_is_so_after_a_save(tmp_path):
 
 
 def test_a_registered_cost_must_be_there_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "_REGISTERED", dict(tasks._REGISTERED))
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
     tasks.register(point_mass.TASK)
     point_mass.make_agent(0, point_mass.ENV_ID).save(tmp_path / "agent")
     assert isinstance(bnnrl.load(tmp_path / "agent"), bnnrl.PILCO)
-    tasks._REGISTERED.pop(point_mass.ENV_ID)
+    registry._REGISTERED.pop(point_mass.ENV_ID)
     with pytest.raises(ValueError, match=r"that has the cost it learned with.*tasks\.register"):
         bnnrl.load(tmp_path / "agent")
 

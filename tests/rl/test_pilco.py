@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 import bnnrl
-from bnnrl import checkpoint
-from bnnrl.rl import predictions
+from bnnrl.rl.callbacks import Callback
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO
-from bnnrl.rl.trials import Callback
+from bnnrl.rl.reporting import predictions
+from bnnrl.storage import checkpoint
 from tests.rl.point_mass import COUNTING, HIGH, LOW, STEPS, TASK, faulty_task, make_agent
 from tests.rl.test_episodes import endless
 

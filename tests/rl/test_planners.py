@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 import bnnrl
-from bnnrl.rl import reporting
 from bnnrl.rl.planners import CEM, ICEM, Planning
-from bnnrl.rl.propagation import PROPAGATIONS
-from bnnrl.rl.rollout import World
-from bnnrl.rl.runs import Run
+from bnnrl.rl.reporting import html
+from bnnrl.rl.reporting.run import Run
+from bnnrl.rl.simulator.propagation import PROPAGATIONS
+from bnnrl.rl.simulator.rollout import World
 from bnnrl.seeds import as_seed
 from tests.rl.point_mass import HIGH as MOST
 from tests.rl.point_mass import LOW as LEAST
@@ -337,7 +337,7 @@ def test_its_film_and_report_can_be_made(agent, tmp_path):
     cost = np.mean(1 - np.exp(-np.square(np.array(seen)[:, 0] - 1)))
     np.testing.assert_allclose(cost, agent.evaluate(1, seed=3)["mean_cost"], rtol=1e-4)
     run = Run.create(tmp_path / "run", {"trials": 3})
-    page = Page(reporting.write(run.folder, agent).read_text())
+    page = Page(html.write(run.folder, agent).read_text())
     assert page.of("h2") == ["Learning", "Settings and versions"]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.rl.features import Features
 from bnnrl.rl.policies import MLP, RBF, Controller, Linear
+from bnnrl.rl.simulator.features import Features
 from bnnrl.seeds import as_seed
 
 COVER = tf.constant(np.random.default_rng(0).normal(size=(200, 5)) * [1, 2, 3, 0.5, 0.0] + 1, tf.float32)

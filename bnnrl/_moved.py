@@ -1,0 +1,115 @@
+"""Names of version 0.1.0 that live elsewhere since 0.2.0. They work, with a DeprecationWarning, until 0.3.0.
+
+A new module path is found by `import`; a new name inside a module by that module's `__getattr__`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+REMOVED_IN = "0.3.0"
+
+# Module of 0.1.0 -> the modules that hold its contents now.
+MODULES: dict[str, tuple[str, ...]] = {
+    "bnnrl.aggregates": ("bnnrl.comparison.statistics",),
+    "bnnrl.board": ("bnnrl.comparison.live_table",),
+    "bnnrl.checkpoint": ("bnnrl.storage.checkpoint",),
+    "bnnrl.child": ("bnnrl.cli.worker", "bnnrl._tensorflow", "bnnrl.exit_codes", "bnnrl.comparison.executors"),
+    "bnnrl.commands": ("bnnrl.cli",),
+    "bnnrl.commands.check": ("bnnrl.cli.check",),
+    "bnnrl.commands.compare": ("bnnrl.cli.compare",),
+    "bnnrl.commands.figures": ("bnnrl.cli.output",),
+    "bnnrl.commands.fit": ("bnnrl.cli.fit",),
+    "bnnrl.commands.runs": ("bnnrl.cli.evaluate", "bnnrl.cli.report"),
+    "bnnrl.commands.train": ("bnnrl.cli.train",),
+    "bnnrl.compare": ("bnnrl.comparison.comparison",),
+    "bnnrl.engines": ("bnnrl.comparison.executors",),
+    "bnnrl.files": ("bnnrl.storage.atomic",),
+    "bnnrl.fitting": ("bnnrl.cli.fit_run",),
+    "bnnrl.folders": ("bnnrl.storage.run_folder",),
+    "bnnrl.front": ("bnnrl.model.keras_optimizer",),
+    "bnnrl.inference.chain": ("bnnrl.inference.draw_buffer",),
+    "bnnrl.inference.variational": ("bnnrl.inference.gradients",),
+    "bnnrl.ray_engine": ("bnnrl.comparison.ray",),
+    "bnnrl.rl.actions": ("bnnrl.rl.action_space",),
+    "bnnrl.rl.checking": ("bnnrl.rl.checks.environment",),
+    "bnnrl.rl.dynamics": ("bnnrl.rl.simulator.dynamics",),
+    "bnnrl.rl.features": ("bnnrl.rl.simulator.features",),
+    "bnnrl.rl.functions": ("bnnrl.rl.checks.task_functions",),
+    "bnnrl.rl.gym_tasks": ("bnnrl.rl.tasks.gymnasium_tasks",),
+    "bnnrl.rl.markov": ("bnnrl.rl.checks.hidden_state",),
+    "bnnrl.rl.methods": ("bnnrl.rl.simulator.presets",),
+    "bnnrl.rl.plants": ("bnnrl.rl.tasks.plant_tasks",),
+    "bnnrl.rl.predictions": ("bnnrl.rl.reporting.predictions",),
+    "bnnrl.rl.progress": ("bnnrl.rl.reporting.live_table",),
+    "bnnrl.rl.propagation": ("bnnrl.rl.simulator.propagation",),
+    "bnnrl.rl.regression": ("bnnrl.rl.simulator.dynamics",),
+    "bnnrl.rl.rollout": ("bnnrl.rl.simulator.rollout",),
+    "bnnrl.rl.runs": ("bnnrl.rl.reporting.run",),
+    "bnnrl.rl.slices": ("bnnrl.rl.reporting.slices",),
+    "bnnrl.rl.task": ("bnnrl.rl.tasks.task",),
+    "bnnrl.rl.trials": ("bnnrl.rl.callbacks",),
+    "bnnrl.rl.world": ("bnnrl.rl.simulator.learned_env",),
+    "bnnrl.rows": ("bnnrl.model.inputs",),
+    "bnnrl.saving": ("bnnrl.storage.load", "bnnrl.model.serialization"),
+    "bnnrl.settings": ("bnnrl.storage.config",),
+    "bnnrl.shards": ("bnnrl.model.device_data",),
+    "bnnrl.standings": ("bnnrl.comparison.results",),
+}
+
+# Name of 0.1.0, in a module that is still there or in one of the table above -> its place and name now.
+NAMES: dict[str, str] = {
+    "bnnrl.rl.reporting.write": "bnnrl.rl.reporting.html.write",
+    "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
+}
+
+
+def lookup(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module, some of whose names moved."""
+
+    def __getattr__(name: str) -> Any:
+        old = f"{module}.{name}"
+        if old in NAMES:
+            place, _, new = NAMES[old].rpartition(".")
+            _warn(old, NAMES[old])
+            return getattr(importlib.import_module(place), new)
+        for place in MODULES.get(module, ()):
+            found = importlib.import_module(place)
+            if hasattr(found, name):
+                return getattr(found, name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return __getattr__
+
+
+def install() -> None:
+    """Make the old module paths importable."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is deprecated and will be removed in {REMOVED_IN}. Use {new}.", DeprecationWarning, 3)
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds the modules of the table above, after everything that exists."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in MODULES:
+            return None
+        return ModuleSpec(fullname, self, is_package=any(name.startswith(f"{fullname}.") for name in MODULES))
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        _warn(name, " or ".join(MODULES[name]))
+        module.__dict__["__getattr__"] = lookup(name)

@@ -1,0 +1,7 @@
+"""`python -m bnnrl.cli`."""
+
+import sys
+
+from bnnrl.cli import main
+
+sys.exit(main())

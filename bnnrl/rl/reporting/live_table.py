@@ -1,0 +1,84 @@
+"""A live table of the trials on a terminal."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from bnnrl.rl.callbacks import Callback, Trial
+from bnnrl.rl.pilco import PILCO
+
+_DOING = {
+    "model": "inferring the dynamics model",
+    "policy": "searching for a policy",
+    "episode": "acting in the environment",
+    "evaluation": "evaluating",
+}
+
+
+class Progress(Callback):
+    """Shows trial, experience, predicted against real cost, and success or return; nothing where there is no terminal.
+
+    Use it as a context manager around `PILCO.learn`.
+
+    Args:
+        title: above the table.
+        history: trials of an earlier part of the run.
+        console: where to; None is standard output.
+    """
+
+    def __init__(self, title: str, history: list[Trial] | None = None, console: Console | None = None):
+        console = console or Console()
+        self._title, self._trials = title, list(history or [])
+        self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+            self._show()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._live:
+            self._show()
+            self._live.stop()
+
+    def on_phase(self, agent: PILCO, trial: int, phase: str) -> None:
+        self._show(f"trial {trial}: {_DOING[phase]}")
+
+    def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+        self._trials.append(trial)
+        self._show()
+
+    def _show(self, doing: str | None = None) -> None:
+        if self._live:
+            parts = [self._table(), *([Spinner("dots", doing)] if doing else [])]
+            self._live.update(Group(*parts))
+
+    def _table(self) -> Table:
+        table = Table(title=self._title, title_justify="left", header_style="bold")
+        has_return = [t.success_rate is None and t.evaluation_return is not None for t in self._trials]
+        by_return = bool(has_return) and all(has_return)
+        scored = "return" if by_return else "success"
+        for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", scored, "seconds"):
+            table.add_column(heading, justify="right")
+        for t in self._trials:
+            table.add_row(
+                str(t.trial),
+                f"{t.steps} steps" if t.experience is None else f"{t.experience:.1f} s",
+                ("random" if t.trial == 1 else "-") if t.predicted_cost is None else f"{t.predicted_cost:.3f}",
+                f"{t.real_cost:.3f}",
+                f"{t.evaluation_cost:.3f}",
+                f"{t.evaluation_return:.4g}" if by_return else _percent(t.success_rate),
+                f"{t.fit_seconds + t.search_seconds:.1f}",
+                style="green" if t.solved else None,
+            )
+        return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

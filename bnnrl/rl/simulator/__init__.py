@@ -1,0 +1,1 @@
+"""The learned simulator: dynamics model, features, rollouts and the propagation of particles."""

@@ -1,0 +1,87 @@
+"""Tasks of the environments in `bnnrl_envs`: costs in TensorFlow, angles, success."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bnnrl._tensorflow import import_tensorflow
+from bnnrl.rl.tasks.task import SaturatingCost, Task
+from bnnrl_envs import cart_double_pendulum, cartpole_swingup, double_pendulum, pendubot, pendulum
+from bnnrl_envs.chain import SwingUp
+
+if TYPE_CHECKING:  # bnnrl.rl.tasks imports this file, which loads TensorFlow only when a task is made
+    import tensorflow as tf
+
+
+def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
+    parameters = cartpole_swingup.find_preset(preset)
+    import_tensorflow()
+    import tensorflow as tf
+
+    def angle_and_position(next_obs: tf.Tensor) -> tf.Tensor:
+        x, theta = next_obs[..., 0], next_obs[..., 2]
+        return tf.square((tf.abs(theta) - np.pi) / 3) + tf.square(x)
+
+    tip_distance = _tip_distance((parameters.length,), True, parameters.cost_width)
+    return Task(
+        "bnnrl/CartPoleSwingUp-v0",
+        SaturatingCost(tip_distance if parameters.cost == "tip" else angle_and_position),
+        angles=(2,),
+        invariant=(0,),
+        velocities={0: 1, 2: 3} if preset == "mc-pilco" else {},
+        env_kwargs={"preset": preset, **env_kwargs},
+        success=lambda states: cartpole_swingup.is_success(states, preset),
+        dt=parameters.dt,
+        labels=("x, m", "x′, m/s", "θ, rad", "θ′, rad/s"),
+    )
+
+
+def _swing_up(env_id: str, plant: SwingUp, /, **env_kwargs) -> Task:
+    import_tensorflow()
+    chain, cart = plant.chain, plant.chain.has_cart
+    names = ("θ",) if len(chain.lengths) == 1 else ("θ₁", "θ₂")
+    labels = ("x, m", "x′, m/s") if cart else ()
+    for name in names:
+        labels += (f"{name}, rad", f"{name}′, rad/s")
+    return Task(
+        env_id,
+        SaturatingCost(_tip_distance(chain.lengths, cart, plant.cost_width)),
+        angles=tuple(range(2 * cart, chain.size, 2)),
+        invariant=(0,) if cart else (),
+        env_kwargs=env_kwargs,
+        success=plant.is_success,
+        dt=plant.dt,
+        labels=labels,
+    )
+
+
+def _tip_distance(lengths: tuple[float, ...], cart: bool, width: float) -> Callable[[tf.Tensor], tf.Tensor]:
+    """d² / (2 width²) of observations, d from the tip of the last rod to where it is upright over the origin."""
+    import tensorflow as tf
+
+    def exponent(next_obs: tf.Tensor) -> tf.Tensor:
+        positions = tf.unstack(next_obs[..., ::2], axis=-1)
+        right, below = (positions[0] if cart else 0.0), sum(lengths)
+        for length, theta in zip(lengths, positions[cart:], strict=True):
+            right, below = right + length * tf.sin(theta), below + length * tf.cos(theta)
+        return (tf.square(right) + tf.square(below)) / (2 * width**2)
+
+    return exponent
+
+
+TASKS: Mapping[str, Callable[..., Task]] = {
+    "bnnrl/CartPoleSwingUp-v0": _cartpole_swingup,
+    **{
+        env_id: partial(_swing_up, env_id, plant.SWING_UP)
+        for env_id, plant in (
+            ("bnnrl/Pendulum-v0", pendulum),
+            ("bnnrl/DoublePendulum-v0", double_pendulum),
+            ("bnnrl/Pendubot-v0", pendubot),
+            ("bnnrl/CartDoublePendulum-v0", cart_double_pendulum),
+        )
+    },
+}

@@ -1,0 +1,122 @@
+"""The command line: exit codes, what it says, and what it does not load."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import bnnrl
+from bnnrl import cli
+from bnnrl.cli.train import Train, make_agent
+
+ENV_ID = "bnnrl/CartPoleSwingUp-v0"
+
+
+def run(*args: str) -> subprocess.CompletedProcess:
+    """Run the command line in a new process; its exit code is 70 if it loaded TensorFlow."""
+    code = "import sys; from bnnrl import cli; code = cli.main(sys.argv[1:]); sys.exit(70 if 'tensorflow' in sys.modules else code)"  # noqa: E501
+    return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=120)
+
+
+def test_help_without_tensorflow():
+    found = run("--help")
+    assert found.returncode == 0 and found.stderr == ""
+    assert "train" in found.stdout and "evaluate" in found.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "check"])
+def test_an_unknown_environment_is_told_at_once_with_the_nearest_names(command):
+    found = run(command, "bnnrl/CartPoleSwingup-v0")
+    assert found.returncode == 2 and found.stdout == ""
+    assert "bnnrl: error: Invalid environment" in found.stderr
+    assert f"Did you mean '{ENV_ID}'" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_no_arguments_is_help_but_not_success(capsys):
+    assert cli.main([]) == 2
+    assert "usage: bnnrl" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bnnrl {bnnrl.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "check", "evaluate"])
+def test_help_of_each_command(capsys, command):
+    assert cli.main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--seed" in out
+    if command in ("train", "compare"):
+        for option in ("policy", "propagation", "learn-reward", "episodes-per-trial", "evaluation-episodes"):
+            assert f"--{option}" in out
+        for option in ("updates", "candidates", "restarts", "rounds", "scout-updates", "hidden", "members", "steps"):
+            assert f"--{option}" in out
+
+
+@pytest.mark.parametrize(
+    "args", [["tran"], ["train", ENV_ID, "--sed", "1"], ["train", ENV_ID, "--seed", "x"], ["evaluate"]], ids=" ".join
+)
+def test_what_cannot_be_parsed(capfd, args):
+    assert cli.main(args) == 2
+    assert capfd.readouterr() != ("", "")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train"], "expected the id of an environment, or --resume FOLDER"),
+        (["train", "no_such_module:Env-v0"], "there is no module 'no_such_module'"),
+        (["train", "bnnrl_envs:CartPole-v9"], "Did you mean 'CartPole-v1'"),
+        (["train", ENV_ID, "--episodes-per-trial", "0"], "Invalid `episodes_per_trial`"),
+        (["train", ENV_ID, "--evaluation-episodes", "0"], "Invalid `evaluation_episodes`"),
+        (["train", ENV_ID, "--preset", "pilko"], "Invalid `preset`: expected one of 'pilco', 'deep-pilco'"),
+        (["train", ENV_ID, "--method", "ensembel"], "Did you mean 'ensemble'"),
+        (["train", ENV_ID, "--particles", "0"], "Invalid `particles`"),
+        (["train", ENV_ID, "--horizon", "0"], "Invalid `horizon`"),
+        (["train", ENV_ID, "--trials", "0"], "Invalid `trials`"),
+        (["train", ENV_ID, "--seed", "-1"], "Invalid `seed`"),
+        (["train", ENV_ID, "--updates", "0"], "Invalid `updates`"),
+        (["train", ENV_ID, "--candidates", "3"], "Invalid `candidates`"),
+        (["train", ENV_ID, "--members", "0"], "Invalid `size`"),
+        (["train", ENV_ID, "--hidden", "8", "0"], "Invalid `hidden`"),
+        (["train", "--resume", "nowhere"], "Received: nowhere \\(no such folder\\)"),
+        (["train", "--resume", "nowhere", "--seed", "1", "--steps", "9"], "none but --trials .*Received: seed, steps"),
+        (["evaluate", "nowhere"], "which does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input(capsys, tmp_path, monkeypatch, args, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(args) == 2
+    found = capsys.readouterr()
+    assert found.out == "" and found.err.startswith("bnnrl: error: Invalid ")
+    assert re.search(message, found.err), found.err
+    assert list(tmp_path.iterdir()) == []  # a mistake leaves no folder behind
+
+
+def test_the_options_reach_the_agent():
+    options = ["--updates", "3", "--candidates", "9", "--restarts", "2", "--rounds", "1", "--scout-updates", "4"]
+    options += ["--hidden", "8", "4", "--members", "3", "--steps", "20", "--particles", "7", "--policy", "mlp"]
+    import tyro
+
+    train = tyro.cli(Train, args=[ENV_ID, *options])
+    settings = json.loads(json.dumps(vars(train)))  # as from a run's config.json
+    agent = make_agent(settings)
+    assert agent.search == bnnrl.PolicySearch(restarts=2, updates=3, rounds=1, scout_updates=4, candidates=9)
+    assert agent.dynamics == bnnrl.Dynamics(hidden=(8, 4), size=3, steps=20)
+    assert agent.policy == bnnrl.policies.MLP() and agent.particles == 7
+    agent = make_agent(vars(Train(ENV_ID)))
+    assert (agent.search, agent.dynamics) == (bnnrl.PolicySearch(), bnnrl.Dynamics())
+
+
+@pytest.mark.slow
+def test_the_published_benchmark_is_solved(tmp_path, capsys):
+    folder = tmp_path / "run"
+    code = cli.main(
+        ["train", ENV_ID, "--preset", "deep-pilco", "--seed", "0", "--trials", "8", "--folder", str(folder)]
+    )
+    assert code == 0
+    assert "\nsolved at trial " in "\n" + capsys.readouterr().out

@@ -1,0 +1,134 @@
+"""`bnnrl fit` and `bnnrl evaluate`: from a file or a name to a folder that says all."""
+
+import csv
+import json
+import re
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import bnnrl
+from bnnrl import cli
+from bnnrl.cli.fit_run import hyper_parameters, make_network
+
+QUICK = ["--epochs", "3", "--hidden", "8", "--samples", "4"]
+
+
+def fit(folder, *arguments):
+    return cli.main(["fit", *QUICK, *map(str, arguments), "--folder", str(folder)])
+
+
+def printed(text):
+    return dict(re.findall(r"^(\w+): (\S+)$", text, flags=re.MULTILINE))
+
+
+def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert fit(folder, "iris", "--method", "adam", "--validation", 0.2, "--set", "learning_rate=0.02") == 0
+    names = {p.name for p in folder.iterdir()}
+    pictures = {"loss.png", "reliability.png", "confusion.png", "roc.png"}
+    assert names == pictures | {"config.json", "metrics.csv", "scores.csv", "report.html", "checkpoints"}
+    told = printed(capsys.readouterr().out)
+    with open(folder / "scores.csv") as file:
+        (scores,) = csv.DictReader(file)
+    assert told.keys() >= scores.keys() and told["nll"] == f"{float(scores['nll']):.4g}"
+    with open(folder / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"] and float(rows[-1]["val_nll"]) > 0
+    assert json.loads((folder / "config.json").read_text())["settings"]["hyper"] == ["learning_rate=0.02"]
+    report = (folder / "report.html").read_text()
+    assert report.count("data:image/png") == len(pictures) and "learning_rate=0.02" in report
+    model = bnnrl.load(folder)
+    assert model.method == bnnrl.inference.Adam(0.02) and model.x_scaler is not None
+    assert cli.main(["evaluate", str(folder)]) == 0
+    again = printed(capsys.readouterr().out)
+    assert again == {name: told[name] for name in again}  # the same rows, the same draws
+
+
+def test_a_report_is_written_anew(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert fit(folder, "iris", "--method", "adam", "--validation", 0.2) == 0
+    kept = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    for name in ("report.html", "loss.png", "scores.csv"):
+        (folder / name).unlink()
+    capsys.readouterr()
+    assert cli.main(["report", str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == kept
+
+
+def test_a_table_is_fitted_in_its_own_units(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    size, kind = rng.normal(100, 20, 80), rng.choice(["a", "b"], 80)
+    price = 5e4 + 1e3 * size + 2e4 * (kind == "b")
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"size": size, "kind": kind, "price": price}).to_csv(path, index=False)
+    code = fit(tmp_path / "run", path, "--likelihood", "heteroscedastic", "--set", "size=2", "--epochs", 100)
+    scores = printed(capsys.readouterr().out)
+    assert code == 0 and 100 < float(scores["rmse"]) < 2e4
+    assert {"predicted.png", "calibration.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+
+
+def test_a_sampler_gets_all_rows_and_counts_their_likelihood(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    np.savez(tmp_path / "counts.npz", x=x, y=rng.poisson(np.exp(x[:, :1])))
+    settings = ["--set", "burn_in=20", "chains=2", "max_draws=4", "--epochs", 40]
+    with pytest.warns(bnnrl.diagnostics.SamplingWarning):
+        code = fit(tmp_path / "run", tmp_path / "counts.npz", "--method", "hmc", "--likelihood", "poisson", *settings)
+    assert code == 0 and float(printed(capsys.readouterr().out)["nll"]) < 10
+    assert {"trace.png", "autocorrelation.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras and h5py
+def test_a_network_of_the_users_own(tmp_path, capsys):
+    network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    network.save(tmp_path / "net.keras")
+    assert fit(tmp_path / "run", "digits", "--method", "adam", "--network", tmp_path / "net.keras") == 0
+    assert bnnrl.load(tmp_path / "run").keras_model.count_params() == 650
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dgits"], "digits"),
+        (["iris", "--method", "swagg"], "swag"),
+        (["iris", "--method", "swag", "--set", "rang=3"], "rank"),
+        (["iris", "--set", "size"], "name=value"),
+        (["iris", "--likelihood", "gaussian"], "categorical"),
+        (["diabetes", "--likelihood", "categorical"], "another"),
+        (["iris", "--epochs", "0"], "epochs"),
+        (["iris", "--test", "1.5"], "test"),
+        (["iris", "--method", "hmc"], "epochs"),
+    ],
+)
+def test_mistakes_are_told_and_leave_nothing(arguments, words, tmp_path, capsys):
+    assert cli.main(["fit", *QUICK, *arguments, "--folder", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert words in error and "expected" in error and "Received" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert fit(tmp_path, "iris", "--method", "adam") == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"] and "exists" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_cannot_be_evaluated(tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path)]) == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_hyper_parameters_are_read_as_python_writes_them():
+    given = ("rank=10", "scale=0.5", "swa_rate=None", "structure=full", "hidden=(3, 4)")
+    expected = {"rank": 10, "scale": 0.5, "swa_rate": None, "structure": "full", "hidden": (3, 4)}
+    assert hyper_parameters(given) == expected
+
+
+def test_images_pass_convolutions():
+    kinds = [type(layer).__name__ for layer in make_network((8, 8, 1), (5,), "relu", 3).layers]
+    assert kinds == ["Conv2D", "MaxPooling2D", "Conv2D", "MaxPooling2D", "Flatten", "Dense", "Dense"]
+    assert make_network((4,), (5, 6), "tanh", 2).output_shape == (None, 2)

@@ -1,0 +1,162 @@
+"""What `bnnrl check` finds, in environments that have one fault each."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import bnnrl
+from bnnrl import cli
+from tests.rl.point_mass import DT, ENV_ID, STEPS, TASK, PointMass, endless, faulty_task
+
+
+class Odd(PointMass):
+    """A point mass with a fault by name."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (3,), np.float32)
+
+    def __init__(self, fault: str):
+        super().__init__()
+        self.kind, self._goal = fault, 0.0
+
+    def reset(self, *, seed=None, options=None):
+        _, info = super().reset(seed=seed)
+        if self.kind == "wide":
+            self._state = self.np_random.normal(size=2)
+        self._goal = self.np_random.normal()
+        if self.kind == "unseeded":
+            self._state = np.random.default_rng().normal(size=2)
+        return self._extended(self._observe()), info
+
+    def step(self, action):
+        obs, reward, _, truncated, info = super().step(action)
+        obs = self._extended(obs)
+        if self.kind == "timed":
+            reward += self._steps
+        if self.kind == "raises" and self._steps == 3:
+            raise RuntimeError("a bolt broke")
+        if self.kind == "nan" and self._steps == 3:
+            obs[1] = np.nan
+        return obs, 0.0 if self.kind == "constant" else reward, bool(self._state[0] > 1), truncated, info
+
+    def _extended(self, obs):
+        third = {"turning": (2 + 0.3 * self._steps + np.pi) % (2 * np.pi) - np.pi, "huge": 1e6 * obs[1], "hidden": 0.0}
+        third["goal"] = self._goal
+        noise = self.np_random.normal() if self.kind == "noisy" else float(np.sin(obs[1]))
+        velocity = 0.0 if self.kind == "hidden" else obs[1]
+        return np.array([obs[0], velocity, third.get(self.kind, noise)], np.float32)
+
+
+gymnasium.register("test/Odd-v0", lambda **kwargs: Odd(**kwargs), max_episode_steps=12, disable_env_checker=True)
+
+
+def found(env: Any, **kwargs) -> dict[str, list[str]]:
+    """Return what is not ok, by subject, conventions of Gymnasium's aside."""
+    report = bnnrl.check(env, **kwargs)
+    assert report.ok == ("problem" not in {f.level for f in report.findings})
+    told: dict[str, list[str]] = {}
+    for f in report.findings:
+        if f.level != "ok" and f.subject != "conventions":
+            told.setdefault(f.subject, []).append(f"{f.level}: {f.words} {f.remedy}")
+    return told
+
+
+def test_nothing_to_say_of_what_fits():
+    report = bnnrl.check(TASK)
+    assert report.ok and {f.level for f in report.findings if f.subject != "conventions"} == {"ok"}
+    text = str(report)
+    for words in (
+        f"cut after {STEPS} actions",
+        "it compiles",
+        "0 of 12 episodes",
+        "same episode",
+        "a function of what",
+    ):
+        assert words in text
+    assert str(bnnrl.check(TASK)) == text
+
+
+@pytest.mark.parametrize(
+    ("fault", "subject", "words"),
+    [
+        ("timed", "hidden state", "reward depends on more .* told better by the step's number"),
+        ("hidden", "hidden state", r"changes of entries \[0.* told better by the observation and action before"),
+        ("wide", "reset", "wide.*--episodes-per-trial"),
+        ("unseeded", "repeats", "another episode.*np_random"),
+        ("turning", "angles", r"entries \[2\] jump.*angles=\(2,\)"),
+        ("huge", "scales", r"entries \[2\] go beyond"),
+        ("goal", "invariant", r"entries \[2\] keep their value.*invariant=\(2,\)"),
+    ],
+)
+def test_a_note(fault, subject, words):
+    told = found("test/Odd-v0", env_kwargs={"fault": fault})
+    assert subject in told and all(text.startswith("note") for texts in told.values() for text in texts), told
+    match = [text for text in told[subject] if re.search(words, text)]
+    assert match, told
+
+
+def test_noise_and_ends_are_no_faults():
+    text = str(bnnrl.check("test/Odd-v0", env_kwargs={"fault": "noisy"}))
+    assert "steps or observations are random" in text and "when is learned" in text
+    assert "reward and termination would be learned" in text
+
+
+def test_a_reward_that_never_varies():
+    task = replace(TASK, env_id="test/Odd-v0", cost=None, env_kwargs={"fault": "constant"})
+    assert "only how long episodes last" in str(bnnrl.check(task))
+
+
+@pytest.mark.parametrize(
+    ("env", "subject", "words"),
+    [
+        ("test/PointMas-v0", "environment", f"Did you mean '{ENV_ID}'"),
+        ("no_such_module:Env-v0", "environment", "there is no module 'no_such_module'"),
+        (replace(TASK, env_kwargs={"mass": 1}), "environment", "'mass'"),
+        (replace(TASK, angles=(2,)), "environment", "Invalid `angles`"),
+        (endless(action=gymnasium.spaces.Box(-np.inf, 1, (1,))), "environment", "expected finite bounds"),
+        (endless(observation=gymnasium.spaces.Box(0, 1, (2, 2))), "environment", "Invalid observation space"),
+        (endless(), "length", "max_episode_steps"),
+        (endless(observation=gymnasium.spaces.Box(-1, 1, (3,))), "observations", r"shape \(2,\), the space \(3,\)"),
+        (faulty_task(step=3, reward=np.nan), "episodes", "at step 3, the reward is nan"),
+        (replace(TASK, env_id="test/Odd-v0", env_kwargs={"fault": "raises"}), "episodes", "a bolt broke"),
+        (replace(TASK, env_id="test/Odd-v0", env_kwargs={"fault": "nan"}), "episodes", "entry 1 .* is nan"),
+        (replace(TASK, cost=lambda _, __, n: n), "cost", "Invalid `cost` .*<lambda>"),
+        (replace(TASK, cost=lambda _, __, n: tf.math.log(n[..., 0] + 0.05)), "cost", "<lambda>.* not finite at"),
+        (replace(TASK, termination=lambda *_: True), "termination", "Invalid `termination`"),
+    ],
+)
+def test_a_problem(env, subject, words):
+    told = found(env)
+    assert re.search(words, "\n".join(told[subject])), told
+    assert any(text.startswith("problem") for text in told[subject])
+
+
+def test_a_cost_that_rises_with_the_reward_or_never_varies():
+    signed = found(replace(TASK, cost=lambda _, __, n: -tf.square(n[..., 0] - 1)))
+    assert "rises with the reward" in signed["cost"][0]
+    far = found(replace(TASK, cost=bnnrl.tasks.SaturatingCost(lambda n: tf.square(n[..., 0] - 1e4))))
+    assert "nothing to improve on" in far["cost"][0]
+
+
+def test_a_rule_that_disagrees_with_the_environment():
+    told = found(replace(TASK, termination=lambda _, __, n: tf.abs(n[..., 0]) > 0.5))
+    assert "the task's rule says otherwise" in told["termination"][0]
+
+
+def test_positions_that_do_not_move_as_their_velocities_say():
+    told = bnnrl.check(replace(TASK, velocities={0: 1}))
+    assert "positions move as their velocities say" in str(told)
+    slow = found(replace(TASK, velocities={0: 1}, dt=3 * DT))
+    assert "entries [0] do not move as their velocities say" in slow["velocities"][0]
+
+
+@pytest.mark.parametrize(("args", "code"), [([ENV_ID], 0), (["test/Spaces-v0"], 2), (["test/PointMas-v0"], 2)])
+def test_the_command(capsys, monkeypatch, args, code):
+    monkeypatch.setattr("bnnrl.rl.checks.environment._EPISODES", 2)
+    assert cli.main(["check", *args]) == code
+    out, err = capsys.readouterr()
+    assert "An agent can be trained" in out if code == 0 else "No agent can be trained" in out or "Did you mean" in err

@@ -1,0 +1,60 @@
+"""The live table: on a terminal, and nowhere else."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bnnrl.rl.callbacks import Trial
+from bnnrl.rl.reporting.live_table import Progress
+
+AGENT: Any = None  # the table does not look at it
+RANDOM = Trial(1, 25, 2.5, None, 0.987, 0.986, 0.0, False, 0.0, 0.0)
+SOLVED = Trial(2, 50, 5.0, 0.321, 0.432, 0.543, 0.9, True, 1.25, 2.5)
+NO_SUCCESS = Trial(3, 75, None, 0.3, 0.4, 0.5, None, False, 1.0, 2.0)
+
+
+def shown(terminal: bool, history=()) -> str:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=120, legacy_windows=False)
+    with Progress("title of the run", list(history), console) as progress:
+        progress.on_phase(AGENT, 1, "episode")
+        progress.on_trial_end(AGENT, RANDOM)
+        progress.on_phase(AGENT, 2, "policy")
+        progress.on_trial_end(AGENT, SOLVED)
+        progress.on_trial_end(AGENT, NO_SUCCESS)
+    return file.getvalue()
+
+
+def test_a_terminal_shows_every_trial():
+    text = shown(terminal=True)
+    for part in ("title of the run", "predicted cost", "random", "0.987", "5.0 s", "0.321", "90 %", "3.8", "75 steps"):
+        assert part in text
+
+
+def test_without_success_the_return_is_shown():
+    file = io.StringIO()
+    trial = Trial(2, 75, None, None, 0.4, 0.5, None, False, 1.0, 2.0, -7.5, -6.25)
+    with Progress("title", [trial], Console(file=file, force_terminal=True, width=120)):
+        pass
+    text = file.getvalue()
+    assert "return" in text and "-6.25" in text and "success" not in text and "random" not in text
+
+
+def test_trials_of_an_earlier_part_are_shown_and_its_list_is_left_alone():
+    history = [Trial(1, 25, 2.5, None, 0.111, 0.222, 0.0, False, 0.0, 0.0)]
+    assert "0.111" in shown(terminal=True, history=history)
+    assert len(history) == 1
+
+
+def test_nothing_is_shown_where_there_is_no_terminal():
+    assert shown(terminal=False) == ""
+
+
+def test_the_terminal_is_given_back_after_an_error():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=120)
+    with pytest.raises(RuntimeError, match="stop"), Progress("title", console=console):
+        raise RuntimeError("stop")
+    assert file.getvalue().endswith("\x1b[?25h")  # the cursor is shown again

@@ -1,0 +1,248 @@
+"""Run folders: what is in them, what is refused, and that a run that died goes on as if it had not."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bnnrl
+from bnnrl import cli
+from bnnrl.rl.callbacks import Prediction, Trial
+from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.reporting.run import Run
+from bnnrl.storage import checkpoint
+from tests.test_plots import share_inked
+
+ENV_ID = "bnnrl/CartPoleSwingUp-v0"
+SMALL = ["--updates", "5", "--candidates", "8", "--restarts", "2", "--rounds", "1", "--scout-updates", "2"]
+SMALL += ["--hidden", "8", "--members", "2", "--steps", "30", "--particles", "8", "--horizon", "6"]
+TRAIN = ["train", ENV_ID, "--preset", "deep-pilco", "--seed", "3", *SMALL]
+# Dies in the middle of trial 3, when its model has been fitted.
+KILLED = """
+import os, signal, sys
+from bnnrl import cli
+from bnnrl.rl.pilco import PILCO
+improve = PILCO._improve
+def improve_or_die(self, trial):
+    if trial == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return improve(self, trial)
+PILCO._improve = improve_or_die
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of metrics.csv, timings aside."""
+    with open(folder / "metrics.csv") as file:
+        return [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in csv.DictReader(file)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def make_agent() -> PILCO:
+    dynamics = bnnrl.Dynamics(hidden=(8,), size=2)
+    return PILCO(ENV_ID, dynamics, horizon=5, env_kwargs={"preset": "deep-pilco", "horizon": 5})
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run whose agent did its random trial, which compiles nothing."""
+    run, agent = Run.create(tmp_path / "run", {"trials": 2}), make_agent()
+    agent.learn(1, [run], evaluation_episodes=2)
+    return run, agent
+
+
+@pytest.fixture
+def interruptible():
+    """A shell starts what it puts into the background with SIGINT ignored."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of four trials in one go: its folder."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert cli.main([*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]) == 0
+    return folder
+
+
+def test_layout(whole):
+    names = {p.name for p in whole.iterdir()}
+    assert names == {
+        "config.json",
+        "metrics.csv",
+        "checkpoints",
+        "curve.png",
+        "rollouts.png",
+        "predictions",
+        "report.html",
+    }
+    assert {p.name for p in (whole / "predictions").iterdir()} == {f"trial_{i}.safetensors" for i in (2, 3, 4)}
+    assert {p.name for p in (whole / "checkpoints").iterdir()} == {"step_3", "step_4"}
+    config = json.loads((whole / "config.json").read_text())
+    assert (config["format"], config["kind"]) == ("bnnrl", "run")
+    settings = config["settings"]
+    assert settings["env"] == ENV_ID and settings["seed"] == 3 and settings["trials"] == 4
+    assert settings["hidden"] == [8] and settings["members"] == 2 and settings["updates"] == 5
+    assert config["versions"].keys() >= {"python", "bnnrl", "tensorflow", "numpy"}
+    assert share_inked(whole / "curve.png") > 0.01 and share_inked(whole / "rollouts.png") > 0.02
+
+
+def test_metrics(whole):
+    with open(whole / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(Trial.__dataclass_fields__)
+    assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["steps"] for row in rows] == ["25", "50", "75", "100"]
+    assert rows[0]["predicted_cost"] == "" and all(0 < float(row["predicted_cost"]) < 1 for row in rows[1:])
+    assert all(0 < float(row["real_cost"]) < 1 and float(row["search_seconds"]) >= 0 for row in rows)
+
+
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd):
+    folder = tmp_path / "run"
+    args = [*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]
+    died = subprocess.run([sys.executable, "-c", KILLED, *args], capture_output=True, text=True, timeout=300)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert metrics(folder) == metrics(whole)[:2]
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+    assert metrics(folder) == metrics(whole)
+    (_, config, arrays), (_, whole_config, whole_arrays) = (
+        checkpoint.read_latest(f, pytest.fail) or pytest.fail("no checkpoint") for f in (folder, whole)
+    )
+    assert config["env"] == whole_config["env"] and arrays.keys() == whole_arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, whole_arrays[name], err_msg=name)
+    assert contents(folder / "predictions") == contents(whole / "predictions")
+    assert capfd.readouterr().out == f"not solved in 4 trials: {folder}\n"  # no table where there is no terminal
+
+
+def test_a_finished_run_is_not_gone_on_with(whole, capsys):
+    before = contents(whole)
+    assert cli.main(["train", "--resume", str(whole)]) == 0
+    assert cli.main(["evaluate", str(whole), "--episodes", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "episodes: 2\n" in out and "mean_cost: 0." in out and "success_rate: " in out
+    assert contents(whole) == before
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, interruptible, monkeypatch, capsys):
+    on_trial_end = Run.on_trial_end
+
+    def then_interrupt(self, agent, trial):
+        on_trial_end(self, agent, trial)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Run, "on_trial_end", then_interrupt)
+    folder = tmp_path / "run"
+    assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
+    error = capsys.readouterr().err
+    assert error == f"Interrupted; 1 trials are kept. Go on: bnnrl train --resume {folder}\n"
+    assert len(metrics(folder)) == 1 and (folder / "checkpoints" / "step_1").is_dir()
+
+
+@pytest.mark.slow
+def test_a_run_interrupted_amid_a_trial_goes_on_as_if_it_had_not(whole, tmp_path, interruptible, monkeypatch):
+    folder, act_for_real = tmp_path / "run", PILCO._act_for_real
+
+    def interrupted(self, trial):
+        if trial == 3:
+            signal.raise_signal(signal.SIGINT)
+        return act_for_real(self, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PILCO, "_act_for_real", interrupted)
+        assert cli.main([*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]) == 130
+    assert metrics(folder) == metrics(whole)[:2]
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+    assert metrics(folder) == metrics(whole)
+
+
+def test_the_first_trial_draws_no_rollouts(begun):
+    run, agent = begun
+    assert (run.folder / "curve.png").exists() and not (run.folder / "rollouts.png").exists()
+    agent.prediction = Prediction(np.zeros([6, 4, 4]) + np.arange(4), np.ones([5, 4]))
+    run.draw(agent)
+    assert share_inked(run.folder / "rollouts.png") > 0.02
+
+
+@pytest.mark.parametrize("kind", ["run", "files", "file"])
+def test_a_folder_that_exists_is_left_alone(tmp_path, begun, kind):
+    path = begun[0].folder
+    if kind != "run":
+        path = tmp_path / kind
+        path.write_text("mine") if kind == "file" else (path.mkdir(), (path / "notes.txt").write_text("mine"))
+    before = contents(path) if path.is_dir() else path.read_bytes()
+    with pytest.raises(ValueError, match=f"--resume {path}" if kind == "run" else "name another folder"):
+        Run.create(path, {})
+    assert (contents(path) if path.is_dir() else path.read_bytes()) == before
+
+
+def test_an_empty_folder_is_taken_and_a_name_is_found(tmp_path, monkeypatch):
+    assert Run.create(tmp_path, {}).folder == tmp_path
+    monkeypatch.chdir(tmp_path)
+    folder = Run.create(None, {"env": ENV_ID, "method": "ensemble", "seed": 7}).folder
+    assert folder.parent == Path("runs") / ENV_ID / "ensemble" and folder.name.startswith("7-")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="expected one that can be written"):
+        Run.create(tmp_path / "file" / "run", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [(None, "no config.json"), ("{}", "no config.json of a bnnrl run"), ("nonsense", "no config.json of a bnnrl run")],
+)
+def test_a_foreign_folder_is_not_reopened(tmp_path, text, found):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"expected the folder of a run.*Received.*{found}"):
+        Run.reopen(tmp_path)
+
+
+def test_a_truncated_checkpoint_falls_back_with_a_warning(begun):
+    run, agent = begun
+    checkpoint.write_step(run.folder, 2, *agent.to_saved())
+    newest = run.folder / "checkpoints" / "step_2" / "arrays.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-40])
+    warnings = []
+    again = Run.reopen(run.folder).latest(warnings.append)
+    assert again is not None and again.history == agent.history
+    np.testing.assert_array_equal(again.episodes[0].obs, agent.episodes[0].obs)
+    assert len(warnings) == 1 and "Skipped checkpoint step_2, using step_1" in warnings[0]
+
+
+def test_a_run_that_died_beside_its_checkpoint_shows_all_of_it_again(begun):
+    run, _ = begun
+    rows, curve = (run.folder / "metrics.csv").read_bytes(), run.folder / "curve.png"
+    for lost, ahead in ((b"", False), (rows + rows.splitlines()[-1] + b"\n", True)):
+        (run.folder / "metrics.csv").write_bytes(lost)
+        if not ahead:
+            curve.unlink()
+        Run.reopen(run.folder).latest(pytest.fail)
+        assert (run.folder / "metrics.csv").read_bytes() == rows and share_inked(curve) > 0.01
+
+
+def test_a_raised_number_of_trials_stays(begun):
+    run, _ = begun
+    before = json.loads((run.folder / "config.json").read_text())
+    run.change(trials=9)
+    assert Run.reopen(run.folder).settings == {"trials": 9} == run.settings
+    assert json.loads((run.folder / "config.json").read_text()) == {**before, "settings": {"trials": 9}}
+
+
+def test_a_run_without_a_checkpoint_has_no_agent_yet(tmp_path):
+    assert Run.create(tmp_path / "run", {}).latest(pytest.fail) is None
+    with pytest.raises(ValueError, match="which has none yet"):
+        bnnrl.load(tmp_path / "run")

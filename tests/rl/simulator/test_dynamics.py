@@ -1,0 +1,200 @@
+"""The dynamics model: what it sees, what it learns, and the step it hands to rollouts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
+from bnnrl.inference.base import innermost
+from bnnrl.likelihoods import Gaussian
+from bnnrl.rl.simulator.dynamics import Dynamics, DynamicsModel
+from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.presets import PRESETS
+from bnnrl.seeds import as_seed
+from tests.scenarios import linear_regression
+
+STAGED = {"ensemble": "method", "laplace": "optimizer"}
+SAMPLERS = ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"]
+A = np.array([[0.9, 0.2], [-0.1, 0.8]])
+B = np.array([[0.0], [0.5]])
+
+
+def transitions(n, seed=0, noise=0.01):
+    rng = np.random.default_rng(seed)
+    obs, actions = rng.normal(size=(n, 2)), rng.uniform(-1, 1, size=(n, 1))
+    next_obs = obs @ A.T + actions @ B.T + noise * rng.normal(size=obs.shape)
+    return obs.astype(np.float32), actions.astype(np.float32), next_obs.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    model = DynamicsModel(Dynamics(hidden=(16,), size=3, steps=1500), Features(2), 1, capacity=64)
+    model.fit(*transitions(64), seed=0)
+    return model
+
+
+def test_features():
+    obs = tf.constant([[1.0, 2.0, 0.5, 4.0]])
+    np.testing.assert_allclose(Features(4, (2,))(obs), [[1, 2, 4, np.sin(0.5), np.cos(0.5)]], rtol=1e-6)
+    np.testing.assert_allclose(Features(4, (2,), omitted=(0,))(obs), [[2, 4, np.sin(0.5), np.cos(0.5)]], rtol=1e-6)
+    np.testing.assert_array_equal(Features(4)(obs), obs)
+    assert [Features(4).size, Features(4, (2,)).size, Features(4, (2,), (0,)).size] == [4, 5, 4]
+
+
+def test_learns_a_linear_system(fitted):
+    obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
+    step = fitted.stacked(fitted.simulator(3, as_seed(0)))
+    stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [3, 1, 1])
+    mean = step(stacked(obs), stacked(actions), tf.zeros([3, 200, 2])).numpy().mean(0)
+    assert np.sqrt(np.square(mean - next_obs).mean()) < 0.05
+    sigma = step(stacked(obs), stacked(actions), tf.ones([3, 200, 2])).numpy().mean(0) - mean
+    assert 0.003 < np.median(sigma) < 0.04  # the system's noise is 0.01
+
+
+def test_positions_follow_from_their_velocities(fitted):
+    obs, actions, _ = (tf.constant(a[np.newaxis]) for a in transitions(5))
+    draws, noise = fitted.simulator(1, as_seed(0)), tf.ones([1, 5, 2])
+    model = DynamicsModel(Dynamics(hidden=(16,)), Features(2), 1, velocities={0: 1}, dt=0.5)
+    learned, got = fitted.stacked(draws)(obs, actions, noise), model.stacked(draws)(obs, actions, noise)
+    np.testing.assert_array_equal(got[..., 1], learned[..., 1])
+    np.testing.assert_allclose(got[..., 0], obs[..., 0] + 0.25 * (obs[..., 1] + learned[..., 1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_by_name_start_from_estimates_and_run_long_enough(name):
+    dynamics = Dynamics(method=name, size=3)
+    method = dynamics.resolve_method()
+    assert isinstance(method, WarmStart) and type(innermost(method)) is REGISTRY[name]
+    assert method.min_steps <= dynamics.num_steps
+    assert method.init(linear_regression().problem, 0).theta.shape == (3, 3)
+    with pytest.raises(ValueError, match=rf"`steps`: expected at least {method.min_steps} for {name}.*Received: 100"):
+        Dynamics(method=name, steps=100)
+
+
+def test_a_sampler_takes_all_rows():
+    sampler = HMC(1e-2, 5, chains=2, burn_in=10, max_draws=4)
+    dynamics = Dynamics(hidden=(8,), method=WarmStart(sampler, Adam(1e-2), 300), steps=314, batch_size=16)
+    model = DynamicsModel(dynamics, Features(2), 1, capacity=64)
+    obs, actions, next_obs = transitions(50)
+    model.fit(obs, actions, next_obs, seed=0)
+    assert model.posterior is not None and model.posterior.num_distinct == 8
+    step, stacked = model.stacked(model.simulator(8, 1)), lambda a: tf.tile(tf.constant(a)[tf.newaxis], [8, 1, 1])
+    found = step(stacked(obs), stacked(actions), tf.zeros([8, 50, 2])).numpy().mean(0)
+    assert np.sqrt(np.square(found - next_obs).mean()) < 0.2
+
+
+def test_the_step_is_the_networks_output_unstandardised(fitted):
+    obs, actions, _ = transitions(5, seed=2)
+    simulator = fitted.simulator(3, as_seed(0))
+    step, noise = fitted.stacked(simulator), np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [3, 1, 1])
+    got = step(stacked(obs), stacked(actions), tf.constant(noise)).numpy()
+    inputs, targets = fitted.scalers
+    z = (np.concatenate([obs, actions], -1) - inputs.mean) / inputs.std
+    for s in range(3):
+        w = [a.numpy() for a in fitted.problem.network.unflatten(simulator.theta[s])]
+        hidden = z @ w[0] + w[1]
+        out = (hidden / (1 + np.exp(-hidden))) @ w[2] + w[3]
+        scale = 3e-2 + np.log1p(np.exp(out[:, 2:]))
+        expected = obs + targets.mean + targets.std * (out[:, :2] + scale * noise[s])
+        np.testing.assert_allclose(got[s], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_data_beyond_the_capacity_and_a_column_that_does_not_vary():
+    model = DynamicsModel(Dynamics(hidden=(8,), size=2, steps=50), Features(2), 1, capacity=16)
+    obs, actions, next_obs = transitions(40)
+    obs[:, 0] = next_obs[:, 0] = 7.0
+    model.fit(obs, actions, next_obs, seed=0)
+    step = model.stacked(model.simulator(2, as_seed(0)))
+    out = step(
+        tf.constant(obs[None, :3].repeat(2, 0)), tf.constant(actions[None, :3].repeat(2, 0)), tf.zeros([2, 3, 2])
+    )
+    np.testing.assert_allclose(out[..., 0], 7.0, atol=0.2)  # where it stays
+    assert np.isfinite(out).all()
+    model.fit(*transitions(30), seed=0)
+    assert model.driver.num_traces == 1  # the doubled capacity stays
+
+
+def test_rows_beyond_the_data_do_not_matter(monkeypatch):
+    """Filled with NaN instead of zeros, they leave the draws as they are."""
+    model = DynamicsModel(Dynamics(hidden=(8,), size=2, steps=50), Features(2), 1, capacity=64)
+    model.fit(*transitions(40), seed=0)
+    before = model.simulator(2, as_seed(0)).theta.numpy()
+
+    def pad_with_nan(x, capacity):
+        return tf.constant(np.concatenate([x, np.full([capacity - len(x), x.shape[1]], np.nan, np.float32)]))
+
+    monkeypatch.setattr("bnnrl.rl.simulator.dynamics.pad_rows", pad_with_nan)
+    model.fit(*transitions(40), seed=0)
+    assert model.driver.num_traces == 1
+    np.testing.assert_array_equal(model.simulator(2, as_seed(0)).theta, before)
+    model.fit(*transitions(40), seed=1)
+    assert np.any(model.simulator(2, as_seed(0)).theta.numpy() != before)
+
+
+def test_a_fixed_noise_is_heeded():
+    model = DynamicsModel(
+        Dynamics(hidden=(8,), size=2, steps=50, likelihood=Gaussian(0.1)), Features(2), 1, capacity=64
+    )
+    model.fit(*transitions(40), seed=0)
+    assert model.scalers is not None
+    step = model.stacked(model.simulator(2, as_seed(0)))
+    zeros = tf.zeros([2, 4, 2])
+    difference = step(zeros, zeros[..., :1], zeros + 1.0) - step(zeros, zeros[..., :1], zeros)
+    np.testing.assert_allclose(difference[0, 0], 0.1 * model.scalers[1].std, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"hidden": (0,)}, "hidden"),
+        ({"size": 0}, "size"),
+        ({"steps": 0}, "steps"),
+        ({"prior_std": 0.0}, "prior_std"),
+        ({"method": "ensembel"}, "Did you mean 'ensemble'"),
+    ],
+)
+def test_bad_settings(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        Dynamics(**kwargs)
+
+
+def test_every_method_has_a_preset():
+    assert set(PRESETS) == set(REGISTRY)
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SAMPLERS])
+@pytest.mark.parametrize("steps", [100, 2000])
+def test_a_method_by_name_has_the_runs_length(name, steps):
+    """Whatever a method does by stages is over before the run is, and its rate ends low."""
+    method: Any = Dynamics(method=name, steps=steps, learning_rate=0.5).resolve_method()
+    assert type(method) is REGISTRY[name]
+    if steps > 1:
+        assert getattr(method, "min_steps", 0) <= steps
+    if name not in ("swag",):
+        inner = STAGED.get(name)
+        schedule = (getattr(method, inner) if inner else method).learning_rate
+        assert schedule.initial == 0.5 and schedule.final == 0.005 and schedule.steps <= steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REGISTRY)
+def test_each_method_learns_and_never_retraces(name):
+    steps = None if name in SAMPLERS else 1500
+    model = DynamicsModel(Dynamics(hidden=(16,), method=name, size=3, steps=steps), Features(2), 1, capacity=64)
+    for n in (20, 64):
+        model.fit(*transitions(n), seed=0)
+    assert model.driver.num_traces == 1
+    obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
+    step = model.stacked(model.simulator(10, as_seed(0)))
+    draws = model.simulator(10, as_seed(0)).theta.shape[0]
+    stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [draws, 1, 1])
+    mean = step(stacked(obs), stacked(actions), tf.zeros([draws, 200, 2])).numpy().mean(0)
+    assert np.sqrt(np.square(mean - next_obs).mean()) < 0.2 * (next_obs - obs).std()
+
+
+def test_no_simulator_before_a_fit():
+    with pytest.raises(ValueError, match="Call fit first"):
+        DynamicsModel(Dynamics(hidden=(8,)), Features(2), 1).simulator(2, as_seed(0))
