@@ -66,6 +66,13 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 # Name of 0.1.0, in a module that is still there or in one of the table above -> its place and name now.
 NAMES: dict[str, str] = {
+    "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
+    "bnnrl.rl.rollout.World": "bnnrl.rl.simulator.rollout.SimulatedEnv",
+    "bnnrl.rl.search.Starts": "bnnrl.rl.search.InitialStates",
+    "bnnrl.rl.world.WorldDraws": "bnnrl.rl.simulator.learned_env.ModelDraws",
+    "bnnrl.rl.world.WorldModel": "bnnrl.rl.simulator.learned_env.LearnedEnv",
+    "bnnrl.seeds.noise": "bnnrl.seeds.fast_normal",
+    "bnnrl.standings.Standing": "bnnrl.comparison.results.RunResult",
     "bnnrl.rl.reporting.write": "bnnrl.rl.reporting.html.write",
     "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
 }

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bnnrl.storage.atomic import replacing
+from bnnrl.storage.atomic import atomic_write
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STYLE = """
@@ -210,7 +210,7 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
             "</main>\n</body>\n</html>\n",
         ]
     )
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8", newline="\n")
 
 

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from bnnrl import _moved
+
 # TensorFlow's "auto_select" takes 3 to 5 times as long under XLA on CPU. With either, draws under XLA are others than
 # outside it, though each repeat; derived seeds are the same.
 _ALGORITHM = "philox"
@@ -48,7 +50,7 @@ def normal(shape, seed) -> tf.Tensor:
     return tf.random.stateless_normal(shape, as_seed(seed), alg=_ALGORITHM)
 
 
-def noise(shape, seed) -> tf.Tensor:
+def fast_normal(shape, seed) -> tf.Tensor:
     """Return standard normal draws, float32, other ones than `normal` and six times as fast in a loop XLA compiles.
 
     Threefry-2x32 with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), counter i for
@@ -101,3 +103,6 @@ def host_seed(*entropy) -> int:
 
 def _is_integer(value) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+__getattr__ = _moved.lookup(__name__)

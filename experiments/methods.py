@@ -36,7 +36,7 @@ class Args:
     """Of the result files."""
 
 
-def one_step(agent, episode, draws: int = 50) -> tuple[float, float]:
+def one_step(agent, episode, num_draws: int = 50) -> tuple[float, float]:
     """Return of the model's predictions, each from a real state, the negative log-likelihood and the 90 % coverage.
 
     The likelihood is that of the equal mixture over the model's draws, in nats a step, of differences in units of
@@ -44,12 +44,12 @@ def one_step(agent, episode, draws: int = 50) -> tuple[float, float]:
     """
     import tensorflow as tf
 
-    draws = min(draws, agent.model.posterior.num_distinct or draws)
-    simulator = agent.model.simulator(draws, 0)
-    step = agent.model.stacked(simulator)
-    tiled = lambda a: tf.tile(tf.constant(a, tf.float32)[tf.newaxis], [draws, 1, 1])
+    num_draws = min(num_draws, agent.model.posterior.num_distinct or num_draws)
+    draws = agent.model.sample(num_draws, 0)
+    step = agent.model.make_step(draws)
+    tiled = lambda a: tf.tile(tf.constant(a, tf.float32)[tf.newaxis], [num_draws, 1, 1])
     obs, actions = tiled(episode.obs[:-1]), tiled(episode.actions)
-    unit = simulator.target_std.numpy()
+    unit = draws.target_std.numpy()
     mean = step(obs, actions, tf.zeros(obs.shape)).numpy()
     std = (step(obs, actions, tf.ones(obs.shape)).numpy() - mean) / unit  # [S, T, O]
     error = (episode.obs[1:] - mean) / unit
@@ -66,7 +66,7 @@ def rollouts(agent, episode) -> tuple[float, float]:
     The likelihood is that of a normal fitted to the particles' entries at each time, in nats a step, in units of the
     spread of differences in the data. Coverage is that of the particles' central 90 %.
     """
-    unit = agent.model.simulator(1, 0).target_std.numpy()
+    unit = agent.model.sample(1, 0).target_std.numpy()
     real = episode.obs[1:]
     particles = agent.prediction.obs[1 : len(real) + 1]  # [T, P, O]
     mean, std = particles.mean(axis=1), particles.std(axis=1) / unit + 1e-3

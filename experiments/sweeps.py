@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bnnrl._tensorflow import limit_threads
-from bnnrl.storage.atomic import replacing
+from bnnrl.storage.atomic import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -57,7 +57,7 @@ def spread(values: Iterable[float], show: Callable[[float], str]) -> str:
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write rows with the same keys, whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as unfinished, open(unfinished, "w", newline="") as file:
+    with atomic_write(path) as unfinished, open(unfinished, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

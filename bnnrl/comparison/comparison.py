@@ -111,9 +111,9 @@ class Comparison:
         from bnnrl.comparison import results
 
         found, trials = [read() for read in self.jobs.values()], self.settings["trials"]
-        if any(standing.rows for standing in found):
+        if any(result.rows for result in found):
             results.write_rows(self.folder / "comparison.csv", found)
-        if not any(standing.finished for standing in found):
+        if not any(result.finished for result in found):
             return
         rows = results.summary(found, trials)
         run_folder.write_table(self.folder / "summary.csv", list(rows[0]), rows)

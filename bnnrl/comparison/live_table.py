@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from bnnrl.comparison.executors import Job
-from bnnrl.comparison.results import Standing
+from bnnrl.comparison.results import RunResult
 
 _ORDER = ("runs", "failed", "waits", "done")  # what matters most stands where a small terminal still shows it
 _STYLES = {"failed": "red", "done": "green", "waits": "dim"}
@@ -21,7 +21,7 @@ class Board:
 
     Args:
         title: above the table.
-        jobs: each run's job, and how to read its standing.
+        jobs: each run's job, and how to read its result.
         done: those that ended before.
         trials: that a run has at most.
         console: where to; None is standard output.
@@ -30,7 +30,7 @@ class Board:
     def __init__(
         self,
         title: str,
-        jobs: Mapping[Job, Callable[[], Standing]],
+        jobs: Mapping[Job, Callable[[], RunResult]],
         done: set[Job],
         trials: int,
         console: Console | None = None,
@@ -61,10 +61,10 @@ class Board:
             outcome = "failed" if state == "failed" else self._outcome(self._jobs[job]())
             self._console.print(f"{job.name}: {outcome} ({ended} of {len(self._states)})")
 
-    def _outcome(self, standing: Standing) -> str:
-        if standing.solved is not None:
-            return f"solved at trial {standing.solved}"
-        return f"{len(standing.rows)} of {self._trials} trials"
+    def _outcome(self, result: RunResult) -> str:
+        if result.solved is not None:
+            return f"solved at trial {result.solved}"
+        return f"{len(result.rows)} of {self._trials} trials"
 
     def _table(self) -> Table:
         count = {state: list(self._states.values()).count(state) for state in _ORDER}
@@ -73,15 +73,15 @@ class Board:
         for heading in ("run", "state", "starts", "trials", "evaluation cost", "seconds"):
             table.add_column(heading, justify="left" if heading in ("run", "state") else "right")
         for job, state in sorted(self._states.items(), key=lambda item: _ORDER.index(item[1])):
-            standing = self._jobs[job]()
-            cost = standing.final("evaluation_cost")
+            result = self._jobs[job]()
+            cost = result.final("evaluation_cost")
             table.add_row(
                 job.name,
                 state,
                 str(self._starts[job]),
-                f"{len(standing.rows)}/{self._trials}",
+                f"{len(result.rows)}/{self._trials}",
                 "-" if cost is None else f"{cost:.3f}",
-                f"{standing.seconds:.0f}",
+                f"{result.seconds:.0f}",
                 style=_STYLES.get(state),
             )
         return table

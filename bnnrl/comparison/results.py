@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunResult:
     """A run, as far as it went."""
 
     method: str
@@ -46,24 +46,24 @@ class Standing:
         return self.rows[-1].get(figure) if self.rows else None
 
 
-def read(folder: Path, method: str, seed: int, trials: int, stop_when_solved: bool) -> Standing:
+def read(folder: Path, method: str, seed: int, trials: int, stop_when_solved: bool) -> RunResult:
     """Return how the run in a folder stands; one without rows where it has not begun."""
     try:
         rows = run_folder.read_table(folder / "metrics.csv")
     except OSError:
         rows = []
     enough = len(rows) >= trials or (stop_when_solved and any(row.get("solved") for row in rows))
-    return Standing(method, seed, rows, bool(rows) and enough)
+    return RunResult(method, seed, rows, bool(rows) and enough)
 
 
-def write_rows(path: Path, standings: Sequence[Standing]) -> None:
+def write_rows(path: Path, standings: Sequence[RunResult]) -> None:
     """Write a row for each run and trial as CSV, with all columns that any run has."""
     rows = [{"method": s.method, "seed": s.seed, **row} for s in standings for row in s.rows]
     columns = list(dict.fromkeys(["method", "seed", *(column for row in rows for column in row)]))
     run_folder.write_table(path, columns, rows)
 
 
-def summary(standings: Sequence[Standing], trials: int) -> list[Row]:
+def summary(standings: Sequence[RunResult], trials: int) -> list[Row]:
     """Return a row for each method.
 
     Success is counted over all runs, so that one which never finished counts as not solved. The other figures are of
@@ -113,7 +113,7 @@ def table(rows: Sequence[Row], trials: int) -> Table:
     return found
 
 
-def draw(path: Path, standings: Sequence[Standing], trials: int, title: str) -> None:
+def draw(path: Path, standings: Sequence[RunResult], trials: int, title: str) -> None:
     """Draw cost by trial of the runs that finished, at least one, and success by trial of all, to a PNG."""
     from bnnrl import plots
 
@@ -133,10 +133,10 @@ def _columns(figure: str) -> list[str]:
     return [f"{figure}_{part}" for part in statistics.Estimate._fields]
 
 
-def _by_method(standings: Sequence[Standing]) -> Mapping[str, list[Standing]]:
+def _by_method(standings: Sequence[RunResult]) -> Mapping[str, list[RunResult]]:
     return {m: [s for s in standings if s.method == m] for m in dict.fromkeys(s.method for s in standings)}
 
 
-def _has_success(standings: Sequence[Standing]) -> bool:
+def _has_success(standings: Sequence[RunResult]) -> bool:
     """Whether the task has a notion of success, as far as its runs tell."""
     return any(row.get("success_rate") is not None or row.get("solved") for s in standings for row in s.rows)

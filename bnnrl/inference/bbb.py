@@ -15,7 +15,7 @@ from bnnrl.inference.gradients import likelihood_grad, prior_grad
 from bnnrl.inference.schedules import Schedule, check_rate
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 class BBBState(NamedTuple):
@@ -80,7 +80,7 @@ class BBB:
         # Softplus and sigmoid of ρ from one exponential, which XLA repeats wherever they are used.
         e = tf.exp(tf.minimum(rho, 80.0))
         sigma, slope = tf.math.log1p(e), e / (1.0 + e)
-        epsilon = noise([self.draws, *mu.shape], seed)
+        epsilon = fast_normal([self.draws, *mu.shape], seed)
         theta = mu + sigma * epsilon  # [S, ..., D]
         log_joint, g = likelihood_grad(problem, theta, batch)
         prior = problem.normal_prior

@@ -14,7 +14,7 @@ from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 class BSAMState(NamedTuple):
@@ -91,7 +91,7 @@ class BSAM:
         N = tf.cast(problem.num_data, tf.float32)
         w, s, prior = state.theta, state.s, require_normal_prior(problem, self)
         delta = prior.precision / N
-        theta = w + noise([self.draws, *w.shape], seed) * tf.sqrt(self.temperature / (N * s))
+        theta = w + fast_normal([self.draws, *w.shape], seed) * tf.sqrt(self.temperature / (N * s))
         log_joint, g = likelihood_grad(problem, theta, batch)
         clip = lambda move: tf.clip_by_value(move, -self.clip_radius, self.clip_radius)
         _, ge = likelihood_grad(problem, w + self.rho * clip(g / s), batch)

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import append, check_chain, no_draws, ordered
 from bnnrl.inference.sgld import SGLDState
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class CyclicalSGLD:
         r < β:  θ += (η/2) ∇ log p(θ, data)                  exploration, no noise and no draws
         r ≥ β:  θ += (η/2) ∇ log p(θ, data) + N(0, η)        sampling
 
-    η is SGLD's, twice the paper's α. Draws of all cycles have the same weight.
+    η is SGLD's, twice the paper's α. DrawBuffer of all cycles have the same weight.
 
     Source: Zhang, Li, Zhang, Chen & Wilson, "Cyclical Stochastic Gradient MCMC for Bayesian Deep Learning", ICLR 2020,
     equation 1 and algorithm 1.
@@ -72,8 +72,8 @@ class CyclicalSGLD:
         eta = self.step_size / 2 * (tf.cos(math.pi * r) + 1)
         sampling = position + 1 >= self.min_steps
         scale = tf.where(sampling, tf.sqrt(eta), 0.0)
-        theta = state.theta + eta / 2 * grad + scale * noise(state.theta.shape, seed)
-        draws = keep(state.draws, theta, sampling, self.thin)
+        theta = state.theta + eta / 2 * grad + scale * fast_normal(state.theta.shape, seed)
+        draws = append(state.draws, theta, sampling, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 
 
-class Draws(NamedTuple):
+class DrawBuffer(NamedTuple):
     """The last K draws, one for each `thin` steps of sampling; while such a period lasts, its draw is the newest θ."""
 
     theta: tf.Tensor  # [..., K, D]
@@ -25,18 +25,18 @@ def check_chain(burn_in: int, thin: int, max_draws: int) -> None:
     check_count("max_draws", max_draws)
 
 
-def no_draws(theta: tf.Tensor, max_draws: int) -> Draws:
+def no_draws(theta: tf.Tensor, max_draws: int) -> DrawBuffer:
     """Return the empty ring of `max_draws` draws of θ [..., D]."""
-    return Draws(tf.zeros([*theta.shape[:-1], max_draws, theta.shape[-1]]), tf.constant(0))
+    return DrawBuffer(tf.zeros([*theta.shape[:-1], max_draws, theta.shape[-1]]), tf.constant(0))
 
 
-def keep(draws: Draws, theta: tf.Tensor, sampling: tf.Tensor, thin: int) -> Draws:
+def append(draws: DrawBuffer, theta: tf.Tensor, sampling: tf.Tensor, thin: int) -> DrawBuffer:
     """Return `draws` with θ [..., D] in its place if `sampling` [], else unchanged."""
-    updated = put(draws.theta, draws.seen // thin, theta, sampling)
-    return Draws(updated, draws.seen + tf.cast(sampling, tf.int32))
+    updated = write_slot(draws.theta, draws.seen // thin, theta, sampling)
+    return DrawBuffer(updated, draws.seen + tf.cast(sampling, tf.int32))
 
 
-def put(ring: tf.Tensor, n: tf.Tensor, value: tf.Tensor, due: tf.Tensor) -> tf.Tensor:
+def write_slot(ring: tf.Tensor, n: tf.Tensor, value: tf.Tensor, due: tf.Tensor) -> tf.Tensor:
     """Return `ring` [..., K, D] with its row n mod K set to `value` [..., D] if `due` [], else unchanged."""
     *lead, size, D = ring.shape
     slot, members = n % size, math.prod(lead)
@@ -47,7 +47,7 @@ def put(ring: tf.Tensor, n: tf.Tensor, value: tf.Tensor, due: tf.Tensor) -> tf.T
     return tf.reshape(rows, ring.shape)
 
 
-def ordered(draws: Draws, thin: int) -> tf.Tensor:
+def ordered(draws: DrawBuffer, thin: int) -> tf.Tensor:
     """Return the draws kept so far, oldest first, [..., n, D].
 
     Raises:

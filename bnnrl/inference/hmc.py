@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import DrawBuffer, append, check_chain, no_draws, ordered
 from bnnrl.posterior import Posterior, Samples, mixture
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import split, uniform
@@ -33,7 +33,7 @@ class HMCState(NamedTuple):
     log_joint: tf.Tensor  # [C] float64, of θ
     grad: tf.Tensor  # [C, D] its gradient
     adaptation: Adaptation
-    draws: Draws  # [C, K, D]
+    draws: DrawBuffer  # [C, K, D]
 
 
 @dataclass(frozen=True)
@@ -195,5 +195,5 @@ def advance(method, state: HMCState, theta, log_joint, grad, accept: tf.Tensor) 
         last = tf.equal(state.step + 1, method.burn_in)
         adapted = Adaptation(tf.exp(tf.where(last, log_average, log_step)), tf.exp(log_average), error)
         adaptation = tf.nest.map_structure(lambda new, old: tf.where(burning, new, old), adapted, adaptation)
-    draws = keep(state.draws, theta, ~burning, method.thin)
+    draws = append(state.draws, theta, ~burning, method.thin)
     return HMCState(state.step + 1, theta, log_joint, grad, adaptation, draws)

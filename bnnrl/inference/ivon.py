@@ -15,7 +15,7 @@ from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 class IVONState(NamedTuple):
@@ -82,7 +82,7 @@ class IVON:
         m, h, prior = state.theta, state.h, require_normal_prior(problem, self)
         delta = prior.precision / N
         sigma = tf.sqrt(self.temperature / (N * (h + delta)))
-        epsilon = noise([self.draws, *m.shape], seed)
+        epsilon = fast_normal([self.draws, *m.shape], seed)
         log_joint, g_hat = likelihood_grad(problem, m + sigma * epsilon, batch)
         h_hat = tf.reduce_mean(g_hat * epsilon, axis=0) / sigma
         mean_g = tf.reduce_mean(g_hat, axis=0)

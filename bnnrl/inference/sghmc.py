@@ -8,18 +8,18 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import DrawBuffer, append, check_chain, no_draws, ordered
 from bnnrl.inference.schedules import Rate, check_rate, rate
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 class SGHMCState(NamedTuple):
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     v: tf.Tensor  # [..., D] velocity, of variance η at equilibrium
-    draws: Draws
+    draws: DrawBuffer
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class SGHMC:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
         scale = tf.sqrt(2 * (self.friction - self.noise_estimate) * eta)
-        v = (1 - self.friction) * state.v + eta * grad + scale * noise(state.theta.shape, seed)
+        v = (1 - self.friction) * state.v + eta * grad + scale * fast_normal(state.theta.shape, seed)
         theta = state.theta + v
-        draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
+        draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGHMCState(state.step + 1, theta, v, draws), info
 

@@ -9,18 +9,18 @@ import tensorflow as tf
 
 from bnnrl.checks import check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import Draws, check_chain, keep, no_draws, ordered
+from bnnrl.inference.draw_buffer import DrawBuffer, append, check_chain, no_draws, ordered
 from bnnrl.inference.gradients import prior_grad
 from bnnrl.inference.schedules import Rate, check_rate, rate
 from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 class SGLDState(NamedTuple):
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
-    draws: Draws
+    draws: DrawBuffer
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class SGLD:
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
-        theta = state.theta + eta / 2 * grad + tf.sqrt(eta) * noise(state.theta.shape, seed)
-        draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
+        theta = state.theta + eta / 2 * grad + tf.sqrt(eta) * fast_normal(state.theta.shape, seed)
+        draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info
 
@@ -80,7 +80,7 @@ class PSGLDState(NamedTuple):
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     v: tf.Tensor  # [..., D] running mean of g²
-    draws: Draws
+    draws: DrawBuffer
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ class PSGLD:
         g = -grad / num_data - prior_grad(problem, state.theta)
         v = self.alpha * state.v + (1 - self.alpha) * tf.square(g)
         eta_g = rate(self.step_size, state.step) / (self.damping + tf.sqrt(v))
-        theta = state.theta + eta_g / 2 * grad + tf.sqrt(eta_g) * noise(state.theta.shape, seed)
-        draws = keep(state.draws, theta, state.step >= self.burn_in, self.thin)
+        theta = state.theta + eta_g / 2 * grad + tf.sqrt(eta_g) * fast_normal(state.theta.shape, seed)
+        draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
         return PSGLDState(state.step + 1, theta, v, draws), Info.unadjusted(
             log_joint, tf.norm(grad, axis=-1) / num_data
         )

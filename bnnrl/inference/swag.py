@@ -10,7 +10,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import put
+from bnnrl.inference.draw_buffer import write_slot
 from bnnrl.inference.schedules import Schedule
 from bnnrl.inference.sgd import SGD
 from bnnrl.posterior import LowRank, Point
@@ -120,5 +120,5 @@ class SWAG:
             n + tf.cast(due, tf.int32),
             tf.where(due, mean, state.mean),
             tf.where(due, square, state.square),
-            put(state.deviations, n, theta - mean, due),
+            write_slot(state.deviations, n, theta - mean, due),
         )

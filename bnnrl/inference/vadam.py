@@ -15,7 +15,7 @@ from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
 from bnnrl.priors import NormalPrior
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import noise
+from bnnrl.seeds import fast_normal
 
 
 class VADAMState(NamedTuple):
@@ -87,7 +87,7 @@ class VADAM:
     def step(self, problem: Problem, state: VADAMState, batch: Batch, seed) -> tuple[VADAMState, Info]:
         N = tf.cast(problem.num_data, tf.float32)
         mu, prior = state.theta, require_normal_prior(problem, self)
-        epsilon = noise([self.draws, *mu.shape], seed)
+        epsilon = fast_normal([self.draws, *mu.shape], seed)
         log_joint, g = likelihood_grad(problem, mu + epsilon * self._std(prior, state.s, N), batch)
         gradient = tf.reduce_mean(g, axis=0) + prior.precision * (mu - prior.mean) / N
         m = self.beta_1 * state.m + (1 - self.beta_1) * gradient

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from bnnrl.storage.atomic import replacing
+from bnnrl.storage.atomic import atomic_write
 
 REAL, MODEL, GOOD, GRID = "#c62828", "#1565c0", "#2e7d32", "#dfe3e6"
 INK = "#263238"  # of data points and reference lines
@@ -35,7 +35,7 @@ def _style(axes, xlabel: str = "", ylabel: str = "") -> None:
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a PNG whole or not at all."""
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png")
 
 

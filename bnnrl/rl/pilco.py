@@ -21,12 +21,12 @@ from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
 from bnnrl.rl.planners import CEM, Planning
 from bnnrl.rl.policies import RBF, Controller, Policy
-from bnnrl.rl.search.searcher import PolicySearch, Searcher, Starts
+from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
 from bnnrl.rl.simulator.dynamics import Dynamics
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.learned_env import WorldModel
+from bnnrl.rl.simulator.learned_env import LearnedEnv
 from bnnrl.rl.simulator.propagation import PROPAGATIONS
-from bnnrl.rl.simulator.rollout import World
+from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.seeds import as_seed, host_seed
 from bnnrl.storage import checkpoint, config
 
@@ -141,7 +141,7 @@ class PILCO:
         self._bounds = low, high
         capacity = 1 << (4 * (self._length or self.horizon) - 1).bit_length()  # four episodes; empty rows take time too
         seen_by_model = Features(num_obs, tuple(self.task.angles), tuple(self.task.invariant))
-        self._world = WorldModel(
+        self._world = LearnedEnv(
             self.task, self.dynamics, self.heads, self._features, seen_by_model, self._actions.size, capacity
         )
         self.model = self._world.dynamics
@@ -253,10 +253,10 @@ class PILCO:
             return None
         searcher, num_draws = self._get_searcher()
         seed = lambda purpose: as_seed(host_seed(self.seed, purpose, trial))
-        draws, cover = self._world.draw(num_draws, seed(_DRAWS)), self._cover(trial)
-        initial = Starts.observed(np.stack([e.obs[0] for e in self.episodes]))
+        draws, reference_features = self._world.draw(num_draws, seed(_DRAWS)), self._reference_features(trial)
+        initial = InitialStates.observed(np.stack([e.obs[0] for e in self.episodes]))
         starts = initial if self.starts == "initial" else self._visited(trial)
-        policies, _ = searcher.search(self._population, cover, draws, starts, seed(_SEARCH))
+        policies, _ = searcher.search(self._population, reference_features, draws, starts, seed(_SEARCH))
         self._population = policies.numpy()
         # Wherever rollouts began in the search: this one is compared with the trial.
         obs, step_costs = searcher.predict(self._params, draws, initial, seed(_PREDICT))
@@ -270,14 +270,14 @@ class PILCO:
             return self.task.starts
         return "visited" if self._length is not None and self.horizon < self._length else "initial"
 
-    def _visited(self, trial: int) -> Starts:
+    def _visited(self, trial: int) -> InitialStates:
         initial = np.stack([e.obs[0] for e in self.episodes])
         rng = np.random.default_rng(host_seed(self.seed, _VISITED, trial))
         visited = np.concatenate([e.obs[:-1] for e in self.episodes])
         # A quarter are initial ones: of long episodes, those are few.
         of_initial, of_visited = _NUM_STARTS // 4, _NUM_STARTS - _NUM_STARTS // 4
         some = lambda rows, size: rows[rng.integers(len(rows), size=size)]
-        return Starts.exactly(np.concatenate([some(initial, of_initial), some(visited, of_visited)]))
+        return InitialStates.exactly(np.concatenate([some(initial, of_initial), some(visited, of_visited)]))
 
     def _get_searcher(self) -> tuple[Searcher, int]:
         per_policy = max(1, self.particles // self.search.restarts)
@@ -293,14 +293,14 @@ class PILCO:
         distinct = self.model.posterior.num_distinct if self.model.posterior else None
         return min(per_policy, distinct or _MAX_DRAWS)
 
-    def _cover(self, trial: int, size: int = 1024) -> tf.Tensor:
+    def _reference_features(self, trial: int, size: int = 1024) -> tf.Tensor:
         """Return features [N, F] all over where the policy may have to act: around what was seen, at any angle."""
         rng = np.random.default_rng(host_seed(self.seed, _COVER, trial))
         seen = np.concatenate([e.obs for e in self.episodes])
-        cover = seen.mean(axis=0) + _SPREAD * seen.std(axis=0) * rng.normal(size=(size, seen.shape[1]))
+        reference_features = seen.mean(axis=0) + _SPREAD * seen.std(axis=0) * rng.normal(size=(size, seen.shape[1]))
         angles = list(self.task.angles)
-        cover[:, angles] = rng.uniform(-np.pi, np.pi, size=(size, len(angles)))
-        return self._features(tf.constant(cover, tf.float32))
+        reference_features[:, angles] = rng.uniform(-np.pi, np.pi, size=(size, len(angles)))
+        return self._features(tf.constant(reference_features, tf.float32))
 
     def _act_for_real(self, trial: int) -> list[Episode]:
         episodes = []
@@ -452,7 +452,7 @@ class PILCO:
             "success_rate": None if success is None else float(np.mean([success(run.states) for run in runs])),
         }
 
-    def simulated(self, num_draws: int, seed) -> World:
+    def simulated(self, num_draws: int, seed) -> SimulatedEnv:
         """Return the environment as `num_draws` draws of the fitted models simulate it."""
         return self._world.world(self._world.draw(num_draws, seed))
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
-from bnnrl.rl.simulator.rollout import World, rollout_cost
+from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.seeds import fold_in, normal, split
 from bnnrl.storage import config
 
@@ -122,7 +122,7 @@ class Planning:
 
     Args:
         planner: the settings.
-        make_world: from draws of the models to the World they make up.
+        make_world: from draws of the models to the SimulatedEnv they make up.
         low: lower bounds of the action, [A].
         high: upper bounds, [A].
         discrete: whether an action is one of A, as a one-hot vector.
@@ -178,7 +178,7 @@ class Planning:
         # Rounding can lead beyond a bound by one bit, and an environment may refuse that.
         return tf.clip_by_value(self._low + 0.5 * (squashed + 1.0) * (self._high - self._low), self._low, self._high)
 
-    def _costs(self, world: World, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def _costs(self, world: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Return the expected cost of each sequence [N, H, A], [N]."""
         n, s, q = candidates.shape[0], self._num_draws, self._per_draw
         actions = tf.repeat(tf.transpose(self._executed(candidates), [1, 0, 2]), q, axis=1)  # [H, N Q, A]

@@ -22,15 +22,15 @@ class Policy(Protocol):
         """Return K, the number of parameters."""
         ...
 
-    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+    def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
         """Return `n` random policies [n, K], given features [N, F] from all over where they may have to act."""
         ...
 
-    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
         """Return the natural size of each parameter, [K]: a step of one unit is as bold in any of them."""
         ...
 
-    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+    def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
         """Return parameters [R, K] with hidden units left out at random, and the others' weights scaled to make up."""
         ...
 
@@ -69,20 +69,20 @@ class RBF:
     def num_params(self, num_features: int, num_actions: int) -> int:
         return sum(self._sizes(num_features, num_actions))
 
-    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
+    def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
         row_seed, weight_seed = split(seed)
-        rows = uniform([n, self.num_centers], row_seed, 0, cover.shape[0], tf.int32)
-        centers = tf.reshape(tf.gather(cover, rows), [n, -1])
-        log_scales = tf.tile(tf.math.log(self.length_scale * _spread(cover))[tf.newaxis], [n, 1])
+        rows = uniform([n, self.num_centers], row_seed, 0, reference_features.shape[0], tf.int32)
+        centers = tf.reshape(tf.gather(reference_features, rows), [n, -1])
+        log_scales = tf.tile(tf.math.log(self.length_scale * _spread(reference_features))[tf.newaxis], [n, 1])
         limit = self.weight_scale
         weights = uniform([n, self.num_centers * num_actions], weight_seed, -limit, limit)
         return tf.concat([centers, log_scales, weights], axis=-1)
 
-    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
-        _, *others = self._sizes(cover.shape[-1], num_actions)
-        return tf.concat([tf.tile(_spread(cover), [self.num_centers]), tf.ones([sum(others)])], axis=0)
+    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        _, *others = self._sizes(reference_features.shape[-1], num_actions)
+        return tf.concat([tf.tile(_spread(reference_features), [self.num_centers]), tf.ones([sum(others)])], axis=0)
 
-    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+    def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
         *others, weights = tf.split(params, self._sizes(num_features, num_actions), axis=-1)
         kept = _kept([params.shape[0], self.num_centers, 1], rate, seed)
         weights *= tf.reshape(tf.tile(kept, [1, 1, num_actions]), weights.shape)
@@ -129,25 +129,27 @@ class MLP:
     def num_params(self, num_features: int, num_actions: int) -> int:
         return sum(i * o + o for i, o in self._layers(num_features, num_actions))
 
-    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
-        layers = self._layers(cover.shape[-1], num_actions)
+    def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        layers = self._layers(reference_features.shape[-1], num_actions)
         parts = []
         for j, ((i, o), layer_seed) in enumerate(zip(layers, split(seed, len(layers)), strict=True)):
             limit = self.weight_scale * math.sqrt(3.0 / i)
             kernel = uniform([n, i, o], layer_seed, -limit, limit)
             bias = tf.zeros([n, o])
             if j == 0:  # the first layer standardises its inputs
-                kernel /= _spread(cover)[:, tf.newaxis]
-                bias = -tf.einsum("f,nfh->nh", tf.reduce_mean(cover, axis=0), kernel)
+                kernel /= _spread(reference_features)[:, tf.newaxis]
+                bias = -tf.einsum("f,nfh->nh", tf.reduce_mean(reference_features, axis=0), kernel)
             parts += [tf.reshape(kernel, [n, -1]), bias]
         return tf.concat(parts, axis=-1)
 
-    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
-        width = self._layers(cover.shape[-1], num_actions)[0][1]
-        first = tf.repeat(1.0 / _spread(cover), width)
-        return tf.concat([first, tf.ones([self.num_params(cover.shape[-1], num_actions) - first.shape[0]])], axis=0)
+    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        width = self._layers(reference_features.shape[-1], num_actions)[0][1]
+        first = tf.repeat(1.0 / _spread(reference_features), width)
+        return tf.concat(
+            [first, tf.ones([self.num_params(reference_features.shape[-1], num_actions) - first.shape[0]])], axis=0
+        )
 
-    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+    def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
         layers = self._layers(num_features, num_actions)
         parts = tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1)
         for j, (i, o) in enumerate(layers[1:], 1):  # a unit's outgoing weights are the rows of the next kernel
@@ -164,9 +166,9 @@ class MLP:
         return h
 
 
-def _spread(cover: tf.Tensor) -> tf.Tensor:
+def _spread(reference_features: tf.Tensor) -> tf.Tensor:
     """Return the standard deviation of each feature, [F], or 1 for one that does not vary."""
-    std = tf.math.reduce_std(cover, axis=0)
+    std = tf.math.reduce_std(reference_features, axis=0)
     return tf.where(std < 1e-6, tf.ones_like(std), std)
 
 
@@ -198,13 +200,13 @@ class Linear:
     def num_params(self, num_features: int, num_actions: int) -> int:
         return self._network.num_params(num_features, num_actions)
 
-    def init(self, seed, n: int, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
-        return self._network.init(seed, n, cover, num_actions)
+    def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        return self._network.init(seed, n, reference_features, num_actions)
 
-    def units(self, cover: tf.Tensor, num_actions: int) -> tf.Tensor:
-        return self._network.units(cover, num_actions)
+    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        return self._network.units(reference_features, num_actions)
 
-    def dropped(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+    def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
         return params
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
@@ -243,15 +245,15 @@ class Controller:
     def num_params(self) -> int:
         return self.policy.num_params(self.features.size, self.num_actions)
 
-    def init(self, seed, n: int, cover: tf.Tensor) -> tf.Tensor:
-        return self.policy.init(seed, n, cover, self.num_actions)
+    def init(self, seed, n: int, reference_features: tf.Tensor) -> tf.Tensor:
+        return self.policy.init(seed, n, reference_features, self.num_actions)
 
-    def units(self, cover: tf.Tensor) -> tf.Tensor:
-        return self.policy.units(cover, self.num_actions)
+    def units(self, reference_features: tf.Tensor) -> tf.Tensor:
+        return self.policy.units(reference_features, self.num_actions)
 
-    def dropped(self, params: tf.Tensor, rate: float, seed) -> tf.Tensor:
+    def apply_dropout(self, params: tf.Tensor, rate: float, seed) -> tf.Tensor:
         """Return parameters [R, K] with some of the policies' units left out, others scaled up by 1 / (1 − rate)."""
-        return self.policy.dropped(params, rate, seed, self.features.size, self.num_actions)
+        return self.policy.apply_dropout(params, rate, seed, self.features.size, self.num_actions)
 
     def __call__(self, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
         """Return actions [R, N, A] for parameters [R, K] and observations [R, N, O]; relaxed ones if discrete."""

@@ -17,7 +17,7 @@ import numpy as np
 from bnnrl.rl.action_space import Actions
 from bnnrl.rl.episodes import episode_length, make_env
 from bnnrl.rl.pilco import PILCO
-from bnnrl.storage.atomic import replacing
+from bnnrl.storage.atomic import atomic_write
 
 SUFFIXES = (".gif", ".mp4")
 _DEFAULT_FPS = 30.0
@@ -59,7 +59,7 @@ def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
         frames = _frames(agent, env, seed)
         first = next(frames)  # what cannot be rendered leaves no folder behind
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+        with atomic_write(path) as unfinished:
             _ENCODERS[path.suffix](unfinished, itertools.chain([first], frames), fps)
     finally:
         env.close()

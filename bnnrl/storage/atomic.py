@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside `path` to write to; what was written takes its place when the block ends without an error."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.new")

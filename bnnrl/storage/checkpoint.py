@@ -41,7 +41,7 @@ class CheckpointError(ValueError):
 
 
 def write(folder: Folder, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `config` and `arrays` to `folder`, replacing an earlier checkpoint there.
+    """Write `config` and `arrays` to `folder`, atomic_write an earlier checkpoint there.
 
     Everything is written and flushed to disk beside `folder` before it is renamed into place, and what was there is
     deleted last: whenever the process dies, `read` finds the old checkpoint or the new one. One writer at a time.

@@ -22,7 +22,7 @@ from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.policies import MLP, RBF, Controller
 from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.rollout import World, rollout_cost
+from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.seeds import fold_in, normal
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1
@@ -51,24 +51,24 @@ class ClippedGaussian(Gaussian):
 
 
 def spread_gradient(cost, groups: int):
-    """Return a function (params, simulator, start, noise) -> (cost [R], its gradient [R, K]) for several cores.
+    """Return a function (params, draws, start, noise) -> (cost [R], its gradient [R, K]) for several cores.
 
     Particles of different draws do not meet, so that each group of draws is a compiled call of its own, and TensorFlow
     runs these side by side. A search has several policies, and deals these out instead.
     """
 
     @tf.function(autograph=False, jit_compile=True)
-    def value_and_grad(params: tf.Tensor, simulator: Draws, start: tf.Tensor, noise: tf.Tensor):
+    def value_and_grad(params: tf.Tensor, draws: Draws, start: tf.Tensor, noise: tf.Tensor):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)
-            value = cost(params, simulator, start, noise)
+            value = cost(params, draws, start, noise)
         return value, tape.gradient(value, params)
 
-    def spread(params: tf.Tensor, simulator: Draws, start: tf.Tensor, noise: tf.Tensor):
+    def spread(params: tf.Tensor, draws: Draws, start: tf.Tensor, noise: tf.Tensor):
         n = math.gcd(groups, DRAWS)
-        thetas, starts, noises = tf.split(simulator.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
+        thetas, starts, noises = tf.split(draws.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
         parts = [
-            value_and_grad(params, simulator._replace(theta=theta), s, e)
+            value_and_grad(params, draws._replace(theta=theta), s, e)
             for theta, s, e in zip(thetas, starts, noises, strict=True)
         ]
         return tf.add_n([value for value, _ in parts]) / n, tf.add_n([grad for _, grad in parts]) / n
@@ -86,7 +86,7 @@ def main(args: Args) -> None:
     model = DynamicsModel(dynamics, features, ACTIONS)
     theta = model.problem.init(0, DRAWS)
     size = OBS + ACTIONS
-    simulator = Draws(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
+    draws = Draws(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
     policy = RBF(50) if args.policy == "rbf" else MLP((50,))
     controller = Controller(policy, features, -tf.ones(ACTIONS), tf.ones(ACTIONS))
     start = normal([DRAWS, PER_DRAW, OBS], 1)
@@ -96,12 +96,12 @@ def main(args: Args) -> None:
     def cost(obs, action, next_obs):
         return 1.0 - tf.exp(-0.5 * tf.reduce_sum(tf.square(next_obs), axis=-1))
 
-    def mean_cost(params, simulator: Draws, start, noise):
+    def mean_cost(params, draws: Draws, start, noise):
         def act(obs, t):
             action = controller(params, tf.reshape(obs, [1, -1, OBS]))
             return tf.reshape(action, [*obs.shape[:-1], ACTIONS])
 
-        return tf.reduce_mean(rollout_cost(World(model.stacked(simulator), cost), act, start, noise))[tf.newaxis]
+        return tf.reduce_mean(rollout_cost(SimulatedEnv(model.make_step(draws), cost), act, start, noise))[tf.newaxis]
 
     gradient = spread_gradient(mean_cost, args.groups)
 
@@ -110,16 +110,16 @@ def main(args: Args) -> None:
         return adam.update(state, tf.clip_by_norm(grad, 1.0))
 
     @tf.function
-    def run(state: AdamState, simulator: Draws, start, noise, num_updates):
+    def run(state: AdamState, draws: Draws, start, noise, num_updates):
         def update(i, state, _):
             eps = normal(noise.shape, fold_in(3, i)) if args.defaults else noise
-            value, grad = gradient(state.theta, simulator, start, eps)
+            value, grad = gradient(state.theta, draws, start, eps)
             return i + 1, step(state, grad), value
 
         return tf.while_loop(lambda i, *_: i < num_updates, update, (tf.constant(0), state, tf.zeros([1])))[1:]
 
     state = adam.start(controller.init(4, 1, normal([100, OBS], 5)))
-    serve(lambda: run(state, simulator, start, noise, tf.constant(args.updates))[1].numpy(), args.updates)
+    serve(lambda: run(state, draws, start, noise, tf.constant(args.updates))[1].numpy(), args.updates)
 
 
 if __name__ == "__main__":

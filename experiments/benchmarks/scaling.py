@@ -51,7 +51,7 @@ def measure(axis: str, size: int, repeats: int) -> Row:
     from bnnrl.rl.policies import RBF, Controller
     from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel
     from bnnrl.rl.simulator.features import Features
-    from bnnrl.rl.simulator.rollout import World, rollout_cost
+    from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
     from bnnrl.seeds import fold_in, normal
 
     sizes = BASE | {axis: size}
@@ -74,7 +74,7 @@ def measure(axis: str, size: int, repeats: int) -> Row:
         noise = normal([horizon, *start.shape], fold_in(3, index))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.theta)
-            value = tf.reduce_mean(rollout_cost(World(model.stacked(draws), cost), act, start, noise))
+            value = tf.reduce_mean(rollout_cost(SimulatedEnv(model.make_step(draws), cost), act, start, noise))
         return adam.update(state, tape.gradient(value, state.theta))
 
     state = adam.start(controller.init(4, 1, normal([100, obs_size], 5)))

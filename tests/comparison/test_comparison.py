@@ -43,8 +43,8 @@ def improve(self, trial):
 def limit_threads(threads, limit=_tensorflow.limit_threads):
     limit(threads)
     from bnnrl.rl.pilco import PILCO
-    from bnnrl.rl.simulator.learned_env import WorldModel
-    WorldModel.fit, PILCO._improve = lambda self, episodes, seed: None, improve
+    from bnnrl.rl.simulator.learned_env import LearnedEnv
+    LearnedEnv.fit, PILCO._improve = lambda self, episodes, seed: None, improve
 _tensorflow.limit_threads = limit_threads
 sys.exit(worker.main())
 """
@@ -293,7 +293,7 @@ def test_ray_that_is_not_installed(tmp_path, fakes, monkeypatch, capsys):
 
 def test_a_run_without_success_or_with_gaps_is_summed_up_too(tmp_path):
     row = {"trial": 1, "evaluation_cost": 0.5}
-    found = [results.Standing("adam", 0, [row], True), results.Standing("sgd", 0, [], False)]
+    found = [results.RunResult("adam", 0, [row], True), results.RunResult("sgd", 0, [], False)]
     adam, sgd = results.summary(found, 2)
     assert "solved" not in adam and adam["evaluation_cost_median"] == 0.5 and adam["evaluation_cost_low"] is None
     assert sgd["finished"] == 0 and sgd["evaluation_cost_median"] is None
@@ -306,10 +306,10 @@ def test_a_run_without_success_or_with_gaps_is_summed_up_too(tmp_path):
 
 def test_the_live_table():
     jobs = [executors.Job(name, Path(name), (), ()) for name in ("adam, seed 0", "adam, seed 1", "swag, seed 0")]
-    standing = results.Standing("adam", 0, [{"trial": 1, "evaluation_cost": 0.25, "search_seconds": 4.0}], False)
+    result = results.RunResult("adam", 0, [{"trial": 1, "evaluation_cost": 0.25, "search_seconds": 4.0}], False)
     with open(os.devnull, "w") as nowhere:
         console = Console(force_terminal=True, width=90, record=True, file=nowhere)
-        with live_table.Board("title", {job: lambda: standing for job in jobs}, {jobs[0]}, 5, console) as shown:
+        with live_table.Board("title", {job: lambda: result for job in jobs}, {jobs[0]}, 5, console) as shown:
             shown.tell(jobs[2], "runs")
             shown.tell(jobs[1], "failed")
             console.print(shown._table())

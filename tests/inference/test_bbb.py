@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import likelihoods
 from bnnrl.inference import BBB
 from bnnrl.problem import Problem
-from bnnrl.seeds import as_seed, noise
+from bnnrl.seeds import as_seed, fast_normal
 from tests.inference.test_adam import adam_in_numpy
 from tests.scenarios import draws, linear_regression, mlp
 
@@ -44,7 +44,7 @@ def test_golden_steps(settings):
     line, theta = linear_regression(N), draws(3)
     method = BBB(0.01, **settings)
     likelihood_grad = lambda theta, rows: line.grad(theta, rows) - theta / line.prior**2 / N
-    noises = [noise([method.draws, 3], as_seed(t)).numpy() for t in range(3)]
+    noises = [fast_normal([method.draws, 3], as_seed(t)).numpy() for t in range(3)]
     state = method.init(line.problem, 0, tf.constant(theta))
     golden = bbb_in_numpy(
         theta, likelihood_grad, noises, BATCHES, 1 / line.prior**2, 0.01, method.std_init, method.temperature
@@ -78,7 +78,7 @@ def test_the_step_follows_the_bounds_gradient(prior):
     problem = Problem(mlp(), likelihoods.Gaussian("learned"), prior, 50)
     method, batch = BBB(draws=2000, std_init=0.1), (tf.constant(draws(6, 3)), tf.constant(draws(6, 2)))
     state = method.init(problem, 0)
-    epsilon = noise([2000, problem.num_params], as_seed(3))
+    epsilon = fast_normal([2000, problem.num_params], as_seed(3))
     mu, rho = tf.Variable(state.theta), tf.Variable(state.rho.theta)
     with tf.GradientTape() as tape:
         q = tfd.Normal(mu, tf.math.softplus(rho))

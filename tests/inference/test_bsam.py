@@ -7,7 +7,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.inference import BSAM
 from bnnrl.problem import Problem
-from bnnrl.seeds import as_seed, noise
+from bnnrl.seeds import as_seed, fast_normal
 from tests.scenarios import draws, linear_regression, mlp
 
 BATCHES = [slice(0, 8), slice(8, 16), slice(16, 24)]
@@ -56,7 +56,7 @@ def bsam_in_numpy(
 def test_golden_steps(method, settings):
     line, theta = linear_regression(N), draws(3)
     likelihood_grad = lambda theta, rows: line.grad(theta, rows) - theta / line.prior**2 / N
-    noises = [noise([method.draws, 3], as_seed(t)).numpy() for t in range(3)]
+    noises = [fast_normal([method.draws, 3], as_seed(t)).numpy() for t in range(3)]
     state = method.init(line.problem, 0, tf.constant(theta))
     for t, (w, gm, s) in enumerate(
         bsam_in_numpy(theta, likelihood_grad, noises, BATCHES, 1 / line.prior**2, **settings)

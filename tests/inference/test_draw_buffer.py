@@ -12,7 +12,7 @@ def run(steps, thin, size, burn_in=0, lead=(), skip=()):
     theta = lambda t: tf.fill([*lead, 2], float(t)) * [1.0, -1.0]
     draws = draw_buffer.no_draws(theta(0), size)
     for t in range(steps):
-        draws = draw_buffer.keep(draws, theta(t + 1), tf.constant(t >= burn_in and t not in skip), thin)
+        draws = draw_buffer.append(draws, theta(t + 1), tf.constant(t >= burn_in and t not in skip), thin)
     return draw_buffer.ordered(draws, thin).numpy()
 
 

@@ -8,7 +8,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import likelihoods
 from bnnrl.inference import VADAM
 from bnnrl.problem import Problem
-from bnnrl.seeds import as_seed, noise
+from bnnrl.seeds import as_seed, fast_normal
 from tests.scenarios import draws, linear_regression, mlp
 
 BATCHES = [slice(0, 8), slice(8, 16), slice(16, 24)]
@@ -40,7 +40,7 @@ def vadam_in_numpy(theta, likelihood_grad, noises, batches, lam, s, alpha, beta_
 def test_golden_steps(method, settings):
     line, theta = linear_regression(N), draws(3)
     likelihood_grad = lambda theta, rows: line.grad(theta, rows) - theta / line.prior**2 / N
-    noises = [noise([method.draws, 3], as_seed(t)).numpy() for t in range(3)]
+    noises = [fast_normal([method.draws, 3], as_seed(t)).numpy() for t in range(3)]
     state = method.init(line.problem, 0, tf.constant(theta))
     golden = vadam_in_numpy(theta, likelihood_grad, noises, BATCHES, 1 / line.prior**2, **settings)
     for t, (mu, m, s) in enumerate(golden):
@@ -69,7 +69,7 @@ def test_the_prior_may_differ_from_weight_to_weight():
     problem = Problem(mlp(hidden=()), likelihoods.Gaussian(1.0), prior, 7)
     method = VADAM(beta_1=0.0)
     state = method.init(problem, 0, tf.zeros([8]))
-    epsilon = noise([1, 8], as_seed(0))[0].numpy()
+    epsilon = fast_normal([1, 8], as_seed(0))[0].numpy()
     state, _ = method.step(problem, state, (tf.zeros([1, 3]), tf.zeros([1, 2])), as_seed(0))
     bias = epsilon[6:] / np.sqrt(7 + 100)  # where the draw has the outputs, at s = 1
     np.testing.assert_allclose(state.m, [*[-4 / 7] * 6, *(bias + 200 / 7)], rtol=1e-5)

@@ -17,7 +17,7 @@ LOW, HIGH = -1.0, 2.0
 
 
 class PointMass(gymnasium.Env):
-    """(x, v) -> A (x, v) + B u. Starts near rest at 0.
+    """(x, v) -> A (x, v) + B u. InitialStates near rest at 0.
 
     Args:
         fault: what a later observation's entry or the reward becomes, for tests: {"step": 3, "entry": 1, "value": nan}

@@ -409,7 +409,7 @@ def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeyp
     told = {}
 
     class Search:
-        def search(self, population, cover, draws, starts, seed):
+        def search(self, population, reference_features, draws, starts, seed):
             told["searched"] = starts
             return tf.zeros([1, agent._controller.num_params]), tf.zeros([1])
 

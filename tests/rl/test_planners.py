@@ -11,7 +11,7 @@ from bnnrl.rl.planners import CEM, ICEM, Planning
 from bnnrl.rl.reporting import html
 from bnnrl.rl.reporting.run import Run
 from bnnrl.rl.simulator.propagation import PROPAGATIONS
-from bnnrl.rl.simulator.rollout import World
+from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.seeds import as_seed
 from tests.rl.point_mass import HIGH as MOST
 from tests.rl.point_mass import LOW as LEAST
@@ -39,7 +39,7 @@ def make_world(draws):
     def cost(obs, action, next_obs):
         return tf.square(next_obs[..., 0] - goal) + tf.square(next_obs[..., 1]) + EFFORT * tf.square(action[..., 0])
 
-    return World(step, cost)
+    return SimulatedEnv(step, cost)
 
 
 def planning(planner, make_world=make_world, discrete=False, low=LOW, high=HIGH, propagation="ts_inf", per_draw=1):
@@ -165,7 +165,7 @@ def test_of_discrete_actions_the_best_is_done(kind):
         cost = lambda obs, action, next_obs: (
             1.0 - tf.reduce_sum(action * tf.gather(wanted, tf.cast(obs[..., 0], tf.int32)), axis=-1)
         )
-        return World(step, cost)
+        return SimulatedEnv(step, cost)
 
     made = planning(kind(horizon=4, population=80, elites=8, iterations=6), make_clock, True, tf.zeros(3), tf.ones(3))
     plan, done = made.begin(), []
@@ -194,7 +194,7 @@ def test_an_end_counts():
         step = lambda obs, action, noise: action
         ends = lambda obs, action, next_obs: tf.cast(next_obs[..., 0] > 0, tf.float32)
         cost = lambda obs, action, next_obs: 1.0 + ends(obs, action, next_obs)
-        return World(step, cost, ends, after)
+        return SimulatedEnv(step, cost, ends, after)
 
     planner = ICEM(horizon=H, population=60, elites=8, iterations=3)
     made = planning(planner, make_cliff, low=tf.constant([-1.0]))

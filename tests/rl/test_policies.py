@@ -84,8 +84,8 @@ def test_a_linear_policy_is_a_network_without_hidden_units():
     np.testing.assert_array_equal(linear(params, x, 2), network(params, x, 2))
     kernel, bias = params[0, :10].numpy().reshape(5, 2), params[0, 10:].numpy()
     np.testing.assert_allclose(linear(params, x, 2)[0], np.tanh(COVER.numpy() @ kernel + bias), rtol=1e-3, atol=1e-4)
-    np.testing.assert_array_equal(linear.dropped(params, 0.9, as_seed(1), 5, 2), params)  # it has no hidden units
-    np.testing.assert_array_equal(network.dropped(params, 0.9, as_seed(1), 5, 2), params)
+    np.testing.assert_array_equal(linear.apply_dropout(params, 0.9, as_seed(1), 5, 2), params)  # it has no hidden units
+    np.testing.assert_array_equal(network.apply_dropout(params, 0.9, as_seed(1), 5, 2), params)
 
 
 # Which parameters are the outgoing weights of hidden units, unit by unit.
@@ -100,7 +100,7 @@ OUTGOING = {
 @pytest.mark.parametrize(("policy", "outgoing"), OUTGOING.values(), ids=OUTGOING)
 def test_units_are_dropped_as_a_whole_and_the_mean_is_kept(policy, outgoing, rate):
     params = policy.init(as_seed(0), 200, COVER, 2)
-    dropped = policy.dropped(params, rate, as_seed(1), 5, 2).numpy()
+    dropped = policy.apply_dropout(params, rate, as_seed(1), 5, 2).numpy()
     before, after = outgoing(params.numpy()), outgoing(dropped)
     factor = after / before  # [R, units, weights]
     np.testing.assert_allclose(factor, np.broadcast_to(factor[..., :1], factor.shape), rtol=1e-5)
@@ -115,10 +115,10 @@ def test_units_are_dropped_as_a_whole_and_the_mean_is_kept(policy, outgoing, rat
 @pytest.mark.parametrize("policy", [RBF(40), MLP((40, 30))], ids=["rbf", "mlp"])
 def test_nothing_else_is_dropped(policy):
     params = policy.init(as_seed(0), 1, COVER, 2)
-    np.testing.assert_array_equal(policy.dropped(params, 0.0, as_seed(1), 5, 2), params)
-    dropped = policy.dropped(params, 0.5, as_seed(1), 5, 2).numpy()
-    np.testing.assert_array_equal(dropped, policy.dropped(params, 0.5, as_seed(1), 5, 2))
-    assert np.any(dropped != policy.dropped(params, 0.5, as_seed(2), 5, 2))
+    np.testing.assert_array_equal(policy.apply_dropout(params, 0.0, as_seed(1), 5, 2), params)
+    dropped = policy.apply_dropout(params, 0.5, as_seed(1), 5, 2).numpy()
+    np.testing.assert_array_equal(dropped, policy.apply_dropout(params, 0.5, as_seed(1), 5, 2))
+    assert np.any(dropped != policy.apply_dropout(params, 0.5, as_seed(2), 5, 2))
     outgoing = [pick(np.arange(params.shape[1])[np.newaxis]) for own, pick in OUTGOING.values() if own == policy]
     others = np.setdiff1d(np.arange(params.shape[1]), np.concatenate([o.ravel() for o in outgoing]))
     np.testing.assert_array_equal(dropped[0, others], params.numpy()[0, others])
@@ -168,8 +168,8 @@ def test_a_continuous_policy_does_what_it_says():
 def test_a_controller_drops_its_policys_units():
     controller = Controller(RBF(4), Features(5), tf.zeros(2), tf.ones(2))
     params = controller.init(as_seed(0), 3, COVER)
-    expected = RBF(4).dropped(params, 0.5, as_seed(1), 5, 2)
-    np.testing.assert_array_equal(controller.dropped(params, 0.5, as_seed(1)), expected)
+    expected = RBF(4).apply_dropout(params, 0.5, as_seed(1), 5, 2)
+    np.testing.assert_array_equal(controller.apply_dropout(params, 0.5, as_seed(1)), expected)
 
 
 @pytest.mark.parametrize(

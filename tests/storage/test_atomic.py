@@ -2,19 +2,19 @@
 
 import pytest
 
-from bnnrl.storage.atomic import replacing
+from bnnrl.storage.atomic import atomic_write
 
 
 def test_what_was_written_takes_the_files_place(tmp_path):
     path = tmp_path / "a.txt"
     for text in ("old", "new"):
-        with replacing(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_text(text)
         assert path.read_text() == text and list(tmp_path.iterdir()) == [path]
 
 
 def _fill_the_disk(path):
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text("ne")
         raise OSError("full")
 

@@ -14,7 +14,7 @@ from bnnrl.plots.control import LEVELS
 from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.pilco import PILCO
-from bnnrl.storage.atomic import replacing
+from bnnrl.storage.atomic import atomic_write
 
 BANDS = {50: (1, 3), 95: (0, 4)}  # per cent inside, and the rows of the band's lower and upper end
 _FOLDER = "predictions"
@@ -46,7 +46,7 @@ def write(folder: str | os.PathLike[str], trial: int, prediction: Prediction) ->
     """Write the summary of a trial's prediction to the run folder, whole or not at all."""
     path = _path(folder, trial)
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(safetensors.numpy.save(Summary.of(prediction)._asdict()))
 
 

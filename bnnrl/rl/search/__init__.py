@@ -1,5 +1,8 @@
 """Policy search on the learned simulator."""
 
-from bnnrl.rl.search.searcher import PolicySearch, Searcher, Starts
+from bnnrl import _moved
+from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
 
-__all__ = ["PolicySearch", "Searcher", "Starts"]
+__all__ = ["InitialStates", "PolicySearch", "Searcher"]
+
+__getattr__ = _moved.lookup(__name__)

@@ -17,7 +17,7 @@ from bnnrl.data import pad_rows
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.policies import Controller
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
-from bnnrl.rl.simulator.rollout import PolicyFunction, World, rollout_cost, trajectories
+from bnnrl.rl.simulator.rollout import PolicyFunction, SimulatedEnv, rollout_cost, trajectories
 from bnnrl.rl.tasks import SaturatingCost
 from bnnrl.seeds import fold_in, normal, split, uniform
 from bnnrl.storage import config
@@ -124,7 +124,7 @@ class PolicySearch:
 config.register(PolicySearch)
 
 
-class Starts(NamedTuple):
+class InitialStates(NamedTuple):
     """A kernel density estimate of the initial states, in a buffer of fixed capacity."""
 
     obs: tf.Tensor  # [capacity, O] those observed
@@ -132,7 +132,7 @@ class Starts(NamedTuple):
     width: tf.Tensor  # [O] standard deviation of the kernel
 
     @classmethod
-    def observed(cls, obs: np.ndarray) -> Starts:
+    def observed(cls, obs: np.ndarray) -> InitialStates:
         """Return the estimate from initial states [n, O], with Silverman's bandwidth (1986, section 4.3).
 
         Few are observed, and a policy that suits them alone fails from others. One alone says nothing of a spread.
@@ -144,7 +144,7 @@ class Starts(NamedTuple):
         return cls(pad_rows(obs, capacity), tf.constant(count), tf.constant(bandwidth * deviation, tf.float32))
 
     @classmethod
-    def exactly(cls, obs: np.ndarray) -> Starts:
+    def exactly(cls, obs: np.ndarray) -> InitialStates:
         """Return states [n, O] that rollouts begin in, each as likely as any other."""
         return cls(tf.constant(obs, tf.float32), tf.constant(len(obs)), tf.zeros([obs.shape[1]]))
 
@@ -157,7 +157,7 @@ class Searcher:
     Args:
         search: the settings.
         controller: the policy between observations and actions.
-        make_world: from draws of the models to the World they make up.
+        make_world: from draws of the models to the SimulatedEnv they make up.
         horizon: H, steps.
         num_draws: S, draws of the model in a rollout.
         per_draw: Q, particles of each draw and policy.
@@ -172,7 +172,7 @@ class Searcher:
         self,
         search: PolicySearch,
         controller: Controller,
-        make_world: Callable[[Any], World],
+        make_world: Callable[[Any], SimulatedEnv],
         horizon: int,
         num_draws: int,
         per_draw: int,
@@ -196,29 +196,29 @@ class Searcher:
         self._scout, self._refine_groups = function(self._scout_rounds, False), function(self._in_groups, False)
 
     def search(
-        self, population: tf.Tensor | None, cover: tf.Tensor, simulator, starts: Starts, seed
+        self, population: tf.Tensor | None, reference_features: tf.Tensor, draws, starts: InitialStates, seed
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return R policies [R, K], best first, and their expected costs [R].
 
         Args:
             population: an earlier search's policies, best first, or None.
-            cover: features [N, F] all over where the policy may have to act.
-            simulator: draws of the model.
+            reference_features: features [N, F] all over where the policy may have to act.
+            draws: draws of the model.
             starts: initial states.
             seed: a seed pair.
         """
         search = self._search
-        units = self._controller.units(cover)
+        units = self._controller.units(reference_features)
         scout_seed, noise_seed, refine_seed, score_seed = split(seed, 4)
-        policies, costs = self._scout(cover, units, simulator, starts, scout_seed, noise_seed)
+        policies, costs = self._scout(reference_features, units, draws, starts, scout_seed, noise_seed)
         policies = tf.gather(policies, _best_first(costs))
         if population is not None:
             kept = (search.restarts + 1) // 2
             policies = tf.concat([population[:kept], policies[: search.restarts - kept]], axis=0)
         policies, updates, settle = policies[: search.restarts], tf.constant(search.updates), tf.constant(1.0)
-        refined, _ = self._refine_groups(policies, units, simulator, starts, updates, settle, refine_seed)
+        refined, _ = self._refine_groups(policies, units, draws, starts, updates, settle, refine_seed)
         # A step too bold can throw a policy back onto the flat part of the cost: then its start is kept.
-        scores = self.score(tf.concat([policies, refined], axis=0), simulator, starts, score_seed)
+        scores = self.score(tf.concat([policies, refined], axis=0), draws, starts, score_seed)
         before, after = tf.split(_worst_if_not_finite(scores), 2)
         better = after < before
         policies = tf.where(better[:, tf.newaxis], refined, policies)
@@ -226,14 +226,16 @@ class Searcher:
         order = _best_first(costs)
         return tf.gather(policies, order), tf.gather(costs, order)
 
-    def _scout_rounds(self, cover: tf.Tensor, units: tf.Tensor, simulator, starts: Starts, seed, noise_seed):
+    def _scout_rounds(
+        self, reference_features: tf.Tensor, units: tf.Tensor, draws, starts: InitialStates, seed, noise_seed
+    ):
         """Return the policies that every round of scouting found, [rounds R, K], and their expected costs."""
         updates, settle = tf.constant(self._search.scout_updates), tf.constant(0.0)
         scouts = []
         for i in range(self._search.rounds):
-            fresh = self.screen(cover, simulator, starts, fold_in(seed, i))
+            fresh = self.screen(reference_features, draws, starts, fold_in(seed, i))
             # The same noise in every round: their costs are to be compared.
-            scouts.append(self._in_groups(fresh, units, simulator, starts, updates, settle, noise_seed))
+            scouts.append(self._in_groups(fresh, units, draws, starts, updates, settle, noise_seed))
         policies, costs = zip(*scouts, strict=True)
         return tf.concat(policies, axis=0), tf.concat(costs, axis=0)
 
@@ -242,12 +244,12 @@ class Searcher:
         policies, costs = zip(*(self.refine(group, *args) for group in tf.split(params, self._groups)), strict=True)
         return tf.concat(policies, axis=0), tf.concat(costs, axis=0)
 
-    def _screen(self, cover: tf.Tensor, simulator, starts: Starts, seed) -> tf.Tensor:
+    def _screen(self, reference_features: tf.Tensor, draws, starts: InitialStates, seed) -> tf.Tensor:
         """Return the best R of many random policies, [R, K], best first.
 
         Args:
-            cover: features [N, F] all over where the policy may have to act.
-            simulator: draws of the model.
+            reference_features: features [N, F] all over where the policy may have to act.
+            draws: draws of the model.
             starts: initial states.
             seed: a seed pair.
         """
@@ -256,9 +258,9 @@ class Searcher:
         draw_seed, noise_seed = split(seed)
 
         def body(i, best, best_cost):
-            params = self._controller.init(fold_in(draw_seed, i), chunk, cover)
+            params = self._controller.init(fold_in(draw_seed, i), chunk, reference_features)
             cost = self._mean_cost(
-                params, simulator, starts, noise_seed, 1, self._search.screening_width, horizon=self._scout_horizon
+                params, draws, starts, noise_seed, 1, self._search.screening_width, horizon=self._scout_horizon
             )
             params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
             order = _best_first(cost)[:size]
@@ -268,13 +270,13 @@ class Searcher:
         none = tf.zeros([size, self._controller.num_params]), tf.fill([size], math.inf)
         return tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *none))[1]
 
-    def _refine(self, params: tf.Tensor, units: tf.Tensor, simulator, starts: Starts, num_updates, settle, seed):
+    def _refine(self, params: tf.Tensor, units: tf.Tensor, draws, starts: InitialStates, num_updates, settle, seed):
         """Return refined policies [R, K] and their expected costs [R], averaged over the last updates.
 
         Args:
             params: policies, [R, K].
             units: the natural size of each parameter, [K].
-            simulator: draws of the model.
+            draws: draws of the model.
             starts: initial states.
             num_updates: gradient steps, int32 [].
             settle: 1 to let the horizon grow in the first half and narrow the cost and weigh effort in the second, 0
@@ -299,7 +301,7 @@ class Searcher:
                 tape.watch(state.theta)
                 params, step_seed = state.theta * units, fold_in(seed, i)
                 cost = self._mean_cost(
-                    params, simulator, starts, step_seed, self._per_draw, width, near * search.effort, horizon, True
+                    params, draws, starts, step_seed, self._per_draw, width, near * search.effort, horizon, True
                 )
             grad = tape.gradient(cost, state.theta)
             # A rollout that has left the model's range can overflow: that policy then stays where it is.
@@ -312,26 +314,26 @@ class Searcher:
         _, state, average = tf.while_loop(lambda i, *_: i < num_updates, body, start)
         return state.theta * units, average / (1 - 0.98 ** tf.cast(num_updates, tf.float32))
 
-    def _score(self, params: tf.Tensor, simulator, starts: Starts, seed) -> tf.Tensor:
+    def _score(self, params: tf.Tensor, draws, starts: InitialStates, seed) -> tf.Tensor:
         """Return the expected cost of each policy [n, K], effort included, over several times the particles, [n]."""
         self.num_traces += 1
-        return self._mean_cost(params, simulator, starts, seed, 5 * self._per_draw, effort=self._search.effort)
+        return self._mean_cost(params, draws, starts, seed, 5 * self._per_draw, effort=self._search.effort)
 
-    def _predict(self, params: tf.Tensor, simulator, starts: Starts, seed) -> tuple[tf.Tensor, tf.Tensor]:
+    def _predict(self, params: tf.Tensor, draws, starts: InitialStates, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Return particles [H + 1, P, O] of one policy [K] and their costs [H, P]."""
         self.num_traces += 1
         per_draw = -(-200 // self._num_draws)
         start, noise = self._draw(1, starts, seed, per_draw)
         act = self._policy_function(params[tf.newaxis], per_draw)
-        found = trajectories(self._propagated(self._make_world(simulator), 1), act, start, noise)
+        found = trajectories(self._propagated(self._make_world(draws), 1), act, start, noise)
         obs = tf.reshape(found.obs, [self._horizon + 1, -1, found.obs.shape[-1]])
         return obs, tf.reshape(found.costs, [self._horizon, -1])
 
     def _mean_cost(
         self,
         params: tf.Tensor,
-        simulator,
-        starts: Starts,
+        draws,
+        starts: InitialStates,
         seed,
         per_draw: int,
         width=1.0,
@@ -345,16 +347,18 @@ class Searcher:
         `refining` takes discrete actions as relaxed, and leaves out units and adds noise as the search says.
         """
         width, effort = (tf.repeat(a, per_draw) if tf.is_tensor(a) else a for a in (width, effort))
-        world, r = self._make_world(simulator), params.shape[0]
+        world, r = self._make_world(draws), params.shape[0]
         saturates, bound = isinstance(world.cost, SaturatingCost), self._search.adjoint_bound
-        bounded = _bounded(world.step, world.step_size, bound / (self._num_draws * per_draw))  # their mean is to come
+        bounded = _clip_state_gradient(
+            world.step, world.step_size, bound / (self._num_draws * per_draw)
+        )  # their mean is to come
         cost = self._saturating(world.cost, width, effort) if saturates else world.cost
         world = self._propagated(_in_units_of_range(world._replace(step=bounded, cost=cost)), r)
         if refining and self._search.dropout:
-            params = self._controller.dropped(params, self._search.dropout, fold_in(seed, 1))
+            params = self._controller.apply_dropout(params, self._search.dropout, fold_in(seed, 1))
         act = self._policy_function(params, per_draw, relaxed=refining)
         if refining and self._search.action_noise:
-            act = self._shaken(act, per_draw, fold_in(seed, 2))
+            act = self._add_action_noise(act, per_draw, fold_in(seed, 2))
         start, noise = self._draw(r, starts, seed, per_draw)
         costs = rollout_cost(world, act, start, noise, horizon)
         by_draw = tf.reduce_mean(tf.reshape(costs, [self._num_draws, r, per_draw]), axis=2)
@@ -378,10 +382,10 @@ class Searcher:
 
         return with_effort
 
-    def _propagated(self, world: World, num_policies: int) -> World:
+    def _propagated(self, world: SimulatedEnv, num_policies: int) -> SimulatedEnv:
         return world._replace(step=propagate(self._propagation, world.step, num_policies))
 
-    def _draw(self, num_policies: int, starts: Starts, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def _draw(self, num_policies: int, starts: InitialStates, seed, per_draw: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Return initial states [S, R Q, O] and noise [H, S, R Q, columns], the same for each policy."""
         row_seed, jitter_seed, noise_seed = split(seed, 3)
         s, dim = self._num_draws, starts.obs.shape[-1]
@@ -404,7 +408,7 @@ class Searcher:
 
         return act
 
-    def _shaken(self, act: PolicyFunction, per_draw: int, seed) -> PolicyFunction:
+    def _add_action_noise(self, act: PolicyFunction, per_draw: int, seed) -> PolicyFunction:
         """Return `act` with noise on its actions, the same for each policy."""
         low, high = self._controller.low, self._controller.high
 
@@ -417,7 +421,7 @@ class Searcher:
         return with_noise
 
 
-def _in_units_of_range(world: World) -> World:
+def _in_units_of_range(world: SimulatedEnv) -> SimulatedEnv:
     """Return the world with costs from 0, for the lowest observed, to 1 for the highest."""
     if world.cost_range is None:
         return world
@@ -427,7 +431,7 @@ def _in_units_of_range(world: World) -> World:
     return world._replace(cost=cost, cost_after_end=unit(world.cost_after_end))
 
 
-def _bounded(step: Callable, scale: tf.Tensor, bound: float) -> Callable:
+def _clip_state_gradient(step: Callable, scale: tf.Tensor, bound: float) -> Callable:
     """Return `step` with the gradient that flows back through next_obs, in units of `scale` [O], clipped to a norm."""
 
     @tf.custom_gradient

@@ -175,7 +175,7 @@ class Regressor:
         state, _ = self.driver.run(state, data, self._dynamics.num_steps, run_seed, num_data=len(inputs))
         self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
 
-    def simulator(self, num_draws: int, seed) -> Draws:
+    def sample(self, num_draws: int, seed) -> Draws:
         """Return `num_draws` draws of the fitted model, in the form rollouts take."""
         if self.posterior is None or self.scalers is None:
             raise ValueError("Invalid model: expected a fitted one. Call fit first.")
@@ -183,7 +183,7 @@ class Regressor:
         arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
         return Draws(self.posterior.sample(num_draws, seed), *map(tf.constant, arrays))
 
-    def conditional(self, draws: Draws) -> Callable[[tf.Tensor], tfd.Distribution]:
+    def predictive(self, draws: Draws) -> Callable[[tf.Tensor], tfd.Distribution]:
         """Return the function from inputs [S, P, I] to the distribution of standardised targets [S, P, T].
 
         Everything that does not change from call to call is computed here, outside the rollout's loop.
@@ -253,9 +253,9 @@ class DynamicsModel(Regressor):
         inputs = np.concatenate([self._features(tf.constant(obs, tf.float32)), actions], axis=-1)
         self.infer(inputs, next_obs - obs, seed)
 
-    def stacked(self, draws: Draws):
+    def make_step(self, draws: Draws):
         """Return the step function (obs [S, P, O], action [S, P, A], noise [S, P, O]) -> next_obs of draws."""
-        given = self.conditional(draws)
+        given = self.predictive(draws)
 
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             distribution = given(tf.concat([self._features(obs), action], axis=-1))

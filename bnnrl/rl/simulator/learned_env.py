@@ -12,12 +12,12 @@ from bnnrl.likelihoods import Bernoulli
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel, Regressor
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.rollout import World
+from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.rl.tasks import SaturatingCost, Task
 from bnnrl.seeds import fold_in, host_seed
 
 
-class WorldDraws(NamedTuple):
+class ModelDraws(NamedTuple):
     """Draws of all that is inferred; None where the task says it."""
 
     dynamics: Draws
@@ -26,7 +26,7 @@ class WorldDraws(NamedTuple):
     cost_range: tf.Tensor | None = None  # [2] lowest and highest observed; None for one within 0 and 1
 
 
-class WorldModel:
+class LearnedEnv:
     """The models of one environment, and the task's own functions.
 
     Args:
@@ -79,21 +79,21 @@ class WorldModel:
             costs = np.concatenate([self.costs(e) for e in episodes])
             self._cost_range = _range(costs, self._task.cost_after_end if ended.any() else None)
 
-    def draw(self, num_draws: int, seed) -> WorldDraws:
+    def draw(self, num_draws: int, seed) -> ModelDraws:
         """Return `num_draws` draws of each fitted model."""
 
         def drawn(head: Regressor | None, i: int) -> Draws | None:
-            return None if head is None or head.posterior is None else head.simulator(num_draws, fold_in(seed, i))
+            return None if head is None or head.posterior is None else head.sample(num_draws, fold_in(seed, i))
 
         bounds = None if self._cost_range is None else tf.constant(self._cost_range, tf.float32)
-        return WorldDraws(
-            self.dynamics.simulator(num_draws, seed), drawn(self.reward, 1), drawn(self.termination, 2), bounds
+        return ModelDraws(
+            self.dynamics.sample(num_draws, seed), drawn(self.reward, 1), drawn(self.termination, 2), bounds
         )
 
-    def world(self, draws: WorldDraws) -> World:
+    def world(self, draws: ModelDraws) -> SimulatedEnv:
         """Return the simulated environment that draws make up."""
-        return World(
-            self.dynamics.stacked(draws.dynamics),
+        return SimulatedEnv(
+            self.dynamics.make_step(draws.dynamics),
             self._cost_function(draws.reward),
             self._end_function(draws.termination),
             self._task.cost_after_end,
@@ -117,7 +117,7 @@ class WorldModel:
             return self._task.cost
         if self.reward is None or draws is None:
             raise ValueError("Invalid model: expected a fitted one of the reward. Call fit first.")
-        given = self.reward.conditional(draws)
+        given = self.reward.predictive(draws)
 
         def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
             z = given(self._inputs(obs, action, next_obs)).mean()
@@ -131,7 +131,7 @@ class WorldModel:
             return lambda obs, action, next_obs: tf.cast(rule(obs, action, next_obs), obs.dtype)
         if self.termination is None or draws is None:
             return None
-        given = self.termination.conditional(draws)
+        given = self.termination.predictive(draws)
         return lambda obs, action, next_obs: given(self._inputs(obs, action, next_obs)).mean()[..., 0]
 
     # Saving

@@ -12,19 +12,19 @@ StepFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 PolicyFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-class World(NamedTuple):
+class SimulatedEnv(NamedTuple):
     """A simulated environment, as rollouts take it."""
 
     step: StepFunction  # (obs, action, noise) -> next_obs
     cost: Callable  # (obs, action, next_obs) -> [S, P]
-    ends: Callable | None = None  # the same to the probability of termination there; None if there is never any
+    termination_prob: Callable | None = None  # (obs, action, next_obs) -> [S, P], in [0, 1]; None: it never ends
     cost_after_end: float = 0.0  # of each step after termination
     step_size: tf.Tensor | float = 1.0  # how far a typical step goes, [O]
     cost_range: tf.Tensor | None = None  # [2] lowest and highest cost that was observed; None for one within 0 and 1
 
 
 def rollout_cost(
-    world: World, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor, horizon: tf.Tensor | None = None
+    world: SimulatedEnv, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor, horizon: tf.Tensor | None = None
 ) -> tf.Tensor:
     """Return each particle's mean cost over the horizon, [S, P].
 
@@ -60,7 +60,7 @@ class Trajectories(NamedTuple):
     costs: tf.Tensor  # [H, S, P]
 
 
-def trajectories(world: World, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor) -> Trajectories:
+def trajectories(world: SimulatedEnv, policy: PolicyFunction, start: tf.Tensor, noise: tf.Tensor) -> Trajectories:
     """Return the particles' trajectories; what has surely ended stays where it did. No gradient."""
     horizon = int(noise.shape[0])
 
@@ -77,22 +77,22 @@ def trajectories(world: World, policy: PolicyFunction, start: tf.Tensor, noise: 
     return Trajectories(seen, done, costs)
 
 
-def _advance(world: World, policy: PolicyFunction, t, obs, alive, noise):
+def _advance(world: SimulatedEnv, policy: PolicyFunction, t, obs, alive, noise):
     """Return the action, the next observations, who is alive there, and the expected cost of a step."""
     action = policy(obs, t)
     next_obs = world.step(obs, action, noise)
-    if world.ends is not None:  # what has surely ended stays where it is: further on, a model may overflow
+    if world.termination_prob is not None:  # what has surely ended stays where it is: further on, a model may overflow
         next_obs = tf.where(alive[..., tf.newaxis] > 0, next_obs, obs)
     cost = world.cost(obs, action, next_obs)
-    if world.ends is not None:
+    if world.termination_prob is not None:
         cost = world.cost_after_end + alive * (cost - world.cost_after_end)
-        alive *= 1.0 - world.ends(obs, action, next_obs)
+        alive *= 1.0 - world.termination_prob(obs, action, next_obs)
     return action, next_obs, alive, cost
 
 
-def _all_alive(world: World, start: tf.Tensor) -> tf.Tensor:
+def _all_alive(world: SimulatedEnv, start: tf.Tensor) -> tf.Tensor:
     """Return ones, [S, P]; one alone where nothing ends."""
-    return tf.ones([] if world.ends is None else start.shape[:-1], start.dtype)
+    return tf.ones([] if world.termination_prob is None else start.shape[:-1], start.dtype)
 
 
 def _put(array: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

@@ -185,7 +185,7 @@ def test_values_are_near_what_really_happens(learned):
 
 def test_a_model_that_runs_away_has_values_still(learned, monkeypatch):
     _, agent, _ = learned
-    monkeypatch.setattr(agent.model, "stacked", lambda simulator: lambda obs, action, noise: obs * 1e30)
+    monkeypatch.setattr(agent.model, "make_step", lambda draws: lambda obs, action, noise: obs * 1e30)
     assert slices.values(agent, slices.plane(agent, 3), 4).shape == (3, 3)
 
 

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from bnnrl.rl.policies import RBF, Controller
-from bnnrl.rl.search.searcher import PolicySearch, Searcher, Starts
+from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
 from bnnrl.rl.simulator.dynamics import Draws
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.rollout import World, rollout_cost
+from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.rl.tasks import Cost, SaturatingCost
 from bnnrl.seeds import as_seed, split
 
@@ -21,24 +21,24 @@ CONTROLLER = Controller(RBF(5), Features(2), tf.constant([-1.0]), tf.constant([2
 ONES = tf.ones(2)
 # Draws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
 SIMULATOR = Draws(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
-STARTS = Starts.observed(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
+STARTS = InitialStates.observed(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
 PADDING = tf.range(len(STARTS.obs))[:, tf.newaxis] >= STARTS.count
 STARTS = STARTS._replace(obs=tf.where(PADDING, np.nan, STARTS.obs))
 COVER = tf.constant(np.random.default_rng(1).normal(size=(100, 2)), tf.float32)
 COST = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0] - 1.0))
 
 
-def make_step(simulator):
+def make_step(draws):
     def step(obs, action, noise):
         x, v = obs[..., :1], obs[..., 1:]
-        push = simulator.theta[:, tf.newaxis]  # [S, 1, 1]
+        push = draws.theta[:, tf.newaxis]  # [S, 1, 1]
         return tf.concat([x + 0.25 * v, v + 0.25 * (action + push)], -1) + 0.02 * noise
 
     return step
 
 
 def in_world(make_step, cost):
-    return lambda simulator: World(make_step(simulator), cost, step_size=simulator.target_std)
+    return lambda draws: SimulatedEnv(make_step(draws), cost, step_size=draws.target_std)
 
 
 def make_searcher(search=SEARCH, cost: Cost = COST):
@@ -92,7 +92,7 @@ def test_starts_have_the_mean_and_variance_of_those_observed(searcher):
 
 
 def test_the_only_start_observed_is_where_all_particles_start(searcher):
-    start, _ = searcher._draw(R, Starts.observed(STARTS.obs.numpy()[:1]), as_seed(0), Q)
+    start, _ = searcher._draw(R, InitialStates.observed(STARTS.obs.numpy()[:1]), as_seed(0), Q)
     np.testing.assert_allclose(start, np.broadcast_to(STARTS.obs[0], start.shape), rtol=1e-6)
 
 
@@ -105,7 +105,7 @@ def test_optimism_counts_far_from_the_goal_only():
         searcher = Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
         start, noise = searcher._draw(R, STARTS, as_seed(5), Q)
         act = searcher._policy_function(policies(R), Q)
-        by_particle = rollout_cost(World(make_step(SIMULATOR), cost), act, start, noise)
+        by_particle = rollout_cost(SimulatedEnv(make_step(SIMULATOR), cost), act, start, noise)
         by_draw = np.reshape(by_particle, [S, R, Q]).mean(axis=2)
         return searcher._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q).numpy(), by_draw
 
@@ -123,7 +123,7 @@ def test_no_particle_has_the_gradient_to_itself():
     """A particle whose rollout explodes is bounded; without a bound the others are as they would be by themselves."""
 
     def gradient(bound, growth):
-        def make_step(simulator):
+        def make_step(draws):
             rate = tf.reshape(growth, [S, 1, 1])
             return lambda obs, action, noise: obs * tf.concat([rate, tf.ones_like(rate)], -1) + 0.1 * action + 0 * noise
 
@@ -230,13 +230,13 @@ class Constant:
     def num_params(self, num_features, num_actions):
         return num_actions
 
-    def init(self, seed, n, cover, num_actions):
+    def init(self, seed, n, reference_features, num_actions):
         return tf.random.stateless_normal([n, num_actions], seed)
 
-    def units(self, cover, num_actions):
+    def units(self, reference_features, num_actions):
         return tf.ones([num_actions])
 
-    def dropped(self, params, rate, seed, num_features, num_actions):
+    def apply_dropout(self, params, rate, seed, num_features, num_actions):
         return params
 
     def __call__(self, params, features, num_actions):
@@ -273,7 +273,7 @@ def test_refining_finds_the_optimum():
 
 
 def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
-    def make_clock(simulator):
+    def make_clock(draws):
         return lambda obs, action, noise: obs + 1.0
 
     def cost(obs, action, next_obs):  # 0.5 is best for three steps, −0.5 and ten times as much for the three after
@@ -283,7 +283,7 @@ def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
     search = replace(SEARCH, scout_horizon=0.5, candidates=300, learning_rate=0.05)
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
     searcher = Searcher(search, controller, in_world(make_clock, cost), H, S, Q, jit_compile=False)
-    starts = Starts.observed(np.zeros([1, 2]))
+    starts = InitialStates.observed(np.zeros([1, 2]))
     scouts = searcher.screen(COVER, SIMULATOR, starts, as_seed(0))
     np.testing.assert_allclose(tf.tanh(scouts), 0.5, atol=0.1)
     for settle, best in ((0.0, 0.5), (1.0, (0.5 - 5) / 11)):
@@ -367,13 +367,13 @@ def test_refining_with_dropout_and_noise_is_deterministic_and_goes_another_way()
 def test_noise_on_actions_has_the_size_it_says_and_is_the_same_for_all_policies():
     searcher = plain_searcher(action_noise=0.05, per_draw=2000)
     still = lambda obs, t: tf.fill([S, 2 * 2000, 1], 0.5)
-    act = searcher._shaken(still, 2000, as_seed(1))
+    act = searcher._add_action_noise(still, 2000, as_seed(1))
     first, second = (act(None, tf.constant(t)).numpy().reshape(S, 2, 2000) for t in (0, 1))
     np.testing.assert_array_equal(first[:, 0], first[:, 1])
     assert abs(first[:, 0].std() - 0.05 * 3.0) < 4 * 0.15 / np.sqrt(2 * S * 2000)  # bounds are −1 and 2
     assert abs(first[:, 0].mean() - 0.5) < 4 * 0.15 / np.sqrt(S * 2000)
     assert abs(np.corrcoef(first[:, 0].ravel(), second[:, 0].ravel())[0, 1]) < 4 / np.sqrt(S * 2000)
-    shaken = plain_searcher(action_noise=3.0)._shaken(still, 2000, as_seed(1))(None, tf.constant(0)).numpy()
+    shaken = plain_searcher(action_noise=3.0)._add_action_noise(still, 2000, as_seed(1))(None, tf.constant(0)).numpy()
     assert shaken.min() == -1 and shaken.max() == 2  # cut off at the bounds
 
 
@@ -388,9 +388,9 @@ def price(obs, action, next_obs):
 def discrete_searcher(cost: Cost = price, **settings: Any):
     to_force = lambda action: tf.reduce_sum(action * tf.constant([-1.0, 0.0, 1.0]), axis=-1, keepdims=True)
 
-    def make_world(simulator):
-        step = make_step(simulator)
-        return World(lambda obs, action, noise: step(obs, to_force(action), noise), cost, step_size=ONES)
+    def make_world(draws):
+        step = make_step(draws)
+        return SimulatedEnv(lambda obs, action, noise: step(obs, to_force(action), noise), cost, step_size=ONES)
 
     return Searcher(replace(SEARCH, **settings), DISCRETE, make_world, H, S, Q, jit_compile=False, threads=1)
 
@@ -434,7 +434,7 @@ def test_policies_are_refined_by_any_propagation(propagation):
 
 def test_exact_starts_are_those_given_each_as_often(searcher):
     seen = np.random.default_rng(3).normal(size=(4, 2)).astype(np.float32)
-    start = searcher._draw(1, Starts.exactly(seen), as_seed(0), 1000)[0].numpy().reshape(-1, 2)
+    start = searcher._draw(1, InitialStates.exactly(seen), as_seed(0), 1000)[0].numpy().reshape(-1, 2)
     rows, counts = np.unique(start, axis=0, return_counts=True)
     np.testing.assert_array_equal(rows, seen[np.argsort(seen[:, 0])])
     assert np.abs(counts - 750).max() < 4 * np.sqrt(3000 * 3 / 16)

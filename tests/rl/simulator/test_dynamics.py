@@ -45,7 +45,7 @@ def test_features():
 
 def test_learns_a_linear_system(fitted):
     obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
-    step = fitted.stacked(fitted.simulator(3, as_seed(0)))
+    step = fitted.make_step(fitted.sample(3, as_seed(0)))
     stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [3, 1, 1])
     mean = step(stacked(obs), stacked(actions), tf.zeros([3, 200, 2])).numpy().mean(0)
     assert np.sqrt(np.square(mean - next_obs).mean()) < 0.05
@@ -55,9 +55,9 @@ def test_learns_a_linear_system(fitted):
 
 def test_positions_follow_from_their_velocities(fitted):
     obs, actions, _ = (tf.constant(a[np.newaxis]) for a in transitions(5))
-    draws, noise = fitted.simulator(1, as_seed(0)), tf.ones([1, 5, 2])
+    draws, noise = fitted.sample(1, as_seed(0)), tf.ones([1, 5, 2])
     model = DynamicsModel(Dynamics(hidden=(16,)), Features(2), 1, velocities={0: 1}, dt=0.5)
-    learned, got = fitted.stacked(draws)(obs, actions, noise), model.stacked(draws)(obs, actions, noise)
+    learned, got = fitted.make_step(draws)(obs, actions, noise), model.make_step(draws)(obs, actions, noise)
     np.testing.assert_array_equal(got[..., 1], learned[..., 1])
     np.testing.assert_allclose(got[..., 0], obs[..., 0] + 0.25 * (obs[..., 1] + learned[..., 1]), rtol=1e-6)
 
@@ -80,21 +80,21 @@ def test_a_sampler_takes_all_rows():
     obs, actions, next_obs = transitions(50)
     model.fit(obs, actions, next_obs, seed=0)
     assert model.posterior is not None and model.posterior.num_distinct == 8
-    step, stacked = model.stacked(model.simulator(8, 1)), lambda a: tf.tile(tf.constant(a)[tf.newaxis], [8, 1, 1])
+    step, stacked = model.make_step(model.sample(8, 1)), lambda a: tf.tile(tf.constant(a)[tf.newaxis], [8, 1, 1])
     found = step(stacked(obs), stacked(actions), tf.zeros([8, 50, 2])).numpy().mean(0)
     assert np.sqrt(np.square(found - next_obs).mean()) < 0.2
 
 
 def test_the_step_is_the_networks_output_unstandardised(fitted):
     obs, actions, _ = transitions(5, seed=2)
-    simulator = fitted.simulator(3, as_seed(0))
-    step, noise = fitted.stacked(simulator), np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    draws = fitted.sample(3, as_seed(0))
+    step, noise = fitted.make_step(draws), np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
     stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [3, 1, 1])
     got = step(stacked(obs), stacked(actions), tf.constant(noise)).numpy()
     inputs, targets = fitted.scalers
     z = (np.concatenate([obs, actions], -1) - inputs.mean) / inputs.std
     for s in range(3):
-        w = [a.numpy() for a in fitted.problem.network.unflatten(simulator.theta[s])]
+        w = [a.numpy() for a in fitted.problem.network.unflatten(draws.theta[s])]
         hidden = z @ w[0] + w[1]
         out = (hidden / (1 + np.exp(-hidden))) @ w[2] + w[3]
         scale = 3e-2 + np.log1p(np.exp(out[:, 2:]))
@@ -107,7 +107,7 @@ def test_data_beyond_the_capacity_and_a_column_that_does_not_vary():
     obs, actions, next_obs = transitions(40)
     obs[:, 0] = next_obs[:, 0] = 7.0
     model.fit(obs, actions, next_obs, seed=0)
-    step = model.stacked(model.simulator(2, as_seed(0)))
+    step = model.make_step(model.sample(2, as_seed(0)))
     out = step(
         tf.constant(obs[None, :3].repeat(2, 0)), tf.constant(actions[None, :3].repeat(2, 0)), tf.zeros([2, 3, 2])
     )
@@ -121,7 +121,7 @@ def test_rows_beyond_the_data_do_not_matter(monkeypatch):
     """Filled with NaN instead of zeros, they leave the draws as they are."""
     model = DynamicsModel(Dynamics(hidden=(8,), size=2, steps=50), Features(2), 1, capacity=64)
     model.fit(*transitions(40), seed=0)
-    before = model.simulator(2, as_seed(0)).theta.numpy()
+    before = model.sample(2, as_seed(0)).theta.numpy()
 
     def pad_with_nan(x, capacity):
         return tf.constant(np.concatenate([x, np.full([capacity - len(x), x.shape[1]], np.nan, np.float32)]))
@@ -129,9 +129,9 @@ def test_rows_beyond_the_data_do_not_matter(monkeypatch):
     monkeypatch.setattr("bnnrl.rl.simulator.dynamics.pad_rows", pad_with_nan)
     model.fit(*transitions(40), seed=0)
     assert model.driver.num_traces == 1
-    np.testing.assert_array_equal(model.simulator(2, as_seed(0)).theta, before)
+    np.testing.assert_array_equal(model.sample(2, as_seed(0)).theta, before)
     model.fit(*transitions(40), seed=1)
-    assert np.any(model.simulator(2, as_seed(0)).theta.numpy() != before)
+    assert np.any(model.sample(2, as_seed(0)).theta.numpy() != before)
 
 
 def test_a_fixed_noise_is_heeded():
@@ -140,7 +140,7 @@ def test_a_fixed_noise_is_heeded():
     )
     model.fit(*transitions(40), seed=0)
     assert model.scalers is not None
-    step = model.stacked(model.simulator(2, as_seed(0)))
+    step = model.make_step(model.sample(2, as_seed(0)))
     zeros = tf.zeros([2, 4, 2])
     difference = step(zeros, zeros[..., :1], zeros + 1.0) - step(zeros, zeros[..., :1], zeros)
     np.testing.assert_allclose(difference[0, 0], 0.1 * model.scalers[1].std, rtol=1e-3)
@@ -188,8 +188,8 @@ def test_each_method_learns_and_never_retraces(name):
         model.fit(*transitions(n), seed=0)
     assert model.driver.num_traces == 1
     obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
-    step = model.stacked(model.simulator(10, as_seed(0)))
-    draws = model.simulator(10, as_seed(0)).theta.shape[0]
+    step = model.make_step(model.sample(10, as_seed(0)))
+    draws = model.sample(10, as_seed(0)).theta.shape[0]
     stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [draws, 1, 1])
     mean = step(stacked(obs), stacked(actions), tf.zeros([draws, 200, 2])).numpy().mean(0)
     assert np.sqrt(np.square(mean - next_obs).mean()) < 0.2 * (next_obs - obs).std()
@@ -197,4 +197,4 @@ def test_each_method_learns_and_never_retraces(name):
 
 def test_no_simulator_before_a_fit():
     with pytest.raises(ValueError, match="Call fit first"):
-        DynamicsModel(Dynamics(hidden=(8,)), Features(2), 1).simulator(2, as_seed(0))
+        DynamicsModel(Dynamics(hidden=(8,)), Features(2), 1).sample(2, as_seed(0))

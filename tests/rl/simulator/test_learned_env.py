@@ -12,8 +12,8 @@ from bnnrl.rl.episodes import Episode
 from bnnrl.rl.search.searcher import _in_units_of_range
 from bnnrl.rl.simulator.dynamics import Draws
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.learned_env import WorldDraws, WorldModel, _range
-from bnnrl.rl.simulator.rollout import World, rollout_cost
+from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _range
+from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 from bnnrl.seeds import as_seed
 from tests.rl.point_mass import STEPS, TASK, A, B, PointMass, make_agent
@@ -49,7 +49,7 @@ def transitions(runs):
 
 
 def make_world(heads=HEAD, **task):
-    return WorldModel(Task("x", **task), SMALL, heads, Features(2), Features(2), 1, capacity=1024)
+    return LearnedEnv(Task("x", **task), SMALL, heads, Features(2), Features(2), 1, capacity=1024)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_rewards_are_learned(learned, held_out):
 def test_ends_are_learned(learned, held_out):
     _, inputs = held_out
     world = learned.world(learned.draw(4, as_seed(0)))
-    assert world.ends is not None
-    chance = world.ends(*spread(inputs)).numpy()
+    assert world.termination_prob is not None
+    chance = world.termination_prob(*spread(inputs)).numpy()
     ended = np.abs(inputs[2].numpy()[0, :, 0]) > FALLEN
     assert chance.shape == (4, len(ended)) and (chance >= 0).all() and (chance <= 1).all()
     assert 0.02 < ended.mean() < 0.3  # few do
@@ -112,11 +112,11 @@ def test_what_the_task_says_is_not_learned():
         assert (world.reward is None) == (cost is not None)
         assert (world.termination is None) == (termination is not None)
     zeros = Draws(tf.zeros([2, world.dynamics.problem.num_params]), tf.zeros(3), tf.ones(3), tf.zeros(2), tf.ones(2))
-    simulated = world.world(WorldDraws(zeros))
+    simulated = world.world(ModelDraws(zeros))
     assert simulated.cost is saturating and simulated.cost_after_end == 0.3
-    assert simulated.ends is not None
+    assert simulated.termination_prob is not None
     obs = tf.constant([[2.0, 0.0], [0.5, 0.0]])
-    told = simulated.ends(obs, obs, obs)
+    told = simulated.termination_prob(obs, obs, obs)
     assert told.dtype == tf.float32
     np.testing.assert_array_equal(told, [1.0, 0.0])
 
@@ -126,7 +126,7 @@ def test_without_an_end_among_the_data_nothing_ends():
     world.fit(runs, seed=0)
     draws = world.draw(2, as_seed(0))
     assert draws.reward is not None and draws.termination is None
-    assert world.world(draws).ends is None
+    assert world.world(draws).termination_prob is None
     costs = -np.concatenate([r.rewards for r in runs])
     assert draws.cost_range is not None
     np.testing.assert_allclose(draws.cost_range, [costs.min(), costs.max()], rtol=1e-6)
@@ -148,7 +148,7 @@ def test_the_range_of_costs_has_what_a_step_after_the_end_costs(learned):
 
 
 def test_a_search_sees_costs_in_units_of_their_range():
-    world = World(
+    world = SimulatedEnv(
         lambda obs, action, noise: obs,
         lambda obs, action, next_obs: tf.fill(obs.shape[:-1], 4.0),
         lambda obs, action, next_obs: tf.ones(obs.shape[:-1]),

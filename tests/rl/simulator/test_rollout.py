@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bnnrl.rl.policies import MLP, RBF
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.rollout import World, rollout_cost, trajectories
+from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost, trajectories
 
 S, P, O, A, H = 2, 3, 4, 1, 5
 RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def cost(obs, action, next_obs):
     return 1.0 - tf.exp(-tf.reduce_sum(tf.square(next_obs), -1)) + 0.01 * tf.square(action[..., 0])
 
 
-WORLD = World(step, cost)
+WORLD = SimulatedEnv(step, cost)
 
 
 def np_rollout(policy, steps=H):
@@ -42,11 +42,11 @@ def np_rollout(policy, steps=H):
 
 
 @pytest.fixture
-def cover():
+def reference_features():
     return FEATURES(tf.constant(RNG.normal(size=(64, O)), tf.float64))
 
 
-def random_policy(policy, cover):
+def random_policy(policy, reference_features):
     size = policy.num_params(FEATURES.size, A)
     return tf.constant(0.5 * np.random.default_rng(1).normal(size=(1, size)))
 
@@ -74,9 +74,9 @@ def test_rollout_is_the_plain_loop():
 
 
 @pytest.mark.parametrize("policy", [RBF(5), MLP((6,))], ids=["rbf", "mlp"])
-def test_gradient_against_finite_differences(policy, cover):
+def test_gradient_against_finite_differences(policy, reference_features):
     start, noise = tf.constant(START), tf.constant(NOISE)
-    params = random_policy(policy, cover)
+    params = random_policy(policy, reference_features)
 
     def value(params):
         return tf.reduce_mean(rollout_cost(WORLD, act_with(policy, params), start, noise))
@@ -139,7 +139,7 @@ HARD = lambda x: float(x[0] > 0.5)
 
 @pytest.mark.parametrize(("ends", "end"), [(soft_end, SOFT), (hard_end, HARD)], ids=["soft", "hard"])
 def test_a_step_costs_what_is_expected_of_it(ends, end):
-    world, start, noise = ENDING._replace(ends=ends), tf.constant(START), tf.constant(NOISE)
+    world, start, noise = ENDING._replace(termination_prob=ends), tf.constant(START), tf.constant(NOISE)
     expected = np_costs(end)
     np.testing.assert_allclose(trajectories(world, linear_policy, start, noise).costs, expected, rtol=1e-10)
     np.testing.assert_allclose(rollout_cost(world, linear_policy, start, noise), expected.mean(0), rtol=1e-10)
@@ -152,7 +152,7 @@ def test_a_certain_end_is_paid_for_from_the_next_step_on():
     over = np.cumsum(seen[1:, ..., 0] > 0.5, axis=0) > 0  # [H, S, P]
     first = over.argmax(axis=0)
     assert over.any() and not over[-1].all() and first.max() > 0  # some end, at different steps, and some do not
-    world, start, noise = ENDING._replace(ends=hard_end), tf.constant(START), tf.constant(NOISE)
+    world, start, noise = ENDING._replace(termination_prob=hard_end), tf.constant(START), tf.constant(NOISE)
     costs = trajectories(world, linear_policy, start, noise).costs.numpy()
     plain = trajectories(WORLD, linear_policy, start, noise).costs.numpy()
     after = np.concatenate([np.zeros([1, S, P], bool), over[:-1]])
@@ -162,7 +162,7 @@ def test_a_certain_end_is_paid_for_from_the_next_step_on():
 
 def test_what_has_ended_does_not_overflow():
     """A model that explodes beyond an end gives finite costs and gradients, of steps before it."""
-    world = World(
+    world = SimulatedEnv(
         lambda obs, action, noise: obs * 1e80 + action,
         lambda obs, action, next_obs: tf.square(action[..., 0]) + tf.tanh(next_obs[..., 0]),
         lambda obs, action, next_obs: tf.ones_like(next_obs[..., 0]),
@@ -176,7 +176,7 @@ def test_what_has_ended_does_not_overflow():
 
 def test_what_never_ends_costs_what_it_did_without_ends():
     start, noise = tf.constant(START), tf.constant(NOISE)
-    never = ENDING._replace(ends=lambda obs, action, next_obs: tf.zeros_like(next_obs[..., 0]))
+    never = ENDING._replace(termination_prob=lambda obs, action, next_obs: tf.zeros_like(next_obs[..., 0]))
     plain, same = (trajectories(world, linear_policy, start, noise) for world in (WORLD, never))
     for a, b in zip(plain, same, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -184,7 +184,7 @@ def test_what_never_ends_costs_what_it_did_without_ends():
 
 
 def test_the_gradient_through_an_end_against_finite_differences():
-    world, start, noise = ENDING._replace(ends=soft_end), tf.constant(START), tf.constant(NOISE)
+    world, start, noise = ENDING._replace(termination_prob=soft_end), tf.constant(START), tf.constant(NOISE)
 
     def value(gain):
         policy = lambda obs, t: tf.tanh(tf.matmul(obs, gain[tf.newaxis]))
@@ -211,6 +211,6 @@ def test_a_particle_keeps_its_draw():
     push = tf.constant([1.0, -1.0], tf.float64)[:, tf.newaxis, tf.newaxis]  # draw 0 drifts up, draw 1 down
     drift = lambda obs, action, noise: obs + push
     zeros = tf.zeros([S, P, O], tf.float64)
-    seen, *_ = trajectories(World(drift, cost), lambda obs, t: obs[..., :1], zeros, tf.constant(NOISE))
+    seen, *_ = trajectories(SimulatedEnv(drift, cost), lambda obs, t: obs[..., :1], zeros, tf.constant(NOISE))
     expected = np.arange(H + 1)[:, None, None, None] * push.numpy()
     np.testing.assert_allclose(seen, np.broadcast_to(expected, seen.shape))
