@@ -170,7 +170,7 @@ def test_a_world_of_arrays_is_the_same(learned, held_out):
     one, other = (w.draw(3, as_seed(5)) for w in (learned, again))
     tf.nest.map_structure(np.testing.assert_array_equal, one, other)
     inputs = spread([a[:, :7] for a in held_out[1]], 3)
-    for name, third in (("cost", inputs[2]), ("ends", inputs[2]), ("step", tf.ones_like(inputs[0]))):
+    for name, third in (("cost", inputs[2]), ("termination_prob", inputs[2]), ("step", tf.ones_like(inputs[0]))):
         said = [getattr(w.world(d), name)(*inputs[:2], third) for w, d in ((learned, one), (again, other))]
         np.testing.assert_array_equal(*said)
     kept = again.to_arrays()
