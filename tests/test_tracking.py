@@ -19,11 +19,12 @@ from tensorflow_probability import distributions as tfd
 
 import bnnrl
 from bnnrl import tracking
-from bnnrl.callbacks import TrialTracker, WandbCallback
+from bnnrl.callbacks import WandbCallback
 from bnnrl.inference import Adam
 from bnnrl.rl.callbacks import Trial
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.reporting.run import Run
+from bnnrl.rl.tracker import TrialTracker
 from bnnrl.tracking import Tracker, TrackingWarning
 from tests.rl.point_mass import faulty_task, make_agent
 

@@ -83,7 +83,7 @@ class Train:
         finished = done >= trials or (stop and agent.solved is not None)
         tracked = []
         if run.settings.get("track") and not finished:
-            from bnnrl.callbacks import TrialTracker
+            from bnnrl.rl.tracker import TrialTracker
 
             tracked = [TrialTracker.start(agent, run.folder)]
         try:

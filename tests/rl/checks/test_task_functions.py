@@ -38,7 +38,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_cost_is_named(name):
     cost, message = BAD[name]
-    with pytest.raises(ValueError, match=rf"Invalid `cost` of the task '{ENV_ID}', <lambda> \(.*test_func.*{message}"):
+    with pytest.raises(ValueError, match=rf"Invalid `cost` of the task '{ENV_ID}', <lambda> \(.*test_task.*{message}"):
         check_functions(replace(TASK, cost=cost), PointMass())
 
 
