@@ -13,8 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_count
 from bnnrl.seeds import as_seed, fold_in, normal, split, uniform
-
-Arrays = dict[str, np.ndarray]
+from bnnrl.storage.arrays import Arrays, flatten, select
 
 
 class Posterior(Protocol):
@@ -285,21 +284,14 @@ class Mixture:
         return tf.reduce_logsumexp(each, axis=0) - math.log(len(self.components))
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        specs, arrays = [], {}
-        for i, component in enumerate(self.components):
-            spec, part = component.to_arrays()
-            specs.append(spec)
-            arrays |= {f"{i}/{name}": value for name, value in part.items()}
-        return {"kind": "mixture", "components": specs}, arrays
+        specs, parts = zip(*(component.to_arrays() for component in self.components), strict=True)
+        groups = {str(i): part for i, part in enumerate(parts)}
+        return {"kind": "mixture", "components": list(specs)}, flatten(groups)
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Mixture:
-        components = []
-        for i, part in enumerate(spec["components"]):
-            prefix = f"{i}/"
-            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            components.append(from_arrays(part, own))
-        return cls(tuple(components))
+        specs = enumerate(spec["components"])
+        return cls(tuple(from_arrays(own, select(arrays, str(i))) for i, own in specs))
 
 
 _KINDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import keras
@@ -21,6 +22,7 @@ from bnnrl.model.keras_optimizer import Optimizer
 from bnnrl.problem import Problem
 from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint
+from bnnrl.storage.arrays import flatten, select
 from bnnrl.storage.config import decode, encode
 
 _DIAGNOSED_ROWS = 64
@@ -430,11 +432,11 @@ class BayesianModel:
             "x_scaler": vars(self.x_scaler) if self.x_scaler else {},
             "y_scaler": vars(self.y_scaler) if self.y_scaler else {},
         }
-        return config, {f"{group}/{name}": a for group, own in groups.items() for name, a in own.items()}
+        return config, flatten(groups)
 
     @classmethod
     def _from_saved(cls, config: dict[str, Any], arrays: checkpoint.Arrays) -> BayesianModel:
-        group = lambda of: {k.removeprefix(f"{of}/"): v for k, v in arrays.items() if k.startswith(f"{of}/")}
+        group = partial(select, arrays)
         network = serialization.network_from_config(config["network"])
         for name, value in group("network").items():
             network.non_trainable_variables[int(name)].assign(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from time import perf_counter
 from typing import Any, Self
@@ -29,6 +29,7 @@ from bnnrl.rl.simulator.propagation import PROPAGATIONS
 from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.seeds import as_seed, host_seed
 from bnnrl.storage import checkpoint, config
+from bnnrl.storage.arrays import flatten, select
 
 _MAX_DRAWS = 20  # of a posterior that gives as many different draws as one likes
 _OVERRUN = 0.25  # of an episode's length, planned beyond its end
@@ -497,18 +498,13 @@ class PILCO:
             "episodes": len(self.episodes),
             "history": [asdict(t) for t in self.history],
         }
-        arrays = {
-            f"episodes/{i}/{f.name}": getattr(episode, f.name)
-            for i, episode in enumerate(self.episodes)
-            for f in fields(Episode)
-        }
-        if self._population is not None:
-            arrays["population"] = self._population
-        if self.prediction is not None:
-            arrays |= {"prediction/obs": self.prediction.obs, "prediction/costs": self.prediction.costs}
         described["models"], values = self._world.to_arrays()
-        arrays |= {f"models/{name}": value for name, value in values.items()}
-        return described, arrays
+        groups = {f"episodes/{i}": vars(episode) for i, episode in enumerate(self.episodes)} | {"models": values}
+        if self._population is not None:
+            groups[""] = {"population": self._population}
+        if self.prediction is not None:
+            groups["prediction"] = {"obs": self.prediction.obs, "costs": self.prediction.costs}
+        return described, flatten(groups)
 
     @classmethod
     def _from_saved(cls, described: dict[str, Any], arrays: dict[str, np.ndarray], task: tasks.Task | None = None):
@@ -535,13 +531,12 @@ class PILCO:
                 f"Invalid `task`: expected one of {described['env']!r} that has the cost it learned with. Received: "
                 "one without. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
             )
-        part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        agent.episodes = [Episode(**part(f"episodes/{i}/")) for i in range(described["episodes"])]
+        agent.episodes = [Episode(**select(arrays, f"episodes/{i}")) for i in range(described["episodes"])]
         agent.history = [Trial(**t) for t in described["history"]]
         agent._population = arrays.get("population")
         if "prediction/obs" in arrays:
-            agent.prediction = Prediction(**part("prediction/"))
-        agent._world.from_arrays(described["models"], part("models/"))
+            agent.prediction = Prediction(**select(arrays, "prediction"))
+        agent._world.from_arrays(described["models"], select(arrays, "models"))
         return agent
 
 

@@ -20,6 +20,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from bnnrl.storage.arrays import Arrays
+
 VERSION = 1
 _CONFIG, _ARRAYS = "config.json", "arrays.safetensors"
 _DTYPES = {
@@ -33,7 +35,6 @@ _OLD_STEP = re.compile(r"\.step_(\d+)\.bnnrl-old")
 _STEP = re.compile(r"step_(\d+)")
 
 Folder = str | os.PathLike[str]
-Arrays = dict[str, np.ndarray]
 
 
 class CheckpointError(ValueError):

@@ -23,6 +23,7 @@ from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.presets import PRESETS, Preset
 from bnnrl.seeds import host_seed
 from bnnrl.storage import config
+from bnnrl.storage.arrays import flatten, select
 
 _MOST_ROWS = 512  # of a buffer that is trained on as a whole, unless the method needs that
 
@@ -205,16 +206,14 @@ class Regressor:
         if self.posterior is None or self.scalers is None:
             return None, {}
         described, values = self.posterior.to_arrays()
-        arrays = {f"posterior/{name}": value for name, value in values.items()}
-        for name, scaler in zip(("inputs", "targets"), self.scalers, strict=True):
-            arrays |= {f"scalers/{name}/mean": scaler.mean, f"scalers/{name}/std": scaler.std}
-        return described, arrays
+        inputs, targets = self.scalers
+        groups = {"posterior": values, "scalers/inputs": vars(inputs), "scalers/targets": vars(targets)}
+        return described, flatten(groups)
 
     def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Take over what `to_arrays` returned."""
-        part = lambda prefix: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        self.posterior = posterior.from_arrays(described, part("posterior/"))
-        self.scalers = Scaler(**part("scalers/inputs/")), Scaler(**part("scalers/targets/"))
+        self.posterior = posterior.from_arrays(described, select(arrays, "posterior"))
+        self.scalers = Scaler(**select(arrays, "scalers/inputs")), Scaler(**select(arrays, "scalers/targets"))
 
 
 class DynamicsModel(Regressor):

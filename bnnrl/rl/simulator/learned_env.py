@@ -15,6 +15,7 @@ from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.rl.tasks import SaturatingCost, Task
 from bnnrl.seeds import fold_in, host_seed
+from bnnrl.storage.arrays import flatten, select
 
 
 class ModelDraws(NamedTuple):
@@ -149,7 +150,7 @@ class LearnedEnv:
             description, values = model.to_arrays()
             if description is not None:
                 described[prefix] = description
-                arrays |= {prefix + name: value for name, value in values.items()}
+                arrays |= flatten({prefix.removesuffix("/"): values})
         if self._cost_range is not None:
             arrays["cost_range"] = self._cost_range
         return described, arrays
@@ -157,8 +158,7 @@ class LearnedEnv:
     def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Take over what `to_arrays` returned."""
         for prefix, description in described.items():
-            part = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            self._models[prefix].from_arrays(description, part)
+            self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
         self._cost_range = arrays.get("cost_range")
 
 
