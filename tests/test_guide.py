@@ -12,7 +12,7 @@ from bnnrl.rl.planners import CEM
 from bnnrl.rl.tasks import registry
 from tests.rl.point_mass import make_agent
 
-GUIDE = Path(__file__).parents[1] / "docs" / "own_environment.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "own_environment.md"
 ENVIRONMENT, TASK, USE = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 PLANNER = CEM(horizon=2, population=4, elites=2, iterations=1)  # a search would take long to compile
 TINY = {
