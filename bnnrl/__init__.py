@@ -20,7 +20,7 @@ _EXPORTS = {
     "Problem": "bnnrl.problem",
     "load": "bnnrl.storage.load",
     "PILCO": "bnnrl.rl.pilco",
-    "Dynamics": "bnnrl.rl.simulator.dynamics",
+    "Dynamics": "bnnrl.rl.simulator.settings",
     "PolicySearch": "bnnrl.rl.search",
     "Task": "bnnrl.rl.tasks",
     "check": "bnnrl.rl.checks",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from bnnrl.rl.checks.environment import check
     from bnnrl.rl.pilco import PILCO
     from bnnrl.rl.search.searcher import PolicySearch
-    from bnnrl.rl.simulator.dynamics import Dynamics
+    from bnnrl.rl.simulator.settings import Dynamics
     from bnnrl.rl.tasks import Task
     from bnnrl.storage.load import load
 

@@ -50,7 +50,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bnnrl.rl.predictions": ("bnnrl.rl.reporting.predictions",),
     "bnnrl.rl.progress": ("bnnrl.rl.reporting.live_table",),
     "bnnrl.rl.propagation": ("bnnrl.rl.simulator.propagation",),
-    "bnnrl.rl.regression": ("bnnrl.rl.simulator.dynamics",),
+    "bnnrl.rl.regression": ("bnnrl.rl.simulator.regression", "bnnrl.rl.simulator.settings"),
     "bnnrl.rl.rollout": ("bnnrl.rl.simulator.rollout",),
     "bnnrl.rl.runs": ("bnnrl.rl.reporting.run",),
     "bnnrl.rl.slices": ("bnnrl.rl.reporting.slices",),
@@ -67,8 +67,14 @@ MODULES: dict[str, tuple[str, ...]] = {
 # Name of 0.1.0, in a module that is still there or in one of the table above -> its place and name now.
 NAMES: dict[str, str] = {
     "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
+    "bnnrl.rl.dynamics.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
+    "bnnrl.rl.dynamics.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
+    "bnnrl.rl.dynamics.integrated": "bnnrl.rl.simulator.dynamics.integrate_positions",
+    "bnnrl.rl.regression.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
+    "bnnrl.rl.regression.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
     "bnnrl.rl.rollout.World": "bnnrl.rl.simulator.rollout.SimulatedEnv",
     "bnnrl.rl.search.Starts": "bnnrl.rl.search.InitialStates",
+    "bnnrl.rl.world.true_steps": "bnnrl.rl.simulator.learned_env.true_transitions",
     "bnnrl.rl.world.WorldDraws": "bnnrl.rl.simulator.learned_env.ModelDraws",
     "bnnrl.rl.world.WorldModel": "bnnrl.rl.simulator.learned_env.LearnedEnv",
     "bnnrl.seeds.noise": "bnnrl.seeds.fast_normal",

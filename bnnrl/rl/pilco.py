@@ -22,11 +22,11 @@ from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_en
 from bnnrl.rl.planners import CEM, Planning
 from bnnrl.rl.policies import RBF, Controller, Policy
 from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
-from bnnrl.rl.simulator.dynamics import Dynamics
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv
 from bnnrl.rl.simulator.propagation import PROPAGATIONS
 from bnnrl.rl.simulator.rollout import SimulatedEnv
+from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed, host_seed
 from bnnrl.storage import checkpoint, config
 from bnnrl.storage.arrays import flatten, select
@@ -254,7 +254,7 @@ class PILCO:
             return None
         searcher, num_draws = self._get_searcher()
         seed = lambda purpose: as_seed(host_seed(self.seed, purpose, trial))
-        draws, reference_features = self._world.draw(num_draws, seed(_DRAWS)), self._reference_features(trial)
+        draws, reference_features = self._world.sample(num_draws, seed(_DRAWS)), self._reference_features(trial)
         initial = InitialStates.observed(np.stack([e.obs[0] for e in self.episodes]))
         starts = initial if self.starts == "initial" else self._visited(trial)
         policies, _ = searcher.search(self._population, reference_features, draws, starts, seed(_SEARCH))
@@ -286,7 +286,13 @@ class PILCO:
         if self._searcher is None:
             per_draw = per_policy // num_draws
             self._searcher = Searcher(
-                self.search, self._controller, self._world.world, self.horizon, num_draws, per_draw, self.propagation
+                self.search,
+                self._controller,
+                self._world.simulated_env,
+                self.horizon,
+                num_draws,
+                per_draw,
+                self.propagation,
             )
         return self._searcher, num_draws
 
@@ -351,10 +357,10 @@ class PILCO:
         if self._planning is None:
             per_draw, discrete = per_sequence // num_draws, self._actions.discrete
             self._planning = Planning(
-                self.policy, self._world.world, *self._bounds, discrete, num_draws, per_draw, self.propagation
+                self.policy, self._world.simulated_env, *self._bounds, discrete, num_draws, per_draw, self.propagation
             )
         planning, plan = self._planning, self._planning.begin()
-        draws = self._world.draw(num_draws, as_seed(host_seed(self.seed, _DRAWS, len(self.episodes))))
+        draws = self._world.sample(num_draws, as_seed(host_seed(self.seed, _DRAWS, len(self.episodes))))
         steps = itertools.count()
 
         def act(obs: np.ndarray) -> np.ndarray:
@@ -455,7 +461,7 @@ class PILCO:
 
     def simulated(self, num_draws: int, seed) -> SimulatedEnv:
         """Return the environment as `num_draws` draws of the fitted models simulate it."""
-        return self._world.world(self._world.draw(num_draws, seed))
+        return self._world.simulated_env(self._world.sample(num_draws, seed))
 
     def costs(self, episode: Episode) -> np.ndarray:
         """Return the task's cost of each step of a real episode, [T], at its true states; minus the reward if none."""

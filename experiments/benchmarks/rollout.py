@@ -20,9 +20,11 @@ from bnnrl.inference import Adam
 from bnnrl.inference.adam import AdamState
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.policies import MLP, RBF, Controller
-from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel
+from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
+from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import fold_in, normal
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS = 10, 10, 25, 5, 1
@@ -58,13 +60,13 @@ def spread_gradient(cost, groups: int):
     """
 
     @tf.function(autograph=False, jit_compile=True)
-    def value_and_grad(params: tf.Tensor, draws: Draws, start: tf.Tensor, noise: tf.Tensor):
+    def value_and_grad(params: tf.Tensor, draws: NetworkDraws, start: tf.Tensor, noise: tf.Tensor):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(params)
             value = cost(params, draws, start, noise)
         return value, tape.gradient(value, params)
 
-    def spread(params: tf.Tensor, draws: Draws, start: tf.Tensor, noise: tf.Tensor):
+    def spread(params: tf.Tensor, draws: NetworkDraws, start: tf.Tensor, noise: tf.Tensor):
         n = math.gcd(groups, DRAWS)
         thetas, starts, noises = tf.split(draws.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
         parts = [
@@ -86,7 +88,7 @@ def main(args: Args) -> None:
     model = DynamicsModel(dynamics, features, ACTIONS)
     theta = model.problem.init(0, DRAWS)
     size = OBS + ACTIONS
-    draws = Draws(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
+    draws = NetworkDraws(theta, tf.zeros(size), tf.ones(size), tf.zeros(OBS), tf.fill([OBS], 0.1))
     policy = RBF(50) if args.policy == "rbf" else MLP((50,))
     controller = Controller(policy, features, -tf.ones(ACTIONS), tf.ones(ACTIONS))
     start = normal([DRAWS, PER_DRAW, OBS], 1)
@@ -96,7 +98,7 @@ def main(args: Args) -> None:
     def cost(obs, action, next_obs):
         return 1.0 - tf.exp(-0.5 * tf.reduce_sum(tf.square(next_obs), axis=-1))
 
-    def mean_cost(params, draws: Draws, start, noise):
+    def mean_cost(params, draws: NetworkDraws, start, noise):
         def act(obs, t):
             action = controller(params, tf.reshape(obs, [1, -1, OBS]))
             return tf.reshape(action, [*obs.shape[:-1], ACTIONS])
@@ -110,7 +112,7 @@ def main(args: Args) -> None:
         return adam.update(state, tf.clip_by_norm(grad, 1.0))
 
     @tf.function
-    def run(state: AdamState, draws: Draws, start, noise, num_updates):
+    def run(state: AdamState, draws: NetworkDraws, start, noise, num_updates):
         def update(i, state, _):
             eps = normal(noise.shape, fold_in(3, i)) if args.defaults else noise
             value, grad = gradient(state.theta, draws, start, eps)

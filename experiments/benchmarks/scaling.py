@@ -49,15 +49,17 @@ def measure(axis: str, size: int, repeats: int) -> Row:
 
     from bnnrl.inference import Adam
     from bnnrl.rl.policies import RBF, Controller
-    from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel
+    from bnnrl.rl.simulator.dynamics import DynamicsModel
     from bnnrl.rl.simulator.features import Features
+    from bnnrl.rl.simulator.regression import NetworkDraws
     from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
+    from bnnrl.rl.simulator.settings import Dynamics
     from bnnrl.seeds import fold_in, normal
 
     sizes = BASE | {axis: size}
     particles, horizon, width, obs_size = sizes["particles"], sizes["horizon"], sizes["width"], 5
     model = DynamicsModel(Dynamics(hidden=(width, width)), Features(obs_size), 1)
-    draws = Draws(
+    draws = NetworkDraws(
         model.problem.init(0, DRAWS),
         *(tf.zeros(obs_size + 1), tf.ones(obs_size + 1), tf.zeros(obs_size), tf.fill([obs_size], 0.1)),
     )
@@ -65,7 +67,7 @@ def measure(axis: str, size: int, repeats: int) -> Row:
     start = normal([DRAWS, particles // DRAWS, obs_size], 1)
 
     @tf.function(jit_compile=True)
-    def update(state, draws: Draws, start, index):
+    def update(state, draws: NetworkDraws, start, index):
         def act(obs, t):
             action = controller(state.theta, tf.reshape(obs, [1, -1, obs_size]))
             return tf.reshape(action, [*obs.shape[:-1], 1])

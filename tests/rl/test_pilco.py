@@ -418,7 +418,7 @@ def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeyp
             return tf.zeros([4, 2, 2]), tf.zeros([3, 2])
 
     monkeypatch.setattr(agent, "_get_searcher", lambda: (Search(), 3))
-    monkeypatch.setattr(agent._world, "draw", lambda num_draws, seed: None)
+    monkeypatch.setattr(agent._world, "sample", lambda num_draws, seed: None)
     agent._improve(2)
     assert np.ptp(told["searched"].obs) > 5
     np.testing.assert_array_equal(told["predicted"].obs[0], agent.episodes[0].obs[0])

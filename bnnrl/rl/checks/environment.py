@@ -19,8 +19,8 @@ from bnnrl.rl.action_space import Actions
 from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.task_functions import check_functions, describe
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
-from bnnrl.rl.simulator.dynamics import integrated
-from bnnrl.rl.simulator.learned_env import true_steps
+from bnnrl.rl.simulator.dynamics import integrate_positions
+from bnnrl.rl.simulator.learned_env import true_transitions
 from bnnrl.rl.tasks.task import Task
 
 _EPISODES, _MOST_STEPS, _SECONDS = 12, 200, 4.0  # of random episodes, whichever comes first
@@ -263,7 +263,7 @@ def _velocities(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
     if not task.velocities or task.step_seconds is None:
         return
     before, after = (np.concatenate([e.states[part] for e in episodes]) for part in (slice(-1), slice(1, None)))
-    expected = integrated(tf.constant(before), tf.constant(after), task.velocities, task.step_seconds).numpy()
+    expected = integrate_positions(tf.constant(before), tf.constant(after), task.velocities, task.step_seconds).numpy()
     moved, left = after - before, after - expected
     for change in (moved, left):
         angles = list(task.angles)
@@ -299,7 +299,7 @@ def _ends(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
 
 
 def _disagreements(task: Task, episode: Episode) -> int:
-    said = np.asarray(task.termination(*true_steps(episode))).astype(np.float64) > 0.5  # pyright: ignore[reportOptionalCall]
+    said = np.asarray(task.termination(*true_transitions(episode))).astype(np.float64) > 0.5  # pyright: ignore[reportOptionalCall]
     return int((said != episode.ends.astype(bool)).sum())
 
 
@@ -344,7 +344,7 @@ def _costs(task: Task, episodes: list[Episode]) -> Iterator[Finding]:
     """The cost where random episodes went."""
     cost: Any = partial(task.cost)  # pyright: ignore[reportArgumentType, reportCallIssue]
     value, reward = (
-        np.concatenate([np.asarray(cost(*true_steps(e))) for e in episodes]),
+        np.concatenate([np.asarray(cost(*true_transitions(e))) for e in episodes]),
         np.concatenate([e.rewards for e in episodes]),
     )
     if not np.isfinite(value).all():

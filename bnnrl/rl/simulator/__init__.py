@@ -1,1 +1,1 @@
-"""The learned simulator: dynamics model, features, rollouts and the propagation of particles."""
+"""The learned simulator: Bayesian networks fitted to real episodes, and particle rollouts through their draws."""

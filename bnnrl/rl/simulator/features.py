@@ -1,4 +1,4 @@
-"""What models and policies see of an observation."""
+"""The features of an observation that models and policies see."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Features:
-    """Observations [..., O] as what models and policies see [..., F]: angles become sine and cosine, put last.
+    """Maps observations [..., O] to features [..., F]: plain entries first, then sines, then cosines of angles.
 
     Args:
         num_obs: O.
-        angles: indices of the entries that are angles, in radians.
-        omitted: indices of entries that are left out.
+        angles: indices of the observation entries that are angles, in radians.
+        omitted: indices of the entries that are left out.
     """
 
     num_obs: int
@@ -23,15 +23,17 @@ class Features:
 
     @property
     def size(self) -> int:
-        return len(self._others) + 2 * len(self.angles)
+        """F, the number of features."""
+        return len(self._plain) + 2 * len(self.angles)
 
     @property
-    def _others(self) -> list[int]:
+    def _plain(self) -> list[int]:
         return [i for i in range(self.num_obs) if i not in (*self.angles, *self.omitted)]
 
     def __call__(self, obs: tf.Tensor) -> tf.Tensor:
-        others = obs if len(self._others) == self.num_obs else tf.gather(obs, self._others, axis=-1)
+        """Return the features [..., F] of observations [..., O]."""
+        plain = obs if len(self._plain) == self.num_obs else tf.gather(obs, self._plain, axis=-1)
         if not self.angles:
-            return others
+            return plain
         angle = tf.gather(obs, self.angles, axis=-1)
-        return tf.concat([others, tf.sin(angle), tf.cos(angle)], axis=-1)
+        return tf.concat([plain, tf.sin(angle), tf.cos(angle)], axis=-1)

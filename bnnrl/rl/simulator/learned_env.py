@@ -1,4 +1,4 @@
-"""All that an agent infers about its environment: dynamics and, where the task is silent, reward and termination."""
+"""The learned environment: dynamics and, where the task does not define them, reward and termination."""
 
 from __future__ import annotations
 
@@ -10,140 +10,161 @@ import tensorflow as tf
 
 from bnnrl.likelihoods import Bernoulli
 from bnnrl.rl.episodes import Episode
-from bnnrl.rl.simulator.dynamics import Draws, Dynamics, DynamicsModel, Regressor
+from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
 from bnnrl.rl.simulator.rollout import SimulatedEnv
+from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.rl.tasks import SaturatingCost, Task
 from bnnrl.seeds import fold_in, host_seed
 from bnnrl.storage.arrays import flatten, select
 
 
 class ModelDraws(NamedTuple):
-    """Draws of all that is inferred; None where the task says it."""
+    """Draws of every model of a learned environment; None for a function that the task defines."""
 
-    dynamics: Draws
-    reward: Draws | None = None
-    termination: Draws | None = None
-    cost_range: tf.Tensor | None = None  # [2] lowest and highest observed; None for one within 0 and 1
+    dynamics: NetworkDraws
+    reward: NetworkDraws | None = None
+    termination: NetworkDraws | None = None  # None, too, where no episode has terminated yet
+    cost_range: tf.Tensor | None = None  # [2] lowest and highest cost observed; None for a cost within 0 and 1
 
 
 class LearnedEnv:
-    """The models of one environment, and the task's own functions.
+    """The models of one environment, completed by the functions that its task defines.
 
     Args:
-        task: what is known.
+        task: the task. Its cost and its termination rule are used where it has them, and learned where it has not.
+        dynamics: settings of the dynamics model.
+        reward_model: settings of the models of reward and termination.
+        features: the map from observations to what the models of reward and termination see.
+        dynamics_features: the map from observations to what the dynamics model sees.
+        num_actions: A, entries of an action.
+        capacity: rows of the models' data buffers, see `RegressionModel`.
+
+    Attributes:
         dynamics: the dynamics model.
-        heads: the models of reward and termination.
-        features: from observations to what heads see.
-        seen_by_dynamics: from observations to what the dynamics model sees.
-        num_actions: A.
-        capacity: rows that there is room for at first.
+        reward: the model of the reward; None where the task has a cost.
+        termination: the model of the termination probability; None where the task has a rule.
     """
 
     def __init__(
         self,
         task: Task,
         dynamics: Dynamics,
-        heads: Dynamics,
+        reward_model: Dynamics,
         features: Features,
-        seen_by_dynamics: Features,
+        dynamics_features: Features,
         num_actions: int,
         capacity: int,
     ):
         self._task, self._features = task, features
         self.dynamics = DynamicsModel(
-            dynamics, seen_by_dynamics, num_actions, capacity, task.velocities, task.step_seconds
+            dynamics, dynamics_features, num_actions, capacity, task.velocities, task.step_seconds
         )
         size = 2 * features.size + num_actions
-        self.reward = Regressor(heads, size, 1, heads.likelihood, capacity) if task.cost is None else None
-        learns_end = task.termination is None
-        self.termination = Regressor(heads, size, 1, Bernoulli(), capacity) if learns_end else None
+        learns_reward, learns_termination = task.cost is None, task.termination is None
+        make_model = lambda likelihood: RegressionModel(reward_model, size, 1, likelihood, capacity)
+        self.reward = make_model(reward_model.likelihood) if learns_reward else None
+        self.termination = make_model(Bernoulli()) if learns_termination else None
         self._cost_range: np.ndarray | None = None  # [2]
 
     def fit(self, episodes: Sequence[Episode], seed: int) -> None:
-        """Infer all models anew from real episodes."""
+        """Fit every model anew to all real episodes.
+
+        The model of termination is fitted once an episode has terminated.
+        """
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
         self.dynamics.fit(obs, actions, next_obs, seed)
-        ended = np.concatenate([e.ends for e in episodes])
-        learned: list[tuple[Regressor, np.ndarray, int]] = []
+        terminated = np.concatenate([e.ends for e in episodes])
+        learned: list[tuple[RegressionModel, np.ndarray, int]] = []
         if self.reward is not None:
             learned.append((self.reward, np.concatenate([e.rewards for e in episodes]), 3))
-        if self.termination is not None and ended.any():
-            learned.append((self.termination, ended, 4))
+        if self.termination is not None and terminated.any():
+            learned.append((self.termination, terminated, 4))
         if learned:
             inputs = self._inputs(*map(_tensor, (obs, actions, next_obs))).numpy()
-            for head, targets, purpose in learned:
-                head.infer(inputs, targets[:, np.newaxis], host_seed(seed, purpose))
+            for model, targets, purpose in learned:
+                model.fit(inputs, targets[:, np.newaxis], host_seed(seed, purpose))
         if not isinstance(self._task.cost, SaturatingCost):
             costs = np.concatenate([self.costs(e) for e in episodes])
-            self._cost_range = _range(costs, self._task.cost_after_end if ended.any() else None)
+            self._cost_range = _range_of(costs, self._task.cost_after_end if terminated.any() else None)
 
-    def draw(self, num_draws: int, seed) -> ModelDraws:
-        """Return `num_draws` draws of each fitted model."""
+    def sample(self, num_draws: int, seed) -> ModelDraws:
+        """Return `num_draws` draws of each fitted model.
 
-        def drawn(head: Regressor | None, i: int) -> Draws | None:
-            return None if head is None or head.posterior is None else head.sample(num_draws, fold_in(seed, i))
+        Raises:
+            ValueError: if the dynamics model is not fitted.
+        """
 
-        bounds = None if self._cost_range is None else tf.constant(self._cost_range, tf.float32)
+        def sample(model: RegressionModel | None, i: int) -> NetworkDraws | None:
+            return None if model is None or model.posterior is None else model.sample(num_draws, fold_in(seed, i))
+
+        cost_range = None if self._cost_range is None else tf.constant(self._cost_range, tf.float32)
         return ModelDraws(
-            self.dynamics.sample(num_draws, seed), drawn(self.reward, 1), drawn(self.termination, 2), bounds
+            self.dynamics.sample(num_draws, seed), sample(self.reward, 1), sample(self.termination, 2), cost_range
         )
 
-    def world(self, draws: ModelDraws) -> SimulatedEnv:
-        """Return the simulated environment that draws make up."""
+    def simulated_env(self, draws: ModelDraws) -> SimulatedEnv:
+        """Return the simulated environment of model draws.
+
+        Raises:
+            ValueError: if the reward is to be learned and `draws` has none of its model.
+        """
         return SimulatedEnv(
             self.dynamics.make_step(draws.dynamics),
             self._cost_function(draws.reward),
-            self._end_function(draws.termination),
+            self._termination_function(draws.termination),
             self._task.cost_after_end,
             draws.dynamics.target_std,
             draws.cost_range,
         )
 
     def costs(self, episode: Episode) -> np.ndarray:
-        """Return the cost of each step of a real episode, [T]: the task's at true states, or minus the reward."""
+        """Return the cost of each step of a real episode, [T]: the task's at the true states, or minus the reward."""
         if self._task.cost is None:
             return -episode.rewards
-        return np.asarray(self._task.cost(*true_steps(episode)))
+        return np.asarray(self._task.cost(*true_transitions(episode)))
 
     def _inputs(self, obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
-        """Return what heads see: where a step began, what was done, and what changed."""
+        """Return the inputs of the models of reward and termination: features, action and the change of features."""
         before = self._features(obs)
         return tf.concat([before, action, self._features(next_obs) - before], axis=-1)
 
-    def _cost_function(self, draws: Draws | None) -> Callable:
+    def _cost_function(self, draws: NetworkDraws | None) -> Callable:
         if self._task.cost is not None:
             return self._task.cost
         if self.reward is None or draws is None:
-            raise ValueError("Invalid model: expected a fitted one of the reward. Call fit first.")
-        given = self.reward.predictive(draws)
+            raise ValueError(
+                "Invalid model: expected a fitted model of the reward. Received: one without a posterior. "
+                "Call fit first."
+            )
+        predictive = self.reward.predictive(draws)
 
         def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
-            z = given(self._inputs(obs, action, next_obs)).mean()
+            z = predictive(self._inputs(obs, action, next_obs)).mean()
             return -(draws.target_mean + draws.target_std * z)[..., 0]
 
         return cost
 
-    def _end_function(self, draws: Draws | None):
+    def _termination_function(self, draws: NetworkDraws | None) -> Callable | None:
         if self._task.termination is not None:
             rule = self._task.termination
             return lambda obs, action, next_obs: tf.cast(rule(obs, action, next_obs), obs.dtype)
         if self.termination is None or draws is None:
             return None
-        given = self.termination.predictive(draws)
-        return lambda obs, action, next_obs: given(self._inputs(obs, action, next_obs)).mean()[..., 0]
-
-    # Saving
+        predictive = self.termination.predictive(draws)
+        return lambda obs, action, next_obs: predictive(self._inputs(obs, action, next_obs)).mean()[..., 0]
 
     @property
-    def _models(self) -> dict[str, Regressor]:
-        named = {"": self.dynamics, "reward/": self.reward, "termination/": self.termination}
-        return {name: model for name, model in named.items() if model is not None}
+    def _models(self) -> dict[str, RegressionModel]:
+        """The models by the prefix of their saved arrays."""
+        models = {"": self.dynamics.regression, "reward/": self.reward, "termination/": self.termination}
+        return {prefix: model for prefix, model in models.items() if model is not None}
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return a description of the posteriors by model, and arrays."""
+        """Return a JSON-able description of each fitted model's posterior, by model, and the arrays of all models."""
         described: dict[str, Any] = {}
         arrays: dict[str, np.ndarray] = {}
         for prefix, model in self._models.items():
@@ -156,24 +177,24 @@ class LearnedEnv:
         return described, arrays
 
     def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `to_arrays` returned."""
+        """Restore what `to_arrays` returned."""
         for prefix, description in described.items():
             self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
         self._cost_range = arrays.get("cost_range")
 
 
-def true_steps(episode: Episode) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return what a task's functions take of a real episode, at its true states: [T, O], [T, A] and [T, O]."""
+def true_transitions(episode: Episode) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return states [T, O], actions [T, A] and next states [T, O] of a real episode: the arguments of a task's cost."""
     states = _tensor(episode.states)
     return states[:-1], _tensor(episode.actions), states[1:]
 
 
-def _tensor(a: np.ndarray) -> tf.Tensor:
-    return tf.constant(a, tf.float32)
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    return tf.constant(array, tf.float32)
 
 
-def _range(costs: np.ndarray, after_end: float | None) -> np.ndarray:
-    """Return the lowest and the highest cost, [2]; one more than the lowest where all are the same."""
-    costs = costs if after_end is None else np.append(costs, after_end)
+def _range_of(costs: np.ndarray, cost_after_end: float | None) -> np.ndarray:
+    """Return the lowest and the highest cost, [2]; where all are the same, the highest is set one above the lowest."""
+    costs = costs if cost_after_end is None else np.append(costs, cost_after_end)
     low, high = float(np.min(costs)), float(np.max(costs))
     return np.array([low, high if high - low > 1e-6 * max(1.0, abs(low)) else low + 1.0], np.float32)

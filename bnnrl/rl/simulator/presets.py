@@ -1,4 +1,4 @@
-"""Inference methods as dynamics models: what each name stands for."""
+"""Presets: the hyper-parameters of each inference method, by name, as the method of a dynamics model."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from bnnrl.inference import (
 
 
 class Preset(NamedTuple):
-    """A method's settings for a network of some thousand weights and 25 to some hundred rows."""
+    """Settings of a method for a network of some thousand weights and 25 to some hundred rows of data."""
 
-    build: Callable[[float, int, int], Method]  # of the learning rate, the run's steps, and members or chains
+    build: Callable[[float, int, int], Method]  # (learning rate, training steps, members or chains) -> method
     learning_rate: float
     steps: int = 2000
-    batch_size: int | None = 32
+    batch_size: int | None = 32  # None trains on all rows
 
 
-def _falling(rate: float, steps: int) -> Schedule:
-    """Return the schedule that falls to a hundredth by a cosine."""
+def _cosine_decay(rate: float, steps: int) -> Schedule:
+    """Return the learning rate that falls from `rate` to a hundredth by a cosine over `steps`."""
     return Schedule(rate, rate / 100, max(1, steps))
 
 
@@ -48,48 +48,57 @@ def _swag(rate: float, steps: int, size: int) -> Method:
 
 
 def _laplace(rate: float, steps: int, size: int) -> Method:
-    start = max(1, steps - steps // 40 - 1)  # a fortieth of the run is some epochs
-    return Laplace(Adam(_falling(rate, start)), start)
+    start = max(1, steps - steps // 40 - 1)  # the last fortieth of the run, some epochs, estimates the curvature
+    return Laplace(Adam(_cosine_decay(rate, start)), start)
 
 
-def _from_estimates(sampler: Callable[[int], Method], warm_up: int, steps: int, batch_size: int | None = 32) -> Preset:
-    """Return the preset of chains that start from as many maximum a posteriori estimates, and sample near them.
+def _warm_started(sampler: Callable[[int], Method], warm_up: int, steps: int, batch_size: int | None = 32) -> Preset:
+    """Return the preset of a sampler whose chains each start from a maximum a posteriori estimate.
 
-    That is what a fit of some seconds allows: N(0, 1) priors over the weights make the whole posterior thousands of
-    times as far.
+    A fit of some seconds can sample near such estimates only: under N(0, 1) priors over the weights, the posterior
+    extends thousands of times as far.
+
+    Args:
+        sampler: the method, given the number of chains.
+        warm_up: training steps of Adam, which finds the estimates.
+        steps: training steps in all.
+        batch_size: rows in a minibatch, or None for all rows.
     """
-    build = lambda rate, steps, size: WarmStart(sampler(size), Adam(_falling(rate, warm_up)), warm_up)
+    build = lambda rate, steps, size: WarmStart(sampler(size), Adam(_cosine_decay(rate, warm_up)), warm_up)
     return Preset(build, 9e-3, steps, batch_size)
 
 
-# The variational methods' exact posteriors, at temperature 1, are so wide for 5000 weights and 50 rows that little of
-# the data is left in them.
+# Temperatures below 1: with 5000 weights and 50 rows, the prior dominates the variational posterior at temperature 1,
+# whose predictions then hardly depend on the data.
 PRESETS: dict[str, Preset] = {
-    "sgd": Preset(lambda rate, steps, size: SGD(_falling(rate, steps)), 1e-3, 6000),
-    "adam": Preset(lambda rate, steps, size: Adam(_falling(rate, steps)), 1e-2, batch_size=None),
-    "ensemble": Preset(lambda rate, steps, size: Ensemble(Adam(_falling(rate, steps)), size), 1e-2, batch_size=None),
+    "sgd": Preset(lambda rate, steps, size: SGD(_cosine_decay(rate, steps)), 1e-3, 6000),
+    "adam": Preset(lambda rate, steps, size: Adam(_cosine_decay(rate, steps)), 1e-2, batch_size=None),
+    "ensemble": Preset(
+        lambda rate, steps, size: Ensemble(Adam(_cosine_decay(rate, steps)), size), 1e-2, batch_size=None
+    ),
     "dropout": Preset(
-        lambda rate, steps, size: MCDropout(_falling(rate, steps), rate=0.01, masks=8), 1e-2, 6000, batch_size=None
+        lambda rate, steps, size: MCDropout(_cosine_decay(rate, steps), rate=0.01, masks=8), 1e-2, 6000, batch_size=None
     ),
     "swag": Preset(_swag, 3e-3, 6000),
     "laplace": Preset(_laplace, 3e-3),
-    "bbb": Preset(lambda rate, steps, size: BBB(_falling(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),
-    "vadam": Preset(lambda rate, steps, size: VADAM(_falling(rate, steps), temperature=0.01, draws=2), 1e-2, 6000),
+    "bbb": Preset(lambda rate, steps, size: BBB(_cosine_decay(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),
+    "vadam": Preset(lambda rate, steps, size: VADAM(_cosine_decay(rate, steps), temperature=0.01, draws=2), 1e-2, 6000),
     "bsam": Preset(
         lambda rate, steps, size: BSAM(
-            _falling(rate, steps), beta_2=0.998, s_init=100.0, temperature=0.1, clip_radius=0.03
+            _cosine_decay(rate, steps), beta_2=0.998, s_init=100.0, temperature=0.1, clip_radius=0.03
         ),
         0.1,
         6000,
     ),
     "ivon": Preset(
-        lambda rate, steps, size: IVON(_falling(rate, steps), hess_init=0.1, clip_radius=0.3, temperature=0.05), 0.1
+        lambda rate, steps, size: IVON(_cosine_decay(rate, steps), hess_init=0.1, clip_radius=0.3, temperature=0.05),
+        0.1,
     ),
-    "svgd": Preset(lambda rate, steps, size: SVGD(_falling(rate, steps), size), 3e-3),
-    "sgld": _from_estimates(lambda size: Ensemble(SGLD(1e-6, 1000, 200, 5), size), 1000, 3000),
-    "psgld": _from_estimates(lambda size: Ensemble(PSGLD(3e-6, burn_in=1000, thin=200, max_draws=5), size), 1000, 3000),
-    "csgld": _from_estimates(lambda size: Ensemble(CyclicalSGLD(2e-6, 1000, 0.5, 100, 10), size), 1000, 3000),
-    "sghmc": _from_estimates(lambda size: Ensemble(SGHMC(3e-7, 0.1, 0.0, 1000, 200, 5), size), 1000, 3000),
-    "hmc": _from_estimates(lambda size: HMC(1e-3, 15, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680, None),
-    "nuts": _from_estimates(lambda size: NUTS(1e-3, 4, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680, None),
+    "svgd": Preset(lambda rate, steps, size: SVGD(_cosine_decay(rate, steps), size), 3e-3),
+    "sgld": _warm_started(lambda size: Ensemble(SGLD(1e-6, 1000, 200, 5), size), 1000, 3000),
+    "psgld": _warm_started(lambda size: Ensemble(PSGLD(3e-6, burn_in=1000, thin=200, max_draws=5), size), 1000, 3000),
+    "csgld": _warm_started(lambda size: Ensemble(CyclicalSGLD(2e-6, 1000, 0.5, 100, 10), size), 1000, 3000),
+    "sghmc": _warm_started(lambda size: Ensemble(SGHMC(3e-7, 0.1, 0.0, 1000, 200, 5), size), 1000, 3000),
+    "hmc": _warm_started(lambda size: HMC(1e-3, 15, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680, None),
+    "nuts": _warm_started(lambda size: NUTS(1e-3, 4, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680, None),
 }

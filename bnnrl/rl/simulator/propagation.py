@@ -1,4 +1,4 @@
-"""How particles carry uncertainty from step to step."""
+"""Propagation of particles: how a rollout's particles carry uncertainty from step to step."""
 
 from __future__ import annotations
 
@@ -6,44 +6,47 @@ import tensorflow as tf
 
 from bnnrl.rl.simulator.rollout import StepFunction
 
-_JITTER = 1e-6  # on the diagonal of a correlation matrix, for its Cholesky factor
+# Shapes: S draws of the models, R policies, Q particles of each draw and policy, O observation.
+_JITTER = 1e-6  # added to the diagonal of a correlation matrix, so that its Cholesky factor exists
 
-# ts_inf: a particle keeps its draw of the model (TS∞ of Chua et al., NeurIPS 2018).
-# ts1: particles and draws are dealt anew at each step (TS1, ibid.).
-# moment_matching: after each step, particles are drawn anew from the Gaussian of their mean and covariance (Gal,
+# ts_inf: a particle keeps its draw of the models for the whole rollout (TS∞ of Chua et al., NeurIPS 2018).
+# ts1: particles are dealt to draws anew at each step (TS1 of Chua et al.).
+# moment_matching: after each step, particles are drawn anew from the Gaussian with their mean and covariance (Gal,
 #     McAllister & Rasmussen 2016, algorithm 1).
-# mean: the mean prediction over all draws, without noise (E, Chua et al.).
+# mean: particles move by the mean prediction over all draws, without noise (E of Chua et al.).
 PROPAGATIONS = ("ts_inf", "ts1", "moment_matching", "mean")
 
 
 def noise_columns(name: str, num_obs: int) -> int:
-    """Return how many columns of noise a step of the propagation takes, for O observation entries."""
+    """Return the number of columns of noise that a step of propagation `name` takes, for O observation entries."""
     return num_obs + {"ts1": 1, "moment_matching": num_obs}.get(name, 0)
 
 
 def propagate(name: str, step: StepFunction, num_policies: int) -> StepFunction:
-    """Return the step of a propagation, for particles [S, R Q, O] of S draws and R policies.
+    """Return the step function of a propagation, for particles [S, R Q, O].
+
+    Particles of different policies never mix.
 
     Args:
         name: one of PROPAGATIONS.
-        step: of particles that keep their draws.
-        num_policies: R. Policies never mix; "mean" needs particles that are the same for each draw.
+        step: the step function of particles that keep their draws.
+        num_policies: R. Propagation "mean" needs particles that are the same for each draw.
     """
     if name == "ts1":
-        return _dealt_anew(step, num_policies)
+        return _ts1(step, num_policies)
     if name == "moment_matching":
-        return _matched(step, num_policies)
+        return _moment_matching(step, num_policies)
     if name == "mean":
-        return _averaged(step)
+        return _mean(step)
     return step
 
 
-def _dealt_anew(step: StepFunction, num_policies: int) -> StepFunction:
+def _ts1(step: StepFunction, num_policies: int) -> StepFunction:
     def next_obs(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         s, p = obs.shape[:2]
-        # The same deal for each policy, as its noise is the same.
-        lots = tf.reshape(noise[:, : p // num_policies, -1], [-1])
-        order = tf.argsort(lots)
+        # One permutation for all policies: their noise is the same, too, so that their costs are comparable.
+        keys = tf.reshape(noise[:, : p // num_policies, -1], [-1])
+        order = tf.argsort(keys)
         deal = lambda a, order: _by_draw(tf.gather(_by_policy(a, num_policies), order, axis=1), s)
         moved = step(deal(obs, order), deal(action, order), noise[..., :-1])
         return deal(moved, tf.math.invert_permutation(order))
@@ -51,7 +54,7 @@ def _dealt_anew(step: StepFunction, num_policies: int) -> StepFunction:
     return next_obs
 
 
-def _matched(step: StepFunction, num_policies: int) -> StepFunction:
+def _moment_matching(step: StepFunction, num_policies: int) -> StepFunction:
     def next_obs(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         size = obs.shape[-1]
         moved = _by_policy(step(obs, action, noise[..., :size]), num_policies)  # [R, S Q, O]
@@ -66,7 +69,7 @@ def _matched(step: StepFunction, num_policies: int) -> StepFunction:
     return next_obs
 
 
-def _averaged(step: StepFunction) -> StepFunction:
+def _mean(step: StepFunction) -> StepFunction:
     def next_obs(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         moved = step(obs, action, tf.zeros_like(noise))
         return tf.broadcast_to(tf.reduce_mean(moved, axis=0, keepdims=True), moved.shape)
@@ -75,21 +78,21 @@ def _averaged(step: StepFunction) -> StepFunction:
 
 
 def _by_policy(a: tf.Tensor, num_policies: int) -> tf.Tensor:
-    """Return [S, R Q, D] as [R, S Q, D]."""
+    """Return particles [S, R Q, D] grouped by policy, [R, S Q, D]."""
     s, p, d = a.shape
     split = tf.reshape(a, [s, num_policies, p // num_policies, d])
     return tf.reshape(tf.transpose(split, [1, 0, 2, 3]), [num_policies, -1, d])
 
 
 def _by_draw(a: tf.Tensor, num_draws: int) -> tf.Tensor:
-    """Return [R, S Q, D] as [S, R Q, D]."""
+    """Return particles [R, S Q, D] grouped by draw, [S, R Q, D]."""
     r, n, d = a.shape
     split = tf.reshape(a, [r, num_draws, n // num_draws, d])
     return tf.reshape(tf.transpose(split, [1, 0, 2, 3]), [num_draws, -1, d])
 
 
 def _cholesky(a: tf.Tensor) -> tf.Tensor:
-    """Return the lower Cholesky factors of small matrices [R, O, O], entry by entry, as XLA fuses it."""
+    """Return the lower Cholesky factors of small matrices [R, O, O], computed entry by entry, which XLA can fuse."""
     size, rows = a.shape[-1], []
     for i in range(size):
         row = []

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from bnnrl.rl.policies import RBF, Controller
 from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
-from bnnrl.rl.simulator.dynamics import Draws
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.rl.tasks import Cost, SaturatingCost
 from bnnrl.seeds import as_seed, split
@@ -19,8 +19,8 @@ S, Q, R, H = 3, 2, 4, 6
 SEARCH = PolicySearch(restarts=R, updates=60, rounds=2, scout_updates=10, candidates=16, warmup=5)
 CONTROLLER = Controller(RBF(5), Features(2), tf.constant([-1.0]), tf.constant([2.0]))
 ONES = tf.ones(2)
-# Draws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
-SIMULATOR = Draws(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
+# NetworkDraws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
+SIMULATOR = NetworkDraws(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
 STARTS = InitialStates.observed(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
 PADDING = tf.range(len(STARTS.obs))[:, tf.newaxis] >= STARTS.count
 STARTS = STARTS._replace(obs=tf.where(PADDING, np.nan, STARTS.obs))

@@ -9,9 +9,10 @@ import tensorflow as tf
 from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
 from bnnrl.inference.base import innermost
 from bnnrl.likelihoods import Gaussian
-from bnnrl.rl.simulator.dynamics import Dynamics, DynamicsModel
+from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.presets import PRESETS
+from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed
 from tests.scenarios import linear_regression
 
@@ -126,7 +127,7 @@ def test_rows_beyond_the_data_do_not_matter(monkeypatch):
     def pad_with_nan(x, capacity):
         return tf.constant(np.concatenate([x, np.full([capacity - len(x), x.shape[1]], np.nan, np.float32)]))
 
-    monkeypatch.setattr("bnnrl.rl.simulator.dynamics.pad_rows", pad_with_nan)
+    monkeypatch.setattr("bnnrl.rl.simulator.regression.pad_rows", pad_with_nan)
     model.fit(*transitions(40), seed=0)
     assert model.driver.num_traces == 1
     np.testing.assert_array_equal(model.sample(2, as_seed(0)).theta, before)

@@ -10,9 +10,9 @@ import tensorflow as tf
 import bnnrl
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.search.searcher import _in_units_of_range
-from bnnrl.rl.simulator.dynamics import Draws
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _range
+from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _range_of
+from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 from bnnrl.seeds import as_seed
@@ -20,7 +20,7 @@ from tests.rl.point_mass import STEPS, TASK, A, B, PointMass, make_agent
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 SMALL = bnnrl.Dynamics(hidden=(8,), size=2, steps=20, batch_size=16)
-HEAD = bnnrl.Dynamics(hidden=(16,), size=3, steps=1000, batch_size=64)
+REWARD_MODEL = bnnrl.Dynamics(hidden=(16,), size=3, steps=1000, batch_size=64)
 FALLEN = 1.0  # where the test system's episodes end
 
 
@@ -48,16 +48,16 @@ def transitions(runs):
     return [tf.constant(np.concatenate(p))[tf.newaxis] for p in parts]  # [1, N, ·]
 
 
-def make_world(heads=HEAD, **task):
-    return LearnedEnv(Task("x", **task), SMALL, heads, Features(2), Features(2), 1, capacity=1024)
+def make_learned_env(reward_model=REWARD_MODEL, **task):
+    return LearnedEnv(Task("x", **task), SMALL, reward_model, Features(2), Features(2), 1, capacity=1024)
 
 
 @pytest.fixture(scope="module")
 def learned(without_xla):
-    """A world whose rewards and ends were learned."""
-    world = make_world()
-    world.fit(episodes(40), seed=0)
-    return world
+    """A learned environment whose rewards and terminations were learned from 40 episodes."""
+    learned_env = make_learned_env()
+    learned_env.fit(episodes(40), seed=0)
+    return learned_env
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +72,19 @@ def spread(inputs, draws=4):
 
 def test_rewards_are_learned(learned, held_out):
     runs, inputs = held_out
-    world = learned.world(learned.draw(4, as_seed(0)))
-    got, rewards = -world.cost(*spread(inputs)).numpy().mean(axis=0), np.concatenate([r.rewards for r in runs])
+    simulated = learned.simulated_env(learned.sample(4, as_seed(0)))
+    got, rewards = -simulated.cost(*spread(inputs)).numpy().mean(axis=0), np.concatenate([r.rewards for r in runs])
     assert 1 - np.mean((got - rewards) ** 2) / np.var(rewards) > 0.95
-    assert world.cost(*spread(inputs)).shape == (4, len(rewards))
+    assert simulated.cost(*spread(inputs)).shape == (4, len(rewards))
     for run in runs[:3]:
         np.testing.assert_array_equal(learned.costs(run), -run.rewards)  # of what was real, the reward itself counts
 
 
 def test_ends_are_learned(learned, held_out):
     _, inputs = held_out
-    world = learned.world(learned.draw(4, as_seed(0)))
-    assert world.termination_prob is not None
-    chance = world.termination_prob(*spread(inputs)).numpy()
+    simulated = learned.simulated_env(learned.sample(4, as_seed(0)))
+    assert simulated.termination_prob is not None
+    chance = simulated.termination_prob(*spread(inputs)).numpy()
     ended = np.abs(inputs[2].numpy()[0, :, 0]) > FALLEN
     assert chance.shape == (4, len(ended)) and (chance >= 0).all() and (chance <= 1).all()
     assert 0.02 < ended.mean() < 0.3  # few do
@@ -95,12 +95,12 @@ def test_ends_are_learned(learned, held_out):
 
 
 def test_rollouts_take_learned_rewards_and_ends_with_a_gradient(learned):
-    world = learned.world(learned.draw(3, as_seed(0)))
+    simulated = learned.simulated_env(learned.sample(3, as_seed(0)))
     start, noise = tf.zeros([3, 5, 2]), tf.zeros([6, 3, 5, 2])
     force = tf.constant(1.5)
     with tf.GradientTape() as tape:
         tape.watch(force)
-        cost = rollout_cost(world, lambda obs, t: tf.fill([3, 5, 1], 1.0) * force, start, noise)
+        cost = rollout_cost(simulated, lambda obs, t: tf.fill([3, 5, 1], 1.0) * force, start, noise)
     assert cost.shape == (3, 5) and np.isfinite(cost).all() and abs(tape.gradient(cost, force)) > 1e-3
 
 
@@ -108,11 +108,13 @@ def test_what_the_task_says_is_not_learned():
     saturating = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0]))
     ends = lambda obs, action, next_obs: tf.abs(next_obs[..., 0]) > FALLEN
     for cost, termination in ((None, ends), (saturating, None), (saturating, ends)):
-        world = make_world(SMALL, cost=cost, termination=termination, terminal_cost=0.3)
-        assert (world.reward is None) == (cost is not None)
-        assert (world.termination is None) == (termination is not None)
-    zeros = Draws(tf.zeros([2, world.dynamics.problem.num_params]), tf.zeros(3), tf.ones(3), tf.zeros(2), tf.ones(2))
-    simulated = world.world(ModelDraws(zeros))
+        learned_env = make_learned_env(SMALL, cost=cost, termination=termination, terminal_cost=0.3)
+        assert (learned_env.reward is None) == (cost is not None)
+        assert (learned_env.termination is None) == (termination is not None)
+    zeros = NetworkDraws(
+        tf.zeros([2, learned_env.dynamics.problem.num_params]), tf.zeros(3), tf.ones(3), tf.zeros(2), tf.ones(2)
+    )
+    simulated = learned_env.simulated_env(ModelDraws(zeros))
     assert simulated.cost is saturating and simulated.cost_after_end == 0.3
     assert simulated.termination_prob is not None
     obs = tf.constant([[2.0, 0.0], [0.5, 0.0]])
@@ -122,11 +124,11 @@ def test_what_the_task_says_is_not_learned():
 
 
 def test_without_an_end_among_the_data_nothing_ends():
-    world, runs = make_world(SMALL), episodes(3, ends=False)
-    world.fit(runs, seed=0)
-    draws = world.draw(2, as_seed(0))
+    learned_env, runs = make_learned_env(SMALL), episodes(3, ends=False)
+    learned_env.fit(runs, seed=0)
+    draws = learned_env.sample(2, as_seed(0))
     assert draws.reward is not None and draws.termination is None
-    assert world.world(draws).termination_prob is None
+    assert learned_env.simulated_env(draws).termination_prob is None
     costs = -np.concatenate([r.rewards for r in runs])
     assert draws.cost_range is not None
     np.testing.assert_allclose(draws.cost_range, [costs.min(), costs.max()], rtol=1e-6)
@@ -135,7 +137,7 @@ def test_without_an_end_among_the_data_nothing_ends():
 def test_the_range_of_costs_has_what_a_step_after_the_end_costs(learned):
     costs = -np.concatenate([r.rewards for r in episodes(40)])
     assert costs.min() < 0 < costs.max()  # 0, of a step after the end, changes nothing here
-    drawn = learned.draw(2, as_seed(0)).cost_range
+    drawn = learned.sample(2, as_seed(0)).cost_range
     np.testing.assert_allclose(drawn, [costs.min(), costs.max()], rtol=1e-6)
     for costs, after, expected in (
         ([2.0, 3.0], None, [2, 3]),
@@ -144,34 +146,34 @@ def test_the_range_of_costs_has_what_a_step_after_the_end_costs(learned):
         ([-1.0, -1.0], 0.0, [-1, 0]),  # a reward of 1 for each step before the end
         ([5.0, 5.0], None, [5, 6]),
     ):
-        np.testing.assert_array_equal(_range(np.array(costs), after), expected)
+        np.testing.assert_array_equal(_range_of(np.array(costs), after), expected)
 
 
-def test_a_search_sees_costs_in_units_of_their_range():
-    world = SimulatedEnv(
+def test_a_search_sees_costs_in_units_of_their_range_of():
+    env = SimulatedEnv(
         lambda obs, action, noise: obs,
         lambda obs, action, next_obs: tf.fill(obs.shape[:-1], 4.0),
         lambda obs, action, next_obs: tf.ones(obs.shape[:-1]),
         cost_after_end=10.0,
         cost_range=tf.constant([2.0, 10.0]),
     )
-    unit = _in_units_of_range(world)
+    unit = _in_units_of_range(env)
     act = lambda obs, t: tf.zeros([1, 3, 1])
     costs = rollout_cost(unit, act, tf.zeros([1, 3, 2]), tf.zeros([4, 1, 3, 2]))
     np.testing.assert_allclose(costs, (0.25 + 3 * 1.0) / 4)  # one step, and the end
 
 
-def test_a_world_of_arrays_is_the_same(learned, held_out):
+def test_a_learned_environment_of_arrays_is_the_same(learned, held_out):
     described, arrays = learned.to_arrays()
     assert described.keys() == {"", "reward/", "termination/"}
-    again = make_world()
+    again = make_learned_env()
     assert again.to_arrays() == ({}, {})
     again.from_arrays(described, arrays)
-    one, other = (w.draw(3, as_seed(5)) for w in (learned, again))
+    one, other = (e.sample(3, as_seed(5)) for e in (learned, again))
     tf.nest.map_structure(np.testing.assert_array_equal, one, other)
     inputs = spread([a[:, :7] for a in held_out[1]], 3)
     for name, third in (("cost", inputs[2]), ("termination_prob", inputs[2]), ("step", tf.ones_like(inputs[0]))):
-        said = [getattr(w.world(d), name)(*inputs[:2], third) for w, d in ((learned, one), (again, other))]
+        said = [getattr(e.simulated_env(d), name)(*inputs[:2], third) for e, d in ((learned, one), (again, other))]
         np.testing.assert_array_equal(*said)
     kept = again.to_arrays()
     assert kept[0] == described and kept[1].keys() == arrays.keys()

@@ -25,7 +25,7 @@ def cost(obs, action, next_obs):
     return 1.0 - tf.exp(-tf.reduce_sum(tf.square(next_obs), -1)) + 0.01 * tf.square(action[..., 0])
 
 
-WORLD = SimulatedEnv(step, cost)
+ENV = SimulatedEnv(step, cost)
 
 
 def np_rollout(policy, steps=H):
@@ -65,10 +65,10 @@ def test_rollout_is_the_plain_loop():
     seen, actions, total = np_rollout(lambda obs: np.tanh(obs @ gain))
     policy = lambda obs, t: tf.tanh(tf.matmul(obs, tf.constant(gain)[tf.newaxis]))
     start, noise = tf.constant(START), tf.constant(NOISE)
-    np.testing.assert_allclose(rollout_cost(WORLD, policy, start, noise), total, rtol=1e-10)
+    np.testing.assert_allclose(rollout_cost(ENV, policy, start, noise), total, rtol=1e-10)
     *_, of_two = np_rollout(lambda obs: np.tanh(obs @ gain), steps=2)
-    np.testing.assert_allclose(rollout_cost(WORLD, policy, start, noise, tf.constant(2)), of_two, rtol=1e-10)
-    got = trajectories(WORLD, policy, start, noise)
+    np.testing.assert_allclose(rollout_cost(ENV, policy, start, noise, tf.constant(2)), of_two, rtol=1e-10)
+    got = trajectories(ENV, policy, start, noise)
     np.testing.assert_allclose(got[0], seen, rtol=1e-10)
     np.testing.assert_allclose(got[1], actions, rtol=1e-10)
 
@@ -79,7 +79,7 @@ def test_gradient_against_finite_differences(policy, reference_features):
     params = random_policy(policy, reference_features)
 
     def value(params):
-        return tf.reduce_mean(rollout_cost(WORLD, act_with(policy, params), start, noise))
+        return tf.reduce_mean(rollout_cost(ENV, act_with(policy, params), start, noise))
 
     def value_and_grad(params):
         with tf.GradientTape() as tape:
@@ -111,7 +111,7 @@ def hard_end(obs, action, next_obs):
 
 AFTER = 0.7
 GAIN = np.array([[0.3], [-0.2], [0.5], [0.1]])
-ENDING = WORLD._replace(cost_after_end=AFTER)
+ENDING_ENV = ENV._replace(cost_after_end=AFTER)
 
 
 def linear_policy(obs, t):
@@ -139,11 +139,11 @@ HARD = lambda x: float(x[0] > 0.5)
 
 @pytest.mark.parametrize(("ends", "end"), [(soft_end, SOFT), (hard_end, HARD)], ids=["soft", "hard"])
 def test_a_step_costs_what_is_expected_of_it(ends, end):
-    world, start, noise = ENDING._replace(termination_prob=ends), tf.constant(START), tf.constant(NOISE)
+    env, start, noise = ENDING_ENV._replace(termination_prob=ends), tf.constant(START), tf.constant(NOISE)
     expected = np_costs(end)
-    np.testing.assert_allclose(trajectories(world, linear_policy, start, noise).costs, expected, rtol=1e-10)
-    np.testing.assert_allclose(rollout_cost(world, linear_policy, start, noise), expected.mean(0), rtol=1e-10)
-    of_two = rollout_cost(world, linear_policy, start, noise, tf.constant(2))
+    np.testing.assert_allclose(trajectories(env, linear_policy, start, noise).costs, expected, rtol=1e-10)
+    np.testing.assert_allclose(rollout_cost(env, linear_policy, start, noise), expected.mean(0), rtol=1e-10)
+    of_two = rollout_cost(env, linear_policy, start, noise, tf.constant(2))
     np.testing.assert_allclose(of_two, expected[:2].mean(0), rtol=1e-10)
 
 
@@ -152,9 +152,9 @@ def test_a_certain_end_is_paid_for_from_the_next_step_on():
     over = np.cumsum(seen[1:, ..., 0] > 0.5, axis=0) > 0  # [H, S, P]
     first = over.argmax(axis=0)
     assert over.any() and not over[-1].all() and first.max() > 0  # some end, at different steps, and some do not
-    world, start, noise = ENDING._replace(termination_prob=hard_end), tf.constant(START), tf.constant(NOISE)
-    costs = trajectories(world, linear_policy, start, noise).costs.numpy()
-    plain = trajectories(WORLD, linear_policy, start, noise).costs.numpy()
+    env, start, noise = ENDING_ENV._replace(termination_prob=hard_end), tf.constant(START), tf.constant(NOISE)
+    costs = trajectories(env, linear_policy, start, noise).costs.numpy()
+    plain = trajectories(ENV, linear_policy, start, noise).costs.numpy()
     after = np.concatenate([np.zeros([1, S, P], bool), over[:-1]])
     np.testing.assert_array_equal(costs[after], AFTER)
     np.testing.assert_allclose(costs[~after], plain[~after], rtol=1e-12)  # the step that ends it costs what it costs
@@ -162,7 +162,7 @@ def test_a_certain_end_is_paid_for_from_the_next_step_on():
 
 def test_what_has_ended_does_not_overflow():
     """A model that explodes beyond an end gives finite costs and gradients, of steps before it."""
-    world = SimulatedEnv(
+    env = SimulatedEnv(
         lambda obs, action, noise: obs * 1e80 + action,
         lambda obs, action, next_obs: tf.square(action[..., 0]) + tf.tanh(next_obs[..., 0]),
         lambda obs, action, next_obs: tf.ones_like(next_obs[..., 0]),
@@ -170,25 +170,25 @@ def test_what_has_ended_does_not_overflow():
     gain = tf.constant(0.5, tf.float64)
     with tf.GradientTape() as tape:
         tape.watch(gain)
-        cost = rollout_cost(world, lambda obs, t: gain * obs[..., :1], tf.constant(START), tf.constant(NOISE))
+        cost = rollout_cost(env, lambda obs, t: gain * obs[..., :1], tf.constant(START), tf.constant(NOISE))
     assert np.isfinite(cost).all() and np.isfinite(tape.gradient(cost, gain))
 
 
 def test_what_never_ends_costs_what_it_did_without_ends():
     start, noise = tf.constant(START), tf.constant(NOISE)
-    never = ENDING._replace(termination_prob=lambda obs, action, next_obs: tf.zeros_like(next_obs[..., 0]))
-    plain, same = (trajectories(world, linear_policy, start, noise) for world in (WORLD, never))
+    never = ENDING_ENV._replace(termination_prob=lambda obs, action, next_obs: tf.zeros_like(next_obs[..., 0]))
+    plain, same = (trajectories(env, linear_policy, start, noise) for env in (ENV, never))
     for a, b in zip(plain, same, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-    np.testing.assert_allclose(*(rollout_cost(w, linear_policy, start, noise) for w in (WORLD, never)), rtol=1e-12)
+    np.testing.assert_allclose(*(rollout_cost(env, linear_policy, start, noise) for env in (ENV, never)), rtol=1e-12)
 
 
 def test_the_gradient_through_an_end_against_finite_differences():
-    world, start, noise = ENDING._replace(termination_prob=soft_end), tf.constant(START), tf.constant(NOISE)
+    env, start, noise = ENDING_ENV._replace(termination_prob=soft_end), tf.constant(START), tf.constant(NOISE)
 
     def value(gain):
         policy = lambda obs, t: tf.tanh(tf.matmul(obs, gain[tf.newaxis]))
-        return tf.reduce_mean(rollout_cost(world, policy, start, noise))
+        return tf.reduce_mean(rollout_cost(env, policy, start, noise))
 
     gain = tf.constant(GAIN)
     with tf.GradientTape() as tape:
@@ -203,7 +203,7 @@ def test_the_gradient_through_an_end_against_finite_differences():
     with tf.GradientTape() as tape:
         tape.watch(gain)
         policy = lambda obs, t: tf.tanh(tf.matmul(obs, gain[tf.newaxis]))
-        plain = tf.reduce_mean(rollout_cost(WORLD, policy, start, noise))
+        plain = tf.reduce_mean(rollout_cost(ENV, policy, start, noise))
     assert np.abs(gradient - tape.gradient(plain, gain)).max() > 1e-3
 
 

@@ -1,0 +1,147 @@
+"""Bayesian regression networks whose data grow from trial to trial: of dynamics, reward and termination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from bnnrl import posterior
+from bnnrl.data import Scaler, pad_rows
+from bnnrl.inference import Driver
+from bnnrl.likelihoods import Bernoulli, Gaussian
+from bnnrl.posterior import Posterior
+from bnnrl.problem import Problem
+from bnnrl.rl.simulator.settings import Dynamics
+from bnnrl.seeds import host_seed
+from bnnrl.storage.arrays import flatten, select
+
+_MAX_FULL_BATCH = 512  # rows of a data buffer; on a larger one, a step on all rows would take long
+
+
+class NetworkDraws(NamedTuple):
+    """Draws of a fitted network's weights, and its scalers.
+
+    All fields are tensors, so that a compiled rollout takes the draws of any trial without being traced again.
+    """
+
+    theta: tf.Tensor  # [S, D]
+    input_mean: tf.Tensor  # [I]
+    input_std: tf.Tensor  # [I]
+    target_mean: tf.Tensor  # [T]
+    target_std: tf.Tensor  # [T]
+
+
+class RegressionModel:
+    """A Bayesian neural network from inputs [N, I] to targets [N, T].
+
+    Inputs are standardised. Targets are, too, unless the likelihood is Bernoulli, whose targets are 0 or 1.
+
+    Args:
+        settings: the network and its inference.
+        num_inputs: I.
+        num_targets: T.
+        likelihood: distribution of the standardised targets given the network's output.
+        capacity: rows of the data buffer. The capacity doubles whenever data outgrow it, and the training step is
+            then compiled once more.
+
+    Attributes:
+        problem: the log joint of the network's weights.
+        driver: the compiled training loop.
+        posterior: the posterior over weights; None before the first fit.
+        scalers: the scalers of inputs and of targets; None before the first fit.
+    """
+
+    def __init__(
+        self, settings: Dynamics, num_inputs: int, num_targets: int, likelihood: Gaussian | Bernoulli, capacity: int
+    ):
+        self._settings, self._capacity = settings, capacity
+        predicts_scale = isinstance(likelihood, Gaussian) and likelihood.scale == "heteroscedastic"
+        network = keras.Sequential(
+            [
+                keras.Input((num_inputs,)),
+                *[keras.layers.Dense(width, settings.activation) for width in settings.hidden],
+                keras.layers.Dense(num_targets * (2 if predicts_scale else 1)),
+            ]
+        )
+        self.problem = Problem(network, likelihood, tfd.Normal(0.0, settings.prior_std), capacity)
+        self._method = settings.resolve_method()
+        self.driver = Driver(self.problem, self._method, self._minibatch_rows())
+        self.posterior: Posterior | None = None
+        self.scalers: tuple[Scaler, Scaler] | None = None
+
+    def _minibatch_rows(self) -> int | None:
+        needs_all = getattr(self._method, "full_batch_only", False)
+        if self._settings.rows is None and self._capacity > _MAX_FULL_BATCH and not needs_all:
+            return _MAX_FULL_BATCH // 2
+        return self._settings.rows
+
+    def fit(self, inputs: np.ndarray, targets: np.ndarray, seed: int) -> None:
+        """Infer the posterior anew from all data.
+
+        Args:
+            inputs: [N, I].
+            targets: [N, T].
+            seed: seed of the initial weights, the order of the data and the method's noise.
+        """
+        while self._capacity < len(inputs):
+            self._capacity *= 2
+        self.scalers = Scaler.fit(inputs), self._fit_target_scaler(targets)
+        data = tuple(
+            pad_rows(scaler.transform(rows), self._capacity)
+            for scaler, rows in zip(self.scalers, (inputs, targets), strict=True)
+        )
+        state = self._method.init(self.problem.with_num_data(len(inputs)), host_seed(seed, 1))
+        run_seed = host_seed(seed, 2)
+        state, _ = self.driver.run(state, data, self._settings.num_steps, run_seed, num_data=len(inputs))
+        self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
+
+    def _fit_target_scaler(self, targets: np.ndarray) -> Scaler:
+        if isinstance(self.problem.likelihood, Bernoulli):
+            return Scaler(np.zeros(targets.shape[1], np.float32), np.ones(targets.shape[1], np.float32))
+        return Scaler.fit(targets)
+
+    def sample(self, num_draws: int, seed) -> NetworkDraws:
+        """Return `num_draws` posterior samples of the weights, with the scalers.
+
+        Raises:
+            ValueError: if the model is not fitted.
+        """
+        if self.posterior is None or self.scalers is None:
+            raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call fit first.")
+        inputs, targets = self.scalers
+        arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
+        return NetworkDraws(self.posterior.sample(num_draws, seed), *map(tf.constant, arrays))
+
+    def predictive(self, draws: NetworkDraws) -> Callable[[tf.Tensor], tfd.Distribution]:
+        """Return a function from inputs [S, P, I] to the distribution of standardised targets [S, P, T].
+
+        Whatever is the same in every call of the function is computed here, outside a rollout's loop.
+        """
+        network, likelihood = self.problem.network, self.problem.likelihood
+        theta, likelihood_params = self.problem.split(draws.theta)
+        weights = network.stack(theta)
+
+        def distribution(inputs: tf.Tensor) -> tfd.Distribution:
+            z = (inputs - draws.input_mean) / draws.input_std
+            return likelihood(network.forward(weights, z), likelihood_params)
+
+        return distribution
+
+    def to_arrays(self) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+        """Return the posterior's JSON-able description and the arrays of posterior and scalers; (None, {}) unfitted."""
+        if self.posterior is None or self.scalers is None:
+            return None, {}
+        described, values = self.posterior.to_arrays()
+        inputs, targets = self.scalers
+        groups = {"posterior": values, "scalers/inputs": vars(inputs), "scalers/targets": vars(targets)}
+        return described, flatten(groups)
+
+    def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Restore what `to_arrays` returned."""
+        self.posterior = posterior.from_arrays(described, select(arrays, "posterior"))
+        self.scalers = Scaler(**select(arrays, "scalers/inputs")), Scaler(**select(arrays, "scalers/targets"))
