@@ -1,0 +1,55 @@
+"""The Python code of the README and of the guides runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import bnnrl
+
+ROOT = Path(__file__).parents[2]
+TINY = bnnrl.PolicySearch(restarts=2, updates=5, rounds=1, scout_updates=2, candidates=2, warmup=2)
+SMALLER = {  # the same agent, with little of everything
+    "seed=0)": "seed=0, search=TINY, dynamics=bnnrl.Dynamics((8,), size=2, steps=5), particles=2, horizon=3)",
+    "trials=8, stop_when_solved=True": "trials=2, evaluation_episodes=1",
+    "episodes=20": "episodes=1",
+}
+
+
+def code(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_control(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = code("README.md")[0]
+    assert block in code("docs/getting_started.md")
+    for given, smaller in SMALLER.items():
+        assert given in block
+        block = block.replace(given, smaller)
+    space = {"TINY": TINY}
+    exec(block, space)
+    assert isinstance(space["agent"], bnnrl.PILCO) and space["action"].shape == (1,)
+
+
+def test_supervised(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    first, second = code("README.md")[1:]
+    assert first in code("docs/getting_started.md")
+    space: dict = {}
+    exec(first, space)
+    nll, rmse = re.findall(r"nll (-?[\d.]+), rmse ([\d.]+)", first)[0]
+    scores = space["bnn"].evaluate(space["x"][150:], space["y"][150:])
+    # Another processor rounds differently, and 1200 steps magnify that.
+    assert scores["nll"] == pytest.approx(float(nll), abs=0.1)
+    assert scores["rmse"] == pytest.approx(float(rmse), abs=0.005)
+    exec(second.replace("epochs=200", "epochs=5, verbose=0"), space)
+    assert bnnrl.load("diabetes").evaluate(space["data"].test) == space["bnn"].evaluate(space["data"].test)
+
+
+def test_own_likelihood_and_prior():
+    space: dict = {}
+    for block in code("docs/guides/own_likelihood_and_prior.md"):
+        exec(block, space)
+    assert space["scores"]["nll"] < 1.5 and 0.7 < space["scores"]["picp_95"] <= 1
+    assert space["robust"].posterior.sample(1, 0).shape[-1] == space["robust"].keras_model.count_params() + 2
