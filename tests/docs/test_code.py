@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_control(tmp_path, monkeypatch):
     for given, smaller in SMALLER.items():
         assert given in block
         block = block.replace(given, smaller)
-    space = {"TINY": TINY}
+    space: dict[str, Any] = {"TINY": TINY}
     exec(block, space)
     assert isinstance(space["agent"], bnnrl.PILCO) and space["action"].shape == (1,)
 
@@ -36,7 +37,7 @@ def test_supervised(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     first, second = code("README.md")[1:]
     assert first in code("docs/getting_started.md")
-    space: dict = {}
+    space: dict[str, Any] = {}
     exec(first, space)
     nll, rmse = re.findall(r"nll (-?[\d.]+), rmse ([\d.]+)", first)[0]
     scores = space["bnn"].evaluate(space["x"][150:], space["y"][150:])
@@ -48,7 +49,7 @@ def test_supervised(tmp_path, monkeypatch, capsys):
 
 
 def test_own_likelihood_and_prior():
-    space: dict = {}
+    space: dict[str, Any] = {}
     for block in code("docs/guides/own_likelihood_and_prior.md"):
         exec(block, space)
     assert space["scores"]["nll"] < 1.5 and 0.7 < space["scores"]["picp_95"] <= 1
