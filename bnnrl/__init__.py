@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from bnnrl.model.bayesian_model import BayesianModel
     from bnnrl.problem import Problem
     from bnnrl.rl import planners, policies, tasks
-    from bnnrl.rl.checks.environment import check
+    from bnnrl.rl.checks import check
     from bnnrl.rl.pilco import PILCO
     from bnnrl.rl.search.searcher import PolicySearch
     from bnnrl.rl.simulator.settings import Dynamics

@@ -39,7 +39,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bnnrl.inference.variational": ("bnnrl.inference.gradients",),
     "bnnrl.ray_engine": ("bnnrl.comparison.ray",),
     "bnnrl.rl.actions": ("bnnrl.rl.action_space",),
-    "bnnrl.rl.checking": ("bnnrl.rl.checks.environment",),
+    "bnnrl.rl.checking": ("bnnrl.rl.checks",),
     "bnnrl.rl.dynamics": ("bnnrl.rl.simulator.dynamics",),
     "bnnrl.rl.features": ("bnnrl.rl.simulator.features",),
     "bnnrl.rl.functions": ("bnnrl.rl.checks.task_functions",),
@@ -80,6 +80,9 @@ NAMES: dict[str, str] = {
     "bnnrl.seeds.noise": "bnnrl.seeds.fast_normal",
     "bnnrl.standings.Standing": "bnnrl.comparison.results.RunResult",
     "bnnrl.rl.reporting.write": "bnnrl.rl.reporting.html.write",
+    "bnnrl.rl.markov.dynamics": "bnnrl.rl.checks.hidden_state.judge_dynamics",
+    "bnnrl.rl.markov.enough": "bnnrl.rl.checks.hidden_state.has_enough_data",
+    "bnnrl.rl.markov.reward": "bnnrl.rl.checks.hidden_state.judge_reward",
     "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
 }
 

@@ -42,8 +42,8 @@ def test_the_code_runs(module, capsys, monkeypatch):
     namespace = {"make_agent": make_agent, "PLANNER": PLANNER}
     exec(ENVIRONMENT + TASK + code, namespace)
     out = capsys.readouterr().out
-    assert "ok      cost: it compiles" in out and "problem" not in out
-    assert "terminated, as the task's rule says" in out and "angles" in out
+    assert "ok      cost: the function compiles" in out and "problem" not in out
+    assert "terminated, and the task's rule agrees" in out and "angles" in out
     assert "'success_rate'" in out and Path("crane-agent").is_dir()
     lines = [line for line in TASK.splitlines() + USE.splitlines() if line.strip()]
     assert len(lines) <= 25

@@ -1,4 +1,4 @@
-"""`bnnrl check`."""
+"""`bnnrl check`: whether an agent can learn in an environment, on the command line."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import bnnrl
 from bnnrl.rl import tasks
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
+_WIDTH = 140  # of the table where there is no terminal
 
 
 @dataclass
 class Check:
-    """Say what of an environment fits, before training: `bnnrl check my_module:MyEnv-v0`.
+    """Check an environment and its task before training, from some seconds of random episodes.
 
-    Some random episodes are run. The exit code is 0 if an agent can be trained, and 2 if not.
+    Example: `bnnrl check my_module:MyEnv-v0`. The exit code is 0 if an agent can be trained, and 2 if not.
     """
 
     env: Annotated[str, tyro.conf.Positional]
-    """Id of a Gymnasium environment, as module:Name-v0 where a module of yours registers it."""
+    """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
     preset: str | None = None
-    """Variant of the environment, for those that have presets."""
+    """Variant of the environment, for environments with presets."""
     seed: int = 0
-    """Of resets and actions."""
+    """Seed of resets and random actions."""
 
     def run(self) -> int:
-        """Print a table of what was found, and return the exit code."""
+        """Print a table of the findings, and return the exit code."""
         env_kwargs = {"preset": self.preset} if self.preset else {}
-        tasks.get(self.env, **env_kwargs)  # a mistyped name is told before TensorFlow is loaded
+        tasks.get(self.env, **env_kwargs)  # reports a mistyped name before the slow import of TensorFlow
         report = bnnrl.check(self.env, self.seed, env_kwargs)
         from rich import box
         from rich.console import Console
@@ -38,11 +39,11 @@ class Check:
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-        for heading in ("", "what", "finding"):
+        for heading in ("", "subject", "finding"):
             table.add_column(heading)
-        for f in report.findings:
-            table.add_row(Text(f.level, _STYLES[f.level]), Text(f.subject), Text(f"{f.words} {f.remedy}".strip()))
-        Console(width=None if Console().is_terminal else 140).print(table)
-        problems = sum(f.level == "problem" for f in report.findings)
-        print("An agent can be trained." if report.ok else f"No agent can be trained: {problems} to mend.")
+        for finding in report.findings:
+            table.add_row(Text(finding.level, _STYLES[finding.level]), Text(finding.subject), Text(finding.text))
+        Console(width=None if Console().is_terminal else _WIDTH).print(table)
+        problems = sum(finding.level == "problem" for finding in report.findings)
+        print("An agent can be trained." if report.ok else f"No agent can be trained. Problems to fix: {problems}.")
         return 0 if report.ok else 2

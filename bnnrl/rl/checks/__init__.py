@@ -1,5 +1,6 @@
-"""`bnnrl check`: whether an environment and its task suit an agent, told before training."""
+"""Checks whether an agent can learn in an environment, before training: `bnnrl.check` and `bnnrl check`."""
 
-from bnnrl.rl.checks.environment import Finding, Report, check
+from bnnrl.rl.checks.environment import check
+from bnnrl.rl.checks.findings import Finding, Report
 
 __all__ = ["Finding", "Report", "check"]

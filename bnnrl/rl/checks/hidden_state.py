@@ -1,4 +1,8 @@
-"""Whether what an environment shows is its state: does the past help to predict what follows?"""
+"""Test whether an observation is a Markov state: does the past improve predictions of reward and next observation?
+
+A regression from (obs, action) to the change of the observation, or from (obs, action, next_obs) to the reward, is
+compared with one that is also given something of the past. Both are judged on episodes that were left out of the fit.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +17,31 @@ from sklearn.kernel_ridge import KernelRidge
 from bnnrl.rl.episodes import Episode
 
 _FOLDS = 3
-_MOST_ROWS = 600
-_LEAST_EPISODES = 6
-_LEAST_SHARE = 0.03  # of a target's variance that is left to explain; below, what helps does not matter
-_LEAST_GAIN = 0.25  # share of what is left that the past has to explain
-_LEAST_T = 3.0  # mean gain by its standard error over episodes
+_MAX_ROWS = 600  # kernel ridge regression is cubic in the rows
+_MIN_EPISODES, _MIN_ROWS = 6, 60
+# Thresholds of a finding: they keep findings rare in Gymnasium's environments, whose observations are states.
+_MIN_ERROR = 0.03  # share of a target's variance left unexplained; smaller errors do not matter to learning
+_MIN_GAIN = 0.25  # share of that error which the past must explain
+_MIN_T = 3.0  # mean gain over its standard error across episodes
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """Steps that have one before them in their episode, side by side."""
+    """N steps, each with the step before it in its episode. Angles are given as sine and cosine among F features."""
 
-    before: np.ndarray  # [N, F] features where a step began
+    before: np.ndarray  # [N, F] features of obs
     actions: np.ndarray  # [N, A]
-    change: np.ndarray  # [N, O] of the observation
-    after: np.ndarray  # [N, F] features where it ended
+    change: np.ndarray  # [N, O] next_obs - obs; angles wrapped to (−π, π]
+    after: np.ndarray  # [N, F] features of next_obs
     rewards: np.ndarray  # [N]
     times: np.ndarray  # [N] steps since the reset
     past: np.ndarray  # [N, F + A] features and action one step earlier
-    past_rewards: np.ndarray  # [N]
+    past_rewards: np.ndarray  # [N] reward one step earlier
     episode: np.ndarray  # [N] number of the episode
 
     @classmethod
     def of(cls, episodes: Sequence[Episode], angles: Sequence[int]) -> Transitions:
-        """Return the transitions of episodes, at most some hundred of them, chosen by a fixed seed."""
+        """Return the transitions of episodes, or a random subset of 600 of them chosen by a fixed seed."""
         parts = []
         for number, e in enumerate(episodes):
             if len(e) < 2:
@@ -48,98 +53,124 @@ class Transitions:
             row = features[1:-1], e.actions[1:], change[1:], features[2:], e.rewards[1:], times, past, e.rewards[:-1]
             parts.append((*row, np.full(len(times), number)))
         columns = [np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)]
-        kept = np.sort(np.random.default_rng(0).permutation(len(columns[0]))[:_MOST_ROWS])
+        kept = np.sort(np.random.default_rng(0).permutation(len(columns[0]))[:_MAX_ROWS])
         return cls(*(column[kept] for column in columns))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison found of one target."""
+    """How well a target is predicted without the past, and which parts of the past improve the prediction."""
 
-    r2: float  # of the prediction without the past, cross-validated
-    helps: dict[str, float]  # what of the past helps, and the share of the error that it takes away
-
-
-def enough(episodes: Sequence[Episode]) -> bool:
-    """Whether there are episodes enough to say anything."""
-    return sum(len(e) > 1 for e in episodes) >= _LEAST_EPISODES and sum(len(e) - 1 for e in episodes) >= 60
+    r2: float  # coefficient of determination without the past, cross-validated over episodes
+    gains: dict[str, float]  # part of the past -> share of the squared error that it removes; only significant gains
 
 
-def reward(data: Transitions) -> Verdict | None:
-    """Return whether the reward is a function of (obs, action, next_obs); None where it is always the same."""
+def has_enough_data(episodes: Sequence[Episode]) -> bool:
+    """Return whether there are at least 6 episodes of two steps or more, and 60 transitions."""
+    return sum(len(e) > 1 for e in episodes) >= _MIN_EPISODES and sum(len(e) - 1 for e in episodes) >= _MIN_ROWS
+
+
+def judge_reward(data: Transitions) -> Verdict | None:
+    """Judge whether the reward is a function of (obs, action, next_obs); None if it never varies."""
     base = np.concatenate([data.before, data.actions, data.after], axis=1)
     extras = {
         "the step's number": data.times[:, np.newaxis],
         "the reward before": data.past_rewards[:, np.newaxis],
         "the observation and action before": data.past,
     }
-    found = _compare(base, data.rewards[:, np.newaxis], extras, data.episode)
-    return found.get(0)
+    return _compare(base, data.rewards[:, np.newaxis], extras, data.episode).get(0)
 
 
-def dynamics(data: Transitions) -> dict[int, Verdict]:
-    """Return for each observation entry that changes whether its change is a function of (obs, action)."""
+def judge_dynamics(data: Transitions) -> dict[int, Verdict]:
+    """Judge, for each observation entry that changes, whether the change is a function of (obs, action)."""
     base = np.concatenate([data.before, data.actions], axis=1)
     extras = {"the step's number": data.times[:, np.newaxis], "the observation and action before": data.past}
     return _compare(base, data.change, extras, data.episode)
 
 
-def _compare(base: np.ndarray, targets: np.ndarray, extras: dict[str, np.ndarray], episode: np.ndarray):
+def _compare(
+    base: np.ndarray, targets: np.ndarray, extras: dict[str, np.ndarray], episode: np.ndarray
+) -> dict[int, Verdict]:
     """Return a verdict for each column of the targets that varies.
 
-    What helps is told from what only looks so by predictions of whole episodes that were left out: the share of the
-    error that is gone, and the mean gain over its standard error, an episode counting once.
+    Args:
+        base: inputs without the past, [N, I].
+        targets: what to predict, [N, T].
+        extras: parts of the past by name, [N, ...] each, which are added to the inputs one at a time.
+        episode: number of the episode of each row, [N].
     """
     varies = np.flatnonzero(targets.std(axis=0) > 1e-9 * (1 + np.abs(targets).max(axis=0)))
     if len(varies) == 0:
         return {}
     y = targets[:, varies]
     y = (y - y.mean(axis=0)) / y.std(axis=0)
-    without = _errors(base, y, episode)
-    helps: list[dict[str, float]] = [{} for _ in varies]
+    without = _errors(base, y, episode)  # [N, T], in shares of the target's variance
+    gains: list[dict[str, float]] = [{} for _ in varies]
     for name, extra in extras.items():
-        if without.mean(axis=0).max() < _LEAST_SHARE:
+        if without.mean(axis=0).max() < _MIN_ERROR:
             break
-        gained = without - _errors(np.concatenate([base, extra], axis=1), y, episode)  # [N, O]
-        by_episode = np.stack([gained[episode == number].mean(axis=0) for number in np.unique(episode)])
-        deviation = by_episode.std(axis=0, ddof=1) / np.sqrt(len(by_episode))
-        for i, left in enumerate(without.mean(axis=0)):
-            gain, t = gained[:, i].mean() / max(left, 1e-12), by_episode[:, i].mean() / max(deviation[i], 1e-12)
-            if left > _LEAST_SHARE and gain > _LEAST_GAIN and t > _LEAST_T:
-                helps[i][name] = float(gain)
+        reduction = without - _errors(np.concatenate([base, extra], axis=1), y, episode)
+        for i, gain in _significant(reduction, without.mean(axis=0), episode).items():
+            gains[i][name] = gain
     r2 = 1 - without.mean(axis=0)
-    return {int(entry): Verdict(float(r2[i]), helps[i]) for i, entry in enumerate(varies)}
+    return {int(entry): Verdict(float(r2[i]), gains[i]) for i, entry in enumerate(varies)}
+
+
+def _significant(reduction: np.ndarray, error: np.ndarray, episode: np.ndarray) -> dict[int, float]:
+    """Return the relative gain of each target whose error is reduced by much, and by more than chance explains.
+
+    Steps of one episode are correlated, so the standard error is that of the means over episodes.
+
+    Args:
+        reduction: reduction of the squared error at each row, [N, T].
+        error: mean squared error before, [T].
+        episode: number of the episode of each row, [N].
+    """
+    by_episode = np.stack([reduction[episode == number].mean(axis=0) for number in np.unique(episode)])
+    standard_error = by_episode.std(axis=0, ddof=1) / np.sqrt(len(by_episode))
+    found = {}
+    for i, left in enumerate(error):
+        gain = reduction[:, i].mean() / max(left, 1e-12)
+        t = by_episode[:, i].mean() / max(standard_error[i], 1e-12)
+        if left > _MIN_ERROR and gain > _MIN_GAIN and t > _MIN_T:
+            found[i] = float(gain)
+    return found
 
 
 def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray) -> np.ndarray:
-    """Return squared errors [N, O] for episodes that were left out, by the better of two learners for each target.
+    """Return cross-validated squared errors [N, T], each target by the learner that predicts it best.
 
-    One is made for smooth functions, kernel ridge regression, and one for functions with steps, trees.
+    Folds are of whole episodes. Kernel ridge regression suits smooth functions, and trees those with steps.
     """
     varying = inputs[:, inputs.std(axis=0) > 1e-9]
     z = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     numbers = np.unique(episode)
     fold = np.searchsorted(numbers, episode) % min(_FOLDS, len(numbers))
     learners: list[Any] = [
-        *(_ridge(ridge, width / z.shape[1]) for width in (0.03, 0.2) for ridge in (1e-4, 1e-2)),
+        *(_ridge(ridge, gamma / z.shape[1]) for gamma in (0.03, 0.2) for ridge in (1e-4, 1e-2)),
         ExtraTreesRegressor(20, min_samples_leaf=2, random_state=0),
     ]
-    found = []
+    errors = []
     for learner in learners:
-        error = np.empty_like(y)
-        for k in np.unique(fold):
-            held = fold == k
-            target = y[~held] if y.shape[1] > 1 else y[~held, 0]
-            error[held] = (y[held] - learner.fit(z[~held], target).predict(z[held]).reshape(-1, y.shape[1])) ** 2
-        found.append(error)
-        if np.min([e.mean(axis=0) for e in found], axis=0).max() < _LEAST_SHARE:
-            break  # what is left could not matter
-    best = np.argmin([error.mean(axis=0) for error in found], axis=0)
-    return np.stack([found[k][:, i] for i, k in enumerate(best)], axis=1)
+        errors.append(_held_out_errors(learner, z, y, fold))
+        if np.min([e.mean(axis=0) for e in errors], axis=0).max() < _MIN_ERROR:
+            break  # what is left unexplained does not matter, so other learners need not be tried
+    best = np.argmin([e.mean(axis=0) for e in errors], axis=0)
+    return np.stack([errors[k][:, i] for i, k in enumerate(best)], axis=1)
 
 
-def _ridge(ridge: float, width: float) -> KernelRidge:
-    return KernelRidge(alpha=ridge, kernel="rbf", gamma=width)  # pyright: ignore[reportArgumentType]
+def _held_out_errors(learner: Any, z: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    error = np.empty_like(y)
+    for k in np.unique(fold):
+        held = fold == k
+        # scikit-learn's trees warn unless a single target is a vector.
+        target = y[~held] if y.shape[1] > 1 else y[~held, 0]
+        error[held] = (y[held] - learner.fit(z[~held], target).predict(z[held]).reshape(-1, y.shape[1])) ** 2
+    return error
+
+
+def _ridge(ridge: float, gamma: float) -> KernelRidge:
+    return KernelRidge(alpha=ridge, kernel="rbf", gamma=gamma)  # pyright: ignore[reportArgumentType]
 
 
 def _features(obs: np.ndarray, angles: Sequence[int]) -> np.ndarray:

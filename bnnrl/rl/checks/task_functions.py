@@ -1,4 +1,4 @@
-"""Whether a task's own functions can be used, told before an episode is run."""
+"""Check of a task's cost and termination functions before an episode is run: do they compile, and with which values?"""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from bnnrl.rl.action_space import Actions
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 
 _ROWS = 64
-_SCALES = (0.1, 1.0, 10.0, 1e3)  # how far from 0 entries are tried
-_WIDE = 1e6  # bounds beyond are as good as none
+_SCALES = (0.1, 1.0, 10.0, 1e3)  # bounds of the random observation entries that functions are evaluated at
+_UNBOUNDED = 1e6  # a space with wider bounds is treated as unbounded
 _SIGNATURE = "(obs [..., O], action [..., A], next_obs [..., O]) -> [...]"
 
 
 def check_functions(task: Task, env: gymnasium.Env, has_gradient: bool = True) -> None:
     """Raise ValueError, which names the function, if a task's cost or termination cannot be used.
 
-    They are called as rollouts call them, with three axes and compiled, at points of the environment's spaces.
+    The functions are compiled and called with three axes, as in rollouts, at random points of the environment's spaces.
 
     Args:
-        task: whose functions.
-        env: whose spaces.
-        has_gradient: whether the cost needs a gradient, as policies do and planners do not.
+        task: the task with the functions.
+        env: the environment with the spaces.
+        has_gradient: whether the cost needs a gradient, as it does for policies but not for planners.
     """
-    for name in ("cost", "termination"):
-        function = getattr(task, name)
-        if function is not None:
-            _check_function(name, function, task, env, has_gradient and name == "cost")
+    points, bounded = _points(env)
+    if task.cost is not None:
+        _Check("cost", task.cost, task.env_id).check_cost(points, bounded, has_gradient)
+    if task.termination is not None:
+        _Check("termination", task.termination, task.env_id).check_termination(points, bounded)
 
 
 def describe(function: Callable) -> str:
-    """Return a function's name and where it is written, for messages."""
+    """Return a function's name and where it is defined, for messages."""
     inner = getattr(function, "exponent", function)
     code = getattr(inner, "__code__", None)
     name = getattr(inner, "__qualname__", type(inner).__name__)
@@ -44,70 +45,100 @@ def describe(function: Callable) -> str:
     return f"{name} in a {type(function).__name__}{where}" if inner is not function else f"{name}{where}"
 
 
-def _check_function(name: str, function: Callable, task: Task, env: gymnasium.Env, has_gradient: bool) -> None:
-    def fault(expected: str, received: str, remedy: str) -> ValueError:
-        return ValueError(
-            f"Invalid `{name}` of the task {task.env_id!r}, {describe(function)}: expected {expected}. "
-            f"Received: {received}. {remedy}"
+class _Check:
+    """Checks of one function of a task, whose errors name the function."""
+
+    def __init__(self, name: str, function: Callable, env_id: str):
+        self._function = function
+        self._subject = f"Invalid `{name}` of the task {env_id!r}, {describe(function)}"
+
+    def check_cost(self, points: tuple[tf.Tensor, ...], bounded: bool, needs_gradient: bool) -> None:
+        """Raise ValueError unless the function is a cost: float32, finite, with a gradient if one is needed."""
+        value, gradient = self._call(points)
+        self._check_type(value, points[0].shape, (tf.float32,))
+        value = value.numpy()
+        self._check_finite(value, points[2], bounded)
+        if needs_gradient:
+            self._check_gradient(value, gradient, bounded)
+
+    def check_termination(self, points: tuple[tf.Tensor, ...], bounded: bool) -> None:
+        """Raise ValueError unless the function is a rule of termination: bool, or float32 in [0, 1]."""
+        value, _ = self._call(points)
+        self._check_type(value, points[0].shape, (tf.float32, tf.bool))
+        if value.dtype == tf.bool:
+            return
+        value = value.numpy()
+        self._check_finite(value, points[2], bounded)
+        finite = value[np.isfinite(value)]
+        if finite.min() < 0 or finite.max() > 1:
+            raise self._error(
+                "truth values or probabilities in [0, 1]",
+                f"values from {finite.min():.3g} to {finite.max():.3g}",
+                "Return a comparison such as next_obs[..., 0] > 1, or a probability, as by tf.sigmoid.",
+            )
+
+    def _error(self, expected: str, received: str, remedy: str) -> ValueError:
+        return ValueError(f"{self._subject}: expected {expected}. Received: {received}. {remedy}")
+
+    def _call(self, points: tuple[tf.Tensor, ...]) -> tuple[Any, Any]:
+        # TensorFlow takes functions that share a code object, such as lambdas of a loop, for one function that it
+        # retraces, and warns; a partial is always a new one.
+        call = tf.function(partial(_with_gradient, self._function), autograph=False, jit_compile=True)
+        try:
+            return call(points)
+        except Exception as error:
+            raise self._error(
+                f"a function {_SIGNATURE} of TensorFlow operations that tf.function(jit_compile=True) compiles",
+                f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '').rstrip('.')}",
+                "Use TensorFlow operations instead of NumPy, and index entries from the end: next_obs[..., 0].",
+            ) from error
+
+    def _check_type(self, value: Any, obs_shape: tf.TensorShape, dtypes: tuple[tf.DType, ...]) -> None:
+        shape = obs_shape[:-1]
+        if value is not None and value.shape == shape and value.dtype in dtypes:
+            return
+        has_shape = value is not None and value.shape == shape
+        raise self._error(
+            f"shape {tuple(shape)} and {' or '.join(dtype.name for dtype in dtypes)} for observations of shape "
+            f"{tuple(obs_shape)}",
+            "None" if value is None else f"shape {tuple(value.shape)} and {value.dtype.name}",
+            "Cast it: tf.cast(value, tf.float32)."
+            if has_shape
+            else "Index entries from the end, next_obs[..., 0], and reduce over the last axis only.",
         )
 
-    points, bounded = _points(env)
-    # A partial: TensorFlow takes functions of one place in the code for one function that is traced again and again.
-    call = tf.function(partial(_with_gradient, function), autograph=False, jit_compile=True)
-    try:
-        value, gradient = call(points)
-    except Exception as error:
-        raise fault(
-            f"a function {_SIGNATURE} of TensorFlow operations that tf.function(jit_compile=True) compiles",
-            f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '').rstrip('.')}",
-            "Write it with tf operations and no NumPy, and index entries from the end: next_obs[..., 0].",
-        ) from error
-    shape, kinds = points[0].shape[:-1], (tf.float32,) if name == "cost" else (tf.float32, tf.bool)
-    if value is None or value.shape != shape or value.dtype not in kinds:
-        given = "None" if value is None else f"shape {tuple(value.shape)} and {value.dtype.name}"
-        raise fault(
-            f"shape {tuple(shape)} and {' or '.join(k.name for k in kinds)} for observations of shape "
-            f"{tuple(points[0].shape)}",
-            given,
-            "Index entries from the end, next_obs[..., 0], and sum over the last axis only."
-            if value is None or value.shape != shape
-            else "Cast it: tf.cast(value, tf.float32).",
-        )
-    if value.dtype == tf.bool:
-        return
-    value = value.numpy()
-    is_finite = np.isfinite(value)
-    if not is_finite.any() or (bounded and not is_finite.all()):
-        example = points[2].numpy()[~is_finite][0]
-        raise fault(
+    def _check_finite(self, value: np.ndarray, next_obs: tf.Tensor, bounded: bool) -> None:
+        is_finite = np.isfinite(value)
+        # Points outside of an unbounded space's visited part may be outside of the function's domain, too.
+        if is_finite.all() or (is_finite.any() and not bounded):
+            return
+        example = next_obs.numpy()[~is_finite][0]
+        raise self._error(
             "finite values",
             f"{value[~is_finite][0]} at next_obs={np.array2string(example, precision=3)}",
-            "Keep what logarithms, roots and quotients are given off the edge, as by tf.maximum.",
+            "Keep arguments of log, sqrt and divisions away from 0, as by tf.maximum.",
         )
-    if name == "termination" and (value[is_finite].min() < 0 or value[is_finite].max() > 1):
-        raise fault(
-            "truth values or probabilities in [0, 1]",
-            f"values from {value[is_finite].min():.3g} to {value[is_finite].max():.3g}",
-            "Squash it, or compare it: next_obs[..., 0] > 1.",
-        )
-    flat = gradient is None or not np.any(np.nan_to_num(gradient.numpy()))
-    # A saturated cost is the same all over where the space does not say where the goal may be: that is no step.
-    is_step = gradient is None or bounded or np.ptp(value[is_finite]) > 0
-    if has_gradient and flat and is_step:
-        raise fault(
+
+    def _check_gradient(self, value: np.ndarray, gradient: tf.Tensor | None, bounded: bool) -> None:
+        if gradient is not None:
+            # In an unbounded space the points may all be so far from the goal that a saturated cost is constant there.
+            saturated = not bounded and np.ptp(value[np.isfinite(value)]) == 0
+            if saturated or np.any(np.nan_to_num(gradient.numpy())):
+                return
+        raise self._error(
             "a cost that a policy can be improved on: with a gradient in obs, action or next_obs",
             "no gradient" if gradient is None else "a gradient of 0 everywhere",
-            "A count, a comparison or a cast has none: say how far off the goal is, as bnnrl.tasks.SaturatingCost "
-            "does, or use a planner.",
+            "Counts, comparisons and casts have no gradient: return a distance from the goal, as "
+            "bnnrl.tasks.SaturatingCost does, or use a planner.",
         )
 
 
 def _with_gradient(function: Callable, points: tuple[tf.Tensor, ...]) -> tuple[Any, Any]:
-    """Return the values, and the sum over all entries of the gradient's size at each point; None if there is none."""
+    """Return a function's values, and the 1-norm of its gradient at each point, or None if there is no gradient."""
     with tf.GradientTape() as tape:
         tape.watch(points)
         value = function(*points)
-        # A saturating cost's own gradient is too small for a float where the goal is far.
+        # Far from the goal the gradient of a saturating cost underflows to 0, but that of its exponent does not.
         inner = function.exponent(points[2]) if isinstance(function, SaturatingCost) else value
     if value is not None:
         value = tf.convert_to_tensor(value)
@@ -118,11 +149,15 @@ def _with_gradient(function: Callable, points: tuple[tf.Tensor, ...]) -> tuple[A
 
 
 def _points(env: gymnasium.Env) -> tuple[tuple[tf.Tensor, ...], bool]:
-    """Return obs, action and next_obs [1 + scales, B, ...] within the spaces, and whether observations are bounded."""
+    """Return random points of an environment's spaces, and whether the observation space is bounded.
+
+    The points are obs [K, B, O], action [K, B, A] and next_obs [K, B, O] for K = 5 scales of the observations, the
+    first of which is 0.
+    """
     rng = np.random.default_rng(0)
     space, actions = env.observation_space, Actions.of(env.action_space, "the environment")
     low, high = (getattr(space, name).astype(np.float64) for name in ("low", "high"))
-    bounded = bool((np.abs(low) < _WIDE).all() and (np.abs(high) < _WIDE).all())
+    bounded = bool((np.abs(low) < _UNBOUNDED).all() and (np.abs(high) < _UNBOUNDED).all())
 
     def observations() -> tf.Tensor:
         rows = [np.zeros((_ROWS, len(low)))]
