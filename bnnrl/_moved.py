@@ -67,6 +67,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 # Name of 0.1.0, in a module that is still there or in one of the table above -> its place and name now.
 NAMES: dict[str, str] = {
     "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
+    "bnnrl.front.Optimizer": "bnnrl.model.keras_optimizer.KerasOptimizerView",
     "bnnrl.rl.dynamics.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
     "bnnrl.rl.dynamics.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
     "bnnrl.rl.dynamics.integrated": "bnnrl.rl.simulator.dynamics.integrate_positions",

@@ -1,4 +1,4 @@
-"""What Keras's callbacks, and others written for Keras, read of `model.optimizer`."""
+"""What Keras callbacks, and other callbacks written for Keras, read of `model.optimizer`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import tensorflow as tf
 from bnnrl.inference.schedules import rate
 
 
-class Optimizer:
-    """Stands for the inference method where a callback asks for a Keras optimizer; it optimises nothing.
+class KerasOptimizerView:
+    """Shows an inference method to callbacks as a Keras optimizer; it optimises nothing.
 
     Args:
         method: the inference method.
+
+    Attributes:
+        iterations: steps taken in the present fit.
     """
 
     def __init__(self, method: Any):
-        self.iterations = 0  # steps taken
+        self.iterations = 0
         self._method = method
 
     @property
     def learning_rate(self) -> tf.Tensor:
-        """The method's learning rate or step size at this step, []; NaN where it has none."""
+        """The method's learning rate or step size at the present step, []; NaN for a method without one."""
         method, found = self._method, None
         while method is not None and found is None:  # Ensemble, SWAG and the like hold another method
             found = getattr(method, "learning_rate", getattr(method, "step_size", None))

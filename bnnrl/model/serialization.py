@@ -1,18 +1,25 @@
-"""A Keras network and a prior as JSON, and back."""
+"""A BayesianModel, its network and its prior as JSON and arrays, and back. No code is saved and none is run."""
 
 from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras.src.saving.serialization_lib import SafeModeScope
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import priors
+from bnnrl import data, likelihoods, posterior, priors
+from bnnrl.inference import Method
+from bnnrl.storage import config as settings
+from bnnrl.storage.arrays import Arrays, flatten, select
 
+# The priors that can be saved, and the names of their parameters.
 _PRIORS = {cls.__name__: (cls, names) for cls, names in (
     (tfd.Normal, ("loc", "scale")),
     (tfd.Laplace, ("loc", "scale")),
@@ -20,19 +27,95 @@ _PRIORS = {cls.__name__: (cls, names) for cls, names in (
 )}  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ModelParts:
+    """What a saved BayesianModel consists of.
+
+    Attributes:
+        network: the Keras model; the values of its non-trainable variables are saved with it.
+        likelihood: the likelihood.
+        prior: the prior; None if it cannot be saved.
+        method: the inference method; None if it cannot be saved.
+        posterior: the posterior over θ.
+        reference: rows of the standardised training inputs, for the statistics of batch normalisation; None without it.
+        x_scaler: the standardisation of the inputs, if any.
+        y_scaler: the standardisation of the targets, if any.
+    """
+
+    network: keras.Model
+    likelihood: likelihoods.Likelihood
+    prior: priors.PriorLike | None
+    method: Method | None
+    posterior: posterior.Posterior
+    reference: Any = None
+    x_scaler: data.Scaler | None = None
+    y_scaler: data.Scaler | None = None
+
+    def encode(self) -> tuple[dict[str, Any], Arrays]:
+        """Return a JSON-able description and named arrays.
+
+        Raises:
+            ValueError: if the network or the likelihood cannot be saved.
+        """
+        description, draws = self.posterior.to_arrays()
+        config = {
+            "kind": "bayesian_model",
+            "network": network_to_config(self.network),
+            "likelihood": likelihoods.to_config(self.likelihood),
+            "prior": prior_to_config(self.prior),
+            "method": None,
+            "posterior": description,
+        }
+        with suppress(ValueError):  # a method of the user's own is code
+            config["method"] = settings.encode(self.method)
+        groups = {
+            "network": _numbered(self.network.non_trainable_variables),
+            "posterior": draws,
+            "reference": {} if self.reference is None else _numbered(tf.nest.flatten(self.reference)),
+            "x_scaler": vars(self.x_scaler) if self.x_scaler else {},
+            "y_scaler": vars(self.y_scaler) if self.y_scaler else {},
+        }
+        return config, flatten(groups)
+
+    @classmethod
+    def decode(cls, config: dict[str, Any], arrays: Arrays) -> ModelParts:
+        """Return the parts that `encode` described.
+
+        Raises:
+            ValueError: if a part is of a class that this version does not know, or holds code.
+        """
+        network = network_from_config(config["network"])
+        for name, value in select(arrays, "network").items():
+            network.non_trainable_variables[int(name)].assign(value)
+        reference = select(arrays, "reference")
+        rows = [reference[str(i)] for i in range(len(reference))]
+        return cls(
+            network,
+            likelihoods.from_config(config["likelihood"]),
+            prior_from_config(config["prior"]),
+            settings.decode(config["method"]) if config.get("method") else None,
+            posterior.from_arrays(config["posterior"], select(arrays, "posterior")),
+            tf.nest.pack_sequence_as(network.input, rows) if len(rows) > 1 else next(iter(rows), None),
+            _scaler(select(arrays, "x_scaler")),
+            _scaler(select(arrays, "y_scaler")),
+        )
+
+
 def network_to_config(model: keras.Model) -> dict[str, Any]:
     """Return the architecture of `model` as JSON-able data.
 
     Raises:
-        ValueError: if it cannot be built again from that, as with a Lambda layer or a class Keras does not know.
+        ValueError: if the model cannot be built again from its configuration: it has a Lambda layer or a class Keras
+            does not know, or its configuration leaves something out.
     """
     config = json.loads(model.to_json())
     again = network_from_config(config)
     shapes = lambda m: [tuple(v.shape) for v in [*m.trainable_variables, *m.non_trainable_variables]]
     if not again.built or shapes(again) != shapes(model):
         raise ValueError(
-            f"Invalid network: expected one whose Keras configuration says all of it. Received: {model.name!r}, which "
-            "comes back with other weights. Give it an Input layer, and a subclass `get_config` and `build`."
+            "Invalid network: expected one that its Keras configuration describes completely. Received: "
+            f"{model.name!r}, which has other weights when it is built again from its configuration. Give it an Input "
+            "layer; a subclass of keras.Model needs `get_config` and `build`."
         )
     return config
 
@@ -41,14 +124,13 @@ def network_from_config(config: dict[str, Any]) -> keras.Model:
     """Return the model that `network_to_config` described, its weights fresh.
 
     Raises:
-        ValueError: if it holds code, or a class that is not registered.
+        ValueError: if the description holds code, or a class that is not registered.
     """
     try:
-        # The scope, and not only the argument: a user may have switched safe mode off for files of their own.
+        # The scope as well as the argument: a user may have switched safe mode off for other files.
         with SafeModeScope(True):
-            model = keras.saving.deserialize_keras_object(
-                copy.deepcopy(config), safe_mode=True
-            )  # a copy: deserialize_keras_object mutates its argument
+            # Copy first: `deserialize_keras_object` mutates its argument.
+            model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
         if not isinstance(model, keras.Model):
             raise TypeError(f"It describes a {type(model).__name__}, which is not a keras.Model.")
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -61,9 +143,9 @@ def network_from_config(config: dict[str, Any]) -> keras.Model:
 
 
 def prior_to_config(prior: priors.PriorLike | None) -> dict[str, Any] | None:
-    """Return a JSON-able description of Normal, Laplace or StudentT with scalar parameters, or of a mapping to such.
+    """Return a JSON-able description of a prior, or None for a prior that has none.
 
-    None for any other prior.
+    A description exists for Normal, Laplace and StudentT with scalar parameters, and for a mapping to such.
     """
     if isinstance(prior, tfd.Distribution):
         cls, names = _PRIORS.get(type(prior).__name__, (None, ()))
@@ -78,7 +160,7 @@ def prior_to_config(prior: priors.PriorLike | None) -> dict[str, Any] | None:
 
 
 def prior_from_config(config: dict[str, Any] | None) -> priors.PriorLike | None:
-    """Return the prior that `prior_to_config` described; None if it could not."""
+    """Return the prior that `prior_to_config` described; None for None."""
     if config is None:
         return None
     if "patterns" in config:
@@ -89,3 +171,11 @@ def prior_from_config(config: dict[str, Any] | None) -> priors.PriorLike | None:
 def _distribution_from_config(config: dict[str, Any]) -> tfd.Distribution:
     cls, names = _PRIORS[config["name"]]
     return cls(**{name: config[name] for name in names})
+
+
+def _numbered(values) -> Arrays:
+    return {str(i): np.asarray(value) for i, value in enumerate(values)}
+
+
+def _scaler(arrays: Arrays) -> data.Scaler | None:
+    return data.Scaler(**arrays) if arrays else None

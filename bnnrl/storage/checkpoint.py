@@ -83,6 +83,11 @@ def read(folder: Folder) -> tuple[dict[str, Any], Arrays]:
     return record["config"], arrays
 
 
+def exists(folder: Folder) -> bool:
+    """Return whether something is at `folder`, whatever it is."""
+    return _resolve(folder).exists()
+
+
 def write_step(
     run_folder: Folder, step: int, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], keep: int = 2
 ) -> None:

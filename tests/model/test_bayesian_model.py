@@ -29,7 +29,7 @@ def network(inputs, outputs, hidden=16):
 def with_draws(model, likelihood, *thetas):
     """Return a BayesianModel whose posterior is the equal mixture of the points `thetas`."""
     bnn = bnnrl.BayesianModel(model, likelihood)
-    bnn._posterior = posterior.mixture([posterior.Point(tf.constant(t, tf.float32)) for t in thetas])
+    bnn._loaded_posterior = posterior.mixture([posterior.Point(tf.constant(t, tf.float32)) for t in thetas])
     return bnn
 
 
@@ -164,9 +164,9 @@ def test_network_outputs_and_chunks_of_rows(monkeypatch):
     samples = bnn.predict_samples(X, num_samples=6)
     assert samples.shape == (6, 7, 1)
     np.testing.assert_allclose(np.unique(samples[:, 0, 0]), np.unique(LOC[:, 0]), rtol=1e-5)
-    monkeypatch.setattr("bnnrl.model.bayesian_model._ROWS", 2)  # the last chunk is padded
+    monkeypatch.setattr("bnnrl.model.prediction._ROWS", 2)  # the last chunk is padded
     np.testing.assert_allclose(bnn.predict_samples(X, num_samples=6), samples, rtol=1e-5)
-    monkeypatch.setattr("bnnrl.model.bayesian_model._BATCHED", 11)  # draw after draw
+    monkeypatch.setattr("bnnrl.model.prediction._BATCHED", 11)  # draw after draw
     np.testing.assert_allclose(make().predict_samples(X, num_samples=6), samples, rtol=1e-5)
 
 
@@ -222,7 +222,7 @@ def test_the_seed_decides_and_each_fit_starts_anew():
         predictions.append(bnn.predict(X))
     np.testing.assert_array_equal(predictions[0], predictions[2])
     assert np.abs(predictions[0] - predictions[1]).max() > 1e-3
-    assert bnn._driver is not None and bnn._driver[2].num_traces == 1
+    assert bnn._trainer is not None and bnn._trainer.driver.num_traces == 1
     for old, new in zip(before, model.weights, strict=True):  # the Keras model is as it was
         np.testing.assert_array_equal(old, new)
 
@@ -507,7 +507,7 @@ def test_bad_validation_data_is_told_before_training_starts():
     bnn = bnnrl.BayesianModel(linear(), "gaussian")
     with pytest.raises(ValueError, match="Invalid `y`: expected finite"):
         bnn.fit(X, Y, validation_data=(X, replaced(Y, 0, np.nan)), verbose=0)
-    assert bnn._state is None
+    assert bnn._trainer is None
 
 
 def test_the_default_method_and_prior():

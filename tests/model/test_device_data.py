@@ -61,12 +61,13 @@ def test_a_stream_is_fitted_as_the_whole_would_be(small):
     bnn = bnnrl.BayesianModel(mlp(3, 2), bnnrl.likelihoods.Gaussian(1.0), method=method)
     epochs, start = 3, Adam().init(bnn._problem, 0).theta
     history = bnn.fit(dataset(), batch_size=2, epochs=epochs, verbose=0)
+    assert bnn._trainer is not None
     np.testing.assert_allclose(
-        bnn._state.theta[:3] - start[:3], epochs * X.sum(axis=0), rtol=1e-4, atol=1e-4
+        bnn._trainer.state.theta[:3] - start[:3], epochs * X.sum(axis=0), rtol=1e-4, atol=1e-4
     )  # each row once
     np.testing.assert_allclose(history.history["loss"], -1.0)  # N is that of the whole
-    assert bnn._state.step == epochs * 25
-    assert bnn._driver is not None and bnn._driver[2].num_traces == 1
+    assert bnn._trainer.state.step == epochs * 25
+    assert bnn._trainer.driver.num_traces == 1
 
 
 def test_a_stream_trains(small):

@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 import bnnrl
 from bnnrl.inference import Adam, Ensemble
+from bnnrl.model.prediction import Predictor
 from tests.scenarios import mlp
 
 L = keras.layers
@@ -110,8 +111,10 @@ def test_draws_one_after_another_predict_what_a_batch_of_them_does(monkeypatch):
     x = [rng.normal(size=(40, 3)), rng.normal(size=(40, 2))]
     bnn.fit(x, x[0][:, :1], epochs=2, verbose=0)
     batched = bnn.predict_samples(x, 2)
-    monkeypatch.setattr("bnnrl.model.bayesian_model._BATCHED", 1)
-    bnn._outputs_of, bnn._statistics_of = tf.function(bnn._many_outputs), tf.function(bnn._many_statistics)
+    monkeypatch.setattr("bnnrl.model.prediction._BATCHED", 1)
+    compiled_anew = Predictor(bnn._problem, bnn._adapter)
+    compiled_anew.reference = bnn._predictor.reference
+    bnn._predictor = compiled_anew
     single = bnn.predict_samples(x, 2)
     assert [part.shape for part in single] == [(2, 40, 1), (2, 40, 2)]
     for one, other in zip(single, batched, strict=True):
@@ -128,7 +131,7 @@ def test_several_inputs_and_outputs():
     x = [rng.normal(size=(60, 3)), rng.normal(size=(60, 2))]
     y = x[0][:, :1] - x[1][:, :1]
     loss = bnn.fit(x, y, batch_size=10, epochs=100, verbose=0).history["loss"]
-    assert bnn._driver is not None and bnn._driver[2].num_traces == 1
+    assert bnn._trainer is not None and bnn._trainer.driver.num_traces == 1
     assert loss[-1] < loss[0] and bnn.evaluate((x, y))["rmse"] < 0.5
     outputs = bnn.predict_samples(x, 2)
     assert {name: value.shape for name, value in outputs.items()} == {"mean": (2, 60, 1), "scale": (2, 60, 1)}

@@ -15,7 +15,7 @@ from bnnrl.storage import checkpoint
 def saved_model(w=1.0):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     bnn = bnnrl.BayesianModel(model, likelihoods.Gaussian(0.1))
-    bnn._posterior = posterior.Point(tf.constant([w, 0.0]))
+    bnn._loaded_posterior = posterior.Point(tf.constant([w, 0.0]))
     return bnn
 
 
@@ -91,7 +91,7 @@ def test_other_priors_are_left_out(prior):
 def test_a_model_is_saved_without_a_prior_that_json_cannot_tell(tmp_path):
     bnn = saved_model()
     other = bnnrl.BayesianModel(bnn.keras_model, bnn.likelihood, tfd.Cauchy(0.0, 1.0))
-    other._posterior = bnn.posterior
+    other._loaded_posterior = bnn.posterior
     other.save(tmp_path / "c")
     loaded = bnnrl.load(tmp_path / "c")
     assert loaded.prior is None and loaded.predict([[3.0]]) == 3.0

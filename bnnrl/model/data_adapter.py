@@ -1,0 +1,112 @@
+"""From what a caller gives as data to float32 arrays that fit the model, in standard units."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bnnrl import data, likelihoods
+from bnnrl.model import inputs
+from bnnrl.model.device_data import Shards, Stream
+from bnnrl.problem import Problem
+
+_DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson)
+
+
+class DataAdapter:
+    """Turns a caller's data into float32 arrays that fit the network and the likelihood, and standardises them.
+
+    Args:
+        keras_model: the network.
+        problem: the same network with its likelihood.
+
+    Attributes:
+        x_scaler: the standardisation of the inputs; None if they are used as given.
+        y_scaler: the standardisation of the targets; None if they are used as given.
+    """
+
+    def __init__(self, keras_model: keras.Model, problem: Problem):
+        self._keras_model, self._problem = keras_model, problem
+        self.x_scaler: data.Scaler | None = None
+        self.y_scaler: data.Scaler | None = None
+
+    def set_scalers(self, x_scaler: data.Scaler | None, y_scaler: data.Scaler | None) -> None:
+        """Set both scalers.
+
+        Raises:
+            ValueError: if the targets are classes or counts and `y_scaler` is not None.
+        """
+        likelihood = self._problem.likelihood
+        if y_scaler is not None and isinstance(likelihood, _DISCRETE):
+            raise ValueError(
+                f"Invalid `y_scaler`: expected none for a {type(likelihood).__name__} likelihood, whose targets "
+                "are counts or classes. Received: one. Load the data with task='classification' or "
+                "standardize='inputs'."
+            )
+        self.x_scaler, self.y_scaler = x_scaler, y_scaler
+
+    def inputs(self, x) -> inputs.Arrays:
+        """Return x as float32 rows that fit the network, in standard units.
+
+        Raises:
+            ValueError: if x does not fit the network or is not finite.
+        """
+        x = inputs.inputs_of(self._keras_model, x)
+        return x if self.x_scaler is None else self.x_scaler.transform(x)
+
+    def rows(self, x, y=None) -> tuple[inputs.Arrays, np.ndarray]:
+        """Return inputs in standard units and targets in their own.
+
+        Args:
+            x: inputs [N, ...], or a pair (x, y), or a finite tf.data.Dataset of pairs.
+            y: targets [N, ...]; None if they come with `x`.
+
+        Raises:
+            ValueError: if the rows do not fit each other, the network or the likelihood, or are not finite.
+        """
+        if isinstance(x, tf.data.Dataset) and y is None:
+            x, y = cast(Any, Stream(x, self._keras_model).read(whatever_size=True))
+        elif y is None and isinstance(x, tuple | list) and len(x) == 2:
+            x, y = x
+        if y is None:
+            raise ValueError(
+                "Invalid data: expected x and y, a pair (x, y), or a tf.data.Dataset of pairs. "
+                f"Received: {type(x).__name__} and no targets."
+            )
+        x, y = self.inputs(x), inputs.finite("y", y)
+        if y.ndim == 0 or inputs.num_rows(x) != len(y):
+            raise ValueError(
+                f"Invalid data: expected as many targets as rows. Received: {inputs.num_rows(x)} rows of x, y of shape "
+                f"{y.shape}."
+            )
+        theta, first = tf.zeros([self._problem.num_params]), inputs.take(x, slice(1))
+        inputs.check_support(self._problem.distribution(theta, tf.nest.map_structure(tf.constant, first)), y)
+        return x, y
+
+    def shards(self, x, y, batch_size: int | None) -> Shards:
+        """Return training data, inputs and targets in standard units.
+
+        All rows are one shard, unless x is a tf.data.Dataset too large for memory, which is streamed in pieces.
+
+        Args:
+            x: as in `rows`.
+            y: as in `rows`.
+            batch_size: rows in a minibatch, or None for all of them.
+
+        Raises:
+            ValueError: as in `rows`, or if a stream is to be one batch.
+        """
+        if y is None and isinstance(x, tf.data.Dataset):
+            stream = Stream(x, self._keras_model)
+            x = stream.read()
+            if x is None:
+                return Shards(lambda part: self._standard_rows(part, None), batch_size, stream)
+        rows = self._standard_rows(x, y)
+        return Shards(lambda _: rows, batch_size)
+
+    def _standard_rows(self, x, y) -> tuple[inputs.Arrays, np.ndarray]:
+        x, y = self.rows(x, y)
+        return x, y if self.y_scaler is None else self.y_scaler.transform(y)

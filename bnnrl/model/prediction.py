@@ -1,0 +1,118 @@
+"""Network outputs and predictive distributions for model draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from bnnrl import data
+from bnnrl.model import inputs
+from bnnrl.model.data_adapter import DataAdapter
+from bnnrl.problem import Problem
+from bnnrl.seeds import host_seed
+
+# Rows are evaluated in chunks of _ROWS: hidden layers of some hundred units then stay in the processor's cache, and
+# memory is bounded. Up to _BATCHED rows times draws are one vectorised call; beyond that, one plain call of the network
+# for each draw takes half the time.
+_ROWS, _BATCHED = 2**11, 2**13
+_REFERENCE_ROWS = 1024  # enough for the mean and variance of each channel
+
+
+class Predictor:
+    """Evaluates the network and the likelihood for S draws of θ.
+
+    Args:
+        problem: the network and its likelihood.
+        adapter: the model's scalers.
+
+    Attributes:
+        reference: rows of the training inputs, standardised. Each draw's batch normalisation takes its statistics from
+            them. None for a network without batch normalisation.
+    """
+
+    def __init__(self, problem: Problem, adapter: DataAdapter):
+        self._problem, self._adapter = problem, adapter
+        self.reference: inputs.Arrays | None = None
+        self._outputs_of = tf.function(self._many_outputs, autograph=False)
+        self._statistics_of = tf.function(self._many_statistics, autograph=False)
+
+    def choose_reference(self, x: inputs.Arrays, seed) -> None:
+        """Choose at most 1024 of the standardised training inputs x at random, if the network needs them."""
+        self.reference = None
+        if self._problem.network.has_statistics:
+            order = np.random.default_rng(host_seed(seed, 0)).permutation(inputs.num_rows(x))
+            self.reference = inputs.take(x, np.sort(order[:_REFERENCE_ROWS]))
+
+    def outputs(self, theta: tf.Tensor, x: inputs.Arrays) -> Any:
+        """Return the network's outputs [S, B, ...], a structure of them if there are several, for θ [S, D]."""
+        statistics = [] if self.reference is None else self._statistics_of(theta, self.reference)
+        total = inputs.num_rows(x)
+        outputs = [self._outputs_of(theta, chunk, statistics) for chunk in _chunks(x)]
+        return tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
+
+    def first_outputs(self, x: inputs.Arrays) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the function from θ [S, D] to the network's outputs [S, B, ...], the first if there are several."""
+        return lambda theta: tf.nest.flatten(self.outputs(theta, x))[0]
+
+    def distribution(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
+        """Return the distribution of the targets under each draw, batch shape [S, B, ...], in the targets' units."""
+        return self._in_target_units(self._problem.likelihood(self.outputs(theta, x), self._unknowns(theta)))
+
+    def mixture(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
+        """Return the equal mixture of `distribution` over the draws, batch shape [B]."""
+        # [B, S, 1, ...]: the axis of size 1 stands where the likelihood expects the rows that share its unknowns.
+        swap = lambda a: tf.experimental.numpy.swapaxes(a, 0, 1)[:, :, tf.newaxis]
+        outputs = tf.nest.map_structure(swap, self.outputs(theta, x))
+        components = self._in_target_units(self._problem.likelihood(outputs, self._unknowns(theta))[:, :, 0])
+        target_axes = components.batch_shape.rank - 2  # axes beyond [B, S] belong to one target
+        components = tfd.Independent(components, target_axes) if target_axes else components
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(components.batch_shape[:2])), components)
+
+    def _unknowns(self, theta: tf.Tensor) -> tf.Tensor:
+        return self._problem.split(theta)[1]  # [S, U]
+
+    def _in_target_units(self, distribution: tfd.Distribution) -> tfd.Distribution:
+        """Return the distribution of y, given that of (y − mean) / std."""
+        scaler = self._adapter.y_scaler
+        if scaler is None:
+            return distribution
+        if isinstance(distribution, tfd.Independent):
+            inner = self._in_target_units(distribution.distribution)
+            return tfd.Independent(inner, distribution.reinterpreted_batch_ndims)
+        loc, scale = (distribution.parameters.get(name) for name in ("loc", "scale"))
+        if tf.is_tensor(loc) and tf.is_tensor(scale):  # unlike a TransformedDistribution, a copy knows its variance
+            return distribution.copy(loc=scaler.mean + scaler.std * loc, scale=scaler.std * scale)
+        return tfd.TransformedDistribution(distribution, tfb.Chain([tfb.Shift(scaler.mean), tfb.Scale(scaler.std)]))
+
+    def _many_outputs(self, theta: tf.Tensor, x: inputs.Arrays, statistics: list[tf.Tensor]):
+        return _for_each(self._problem.apply, theta, x, statistics)
+
+    def _many_statistics(self, theta: tf.Tensor, x: inputs.Arrays) -> list[tf.Tensor]:
+        of_weights = lambda weights, x, _: self._problem.network.statistics(weights, x)
+        return _for_each(of_weights, self._problem.split(theta)[0], x, [])
+
+
+def _chunks(x: inputs.Arrays) -> list[inputs.Arrays]:
+    """Return chunks of at most _ROWS rows, all of the same size, so that one compiled function takes each."""
+    total = inputs.num_rows(x)
+    size = min(total, _ROWS)
+    count = -(-total // size)
+    parts = zip(*(tf.split(data.pad_rows(a, count * size), count) for a in tf.nest.flatten(x)), strict=True)
+    return [tf.nest.pack_sequence_as(x, list(arrays)) for arrays in parts]
+
+
+def _for_each(function: Callable[..., Any], theta: tf.Tensor, x: inputs.Arrays, statistics: list[tf.Tensor]):
+    """Return function(θ, x, statistics), [S, ...], for draws θ [S, D] and their statistics [S, ...]."""
+    draws = theta.shape[0]
+    if draws * inputs.num_rows(x) <= _BATCHED:
+        same = tf.nest.map_structure(lambda a: tf.broadcast_to(a, [draws, *a.shape]), x)
+        return function(theta, same, statistics)
+    one = lambda own: function(own[0], x, own[1])
+    first = one(tf.nest.map_structure(lambda a: a[0], (theta, statistics)))  # for its shapes: the graph drops it
+    like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
+    return tf.map_fn(one, (theta, statistics), fn_output_signature=like)

@@ -1,0 +1,188 @@
+"""The epochs of `BayesianModel.fit`: steps of the inference method, Keras's callbacks and validation scores."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bnnrl import inference
+from bnnrl.checks import check_count
+from bnnrl.inference.base import State
+from bnnrl.model.device_data import Shards
+from bnnrl.posterior import Posterior
+from bnnrl.problem import Problem
+
+Scores = dict[str, float]
+
+
+def check_epochs(epochs: int, method: Any, shards: Shards) -> int:
+    """Return `epochs` as an int.
+
+    Raises:
+        ValueError: if it is not an integer of at least 1, or leaves the method without a posterior.
+    """
+    epochs, least = check_count("epochs", epochs), getattr(method, "min_steps", 0)
+    if epochs * shards.steps < least:
+        raise ValueError(
+            f"Invalid `epochs`: expected at least {-(-least // shards.steps)}, as the method's burn-in and first draw "
+            f"take {least} steps, {shards.steps} an epoch. Received: epochs={epochs}."
+        )
+    return epochs
+
+
+class Trainer:
+    """One fit: takes an inference method's steps from a fresh initial state, an epoch at a time.
+
+    Args:
+        problem: the log joint of the training data.
+        method: the inference method.
+        driver: the compiled steps of `method`.
+        seed: of the initial state, the order of the rows, and the method's own randomness.
+    """
+
+    def __init__(self, problem: Problem, method: Any, driver: inference.Driver, seed: int):
+        self.driver = driver
+        self._problem, self._method, self._seed = problem, method, seed
+        self._steps_taken = 0
+        self._infos_after_burn_in: list[inference.Info] = []
+        self._posterior: Posterior | None = None
+        self.state = method.init(problem, seed)
+
+    @property
+    def state(self) -> State:
+        """The method's state, which holds θ."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state, self._posterior = state, None
+
+    @property
+    def posterior(self) -> Posterior:
+        """The posterior over θ in the present state."""
+        if self._posterior is None:
+            self._posterior = cast(Posterior, self._method.posterior(self._problem, self._state))
+        return self._posterior
+
+    @property
+    def is_sampler(self) -> bool:
+        """Whether the method has a posterior only after a number of steps, as samplers have."""
+        return getattr(self._method, "min_steps", 0) > 0
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether the method has taken the steps of its burn-in and its first draw."""
+        return self._steps_taken >= getattr(self._method, "min_steps", 0)
+
+    @property
+    def info(self) -> inference.Info | None:
+        """The mean Info of the epochs after the burn-in; None for a method without Metropolis steps."""
+        if not self._infos_after_burn_in:
+            return None
+        parts = zip(*self._infos_after_burn_in, strict=True)
+        return inference.Info(*(np.mean([np.mean(epoch) for epoch in part]) for part in parts))
+
+    def run_epoch(self, shards: Shards) -> float:
+        """Take the next epoch's steps and return the loss, −log p(θ, data) / N in nats averaged over them.
+
+        Args:
+            shards: the training data.
+
+        Raises:
+            inference.Diverged: if a step is not finite; the state is then the last finite one.
+        """
+        try:
+            info = self._take_steps(shards)
+        except inference.Diverged as error:
+            self.state = error.state
+            raise
+        burnt_in = self._steps_taken >= getattr(self._method, "min_steps", 0) - 1
+        if burnt_in and getattr(self._method, "full_batch_only", False):
+            self._infos_after_burn_in.append(info)
+        self._steps_taken += shards.steps
+        return float(-tf.reduce_mean(info.log_joint)) / shards.num_data
+
+    def _take_steps(self, shards: Shards) -> inference.Info:
+        """Take an epoch's steps and return their mean Info."""
+        infos, weights, start = [], [], self._steps_taken
+        for arrays, num_data, steps in shards:
+            # The rows of a piece are permuted as its own epoch, and weighted as a part of all rows.
+            piece = {"origin": start, "total": shards.num_data} if shards.streams else {}
+            run = self.driver.run
+            self.state, info = run(self.state, arrays, steps, self._seed, start=start, num_data=num_data, **piece)
+            infos.append(info)
+            weights.append(steps / shards.steps)
+            start += steps
+        if len(infos) == 1:
+            return infos[0]
+        parts = zip(*infos, strict=True)
+        return inference.Info(*(sum(w * a for w, a in zip(weights, part, strict=True)) for part in parts))
+
+
+class TrainingLoop:
+    """Runs a trainer's epochs with Keras callbacks.
+
+    Args:
+        model: the BayesianModel, which callbacks find as their `model`, and whose `stop_training` they may set.
+        trainer: the fit.
+        shards: the training data.
+        validate: returns the validation scores; None without validation data.
+    """
+
+    def __init__(self, model: Any, trainer: Trainer, shards: Shards, validate: Callable[[], Scores] | None):
+        self._model, self._trainer, self._shards, self._validate = model, trainer, shards, validate
+
+    def run(self, epochs: int, callbacks, verbose: int | str) -> keras.callbacks.History:
+        """Run at most `epochs` epochs and return their logs; see `BayesianModel.fit`."""
+        history = keras.callbacks.History()
+        listed = keras.callbacks.CallbackList(
+            [*keras.tree.flatten(callbacks or []), history],
+            add_progbar=verbose != 0,
+            model=self._model,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=epochs,
+            steps=self._shards.steps,
+        )
+        self._model.stop_training, self._model.optimizer.iterations = False, 0
+        logs: Scores = {}
+        listed.on_train_begin()
+        for epoch in range(epochs):
+            logs = self._run_epoch(epoch, listed)
+            if self._model.stop_training:
+                break
+        listed.on_train_end(logs)
+        return history
+
+    def _run_epoch(self, epoch: int, callbacks: keras.callbacks.CallbackList) -> Scores:
+        """Run one epoch, of which callbacks see the last batch alone, and return its logs."""
+        steps = self._shards.steps
+        callbacks.on_epoch_begin(epoch)
+        callbacks.on_train_batch_begin(steps - 1)
+        logs = {"loss": self._trainer.run_epoch(self._shards)}
+        self._model.optimizer.iterations = (epoch + 1) * steps
+        callbacks.on_train_batch_end(steps - 1, logs)
+        logs = {**logs, **self._validation_logs()}
+        awaits_score = self._validate is not None and "val_loss" not in logs
+        with _without_early_stopping_warning() if awaits_score else nullcontext():
+            callbacks.on_epoch_end(epoch, logs)
+        return logs
+
+    def _validation_logs(self) -> Scores:
+        if self._validate is None or not self._trainer.has_posterior:
+            return {}
+        scores = self._validate()
+        return {"val_loss": scores["nll"], **{f"val_{name}": value for name, value in scores.items()}}
+
+
+@contextmanager
+def _without_early_stopping_warning() -> Iterator[None]:
+    """Silence EarlyStopping where the score it monitors is missing only until a sampler's first draw."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
+        yield
