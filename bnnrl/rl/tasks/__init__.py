@@ -1,4 +1,4 @@
-"""Tasks: what an agent may know of an environment, and the registered ones."""
+"""Tasks: what an agent may know of an environment (`Task`), and a registry of tasks by environment."""
 
 from bnnrl.rl.tasks.registry import check_exists, get, is_registered, register
 from bnnrl.rl.tasks.task import Cost, SaturatingCost, Task

@@ -1,4 +1,9 @@
-"""What the agent may know of some of Gymnasium's own environments: their costs and ends, written as they write them."""
+"""Tasks of some of Gymnasium's own environments.
+
+Termination rules, and the costs of Pendulum and Reacher, are those of Gymnasium's source; the other costs are
+saturating distances from the goal, since most rewards there are constant or sparse. `solved_return` is Gymnasium's
+reward threshold, or a little less, where there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from bnnrl.rl.tasks.task import SaturatingCost, Task
 
 
 def _tensorflow():
+    """Import TensorFlow when a task is made, so that the command line can list tasks quickly."""
     import_tensorflow()
     import tensorflow as tf
 
@@ -20,7 +26,7 @@ def _tensorflow():
 def _pendulum(**env_kwargs) -> Task:
     tf = _tensorflow()
 
-    def cost(obs, action, next_obs):  # minus the reward
+    def cost(obs, action, next_obs):  # minus the reward, which is of the state before the step
         angle = tf.atan2(obs[..., 1], obs[..., 0])
         return tf.square(angle) + 0.1 * tf.square(obs[..., 2]) + 0.001 * tf.square(action[..., 0])
 
@@ -38,7 +44,7 @@ def _pendulum(**env_kwargs) -> Task:
 def _cartpole(**env_kwargs) -> Task:
     tf = _tensorflow()
 
-    def off_balance(next_obs):
+    def imbalance(next_obs):
         return tf.square(next_obs[..., 0] / 1.2) + tf.square(next_obs[..., 2] / 0.1)
 
     def falls(obs, action, next_obs):
@@ -46,7 +52,7 @@ def _cartpole(**env_kwargs) -> Task:
 
     return Task(
         "CartPole-v1",
-        SaturatingCost(off_balance),
+        SaturatingCost(imbalance),
         invariant=(0,),
         env_kwargs=env_kwargs,
         dt=0.02,
@@ -60,7 +66,7 @@ def _cartpole(**env_kwargs) -> Task:
 def _mountain_car(**env_kwargs) -> Task:
     tf = _tensorflow()
 
-    def from_goal(next_obs):
+    def distance(next_obs):  # the goal is from 0.45 on; 0.55 lies safely inside
         return tf.square((next_obs[..., 0] - 0.55) / 0.5)
 
     def arrives(obs, action, next_obs):
@@ -68,7 +74,7 @@ def _mountain_car(**env_kwargs) -> Task:
 
     return Task(
         "MountainCarContinuous-v0",
-        SaturatingCost(from_goal),
+        SaturatingCost(distance),
         env_kwargs=env_kwargs,
         labels=("x", "x′"),
         termination=arrives,
@@ -83,7 +89,7 @@ def _mountain_car(**env_kwargs) -> Task:
 def _acrobot(**env_kwargs) -> Task:
     tf = _tensorflow()
 
-    def height(obs):  # of the tip over the base, in links: −cos θ₁ − cos(θ₁ + θ₂)
+    def height(obs):  # of the tip above the base, in lengths of a link: −cos θ₁ − cos(θ₁ + θ₂)
         cos_1, sin_1, cos_2, sin_2 = tf.unstack(obs[..., :4], axis=-1)
         return -cos_1 - (cos_1 * cos_2 - sin_1 * sin_2)
 
@@ -119,18 +125,18 @@ def _inverted_pendulum(**env_kwargs) -> Task:
 def _inverted_double_pendulum(**env_kwargs) -> Task:
     tf = _tensorflow()
 
-    def tip(obs):  # x and height of the upper pole's end, m; poles are 0.6 m long
+    def tip(obs):  # position and height of the upper pole's end, in m; each pole is 0.6 m long
         sin_1, sin_2, cos_1, cos_2 = tf.unstack(obs[..., 1:5], axis=-1)
         sin_12, cos_12 = sin_1 * cos_2 + cos_1 * sin_2, cos_1 * cos_2 - sin_1 * sin_2
         return obs[..., 0] + 0.6 * (sin_1 + sin_12), 0.6 * (cos_1 + cos_12)
 
-    def off_balance(next_obs):
+    def imbalance(next_obs):
         x, y = tip(next_obs)
         return tf.square(x / 0.5) + tf.square((y - 1.2) / 0.1)
 
     return Task(
         "InvertedDoublePendulum-v5",
-        SaturatingCost(off_balance),
+        SaturatingCost(imbalance),
         invariant=(0,),
         env_kwargs=env_kwargs,
         dt=0.05,
@@ -143,12 +149,12 @@ def _inverted_double_pendulum(**env_kwargs) -> Task:
 
 def _reacher(**env_kwargs) -> Task:
     tf = _tensorflow()
-    # Its documentation says 0.1 of the latter; its code says 1 (Gymnasium 1.4).
-    of_distance, of_action = (env_kwargs.get(f"reward_{name}_weight", 1.0) for name in ("dist", "control"))
+    # Gymnasium 1.4 documents a default of 0.1 for the control weight; its code has 1.
+    distance_weight, control_weight = (env_kwargs.get(f"reward_{name}_weight", 1.0) for name in ("dist", "control"))
 
-    def cost(obs, action, next_obs):  # minus the reward
+    def cost(obs, action, next_obs):  # minus the reward; 1e-8 keeps the gradient of the root finite at the goal
         distance = tf.sqrt(tf.reduce_sum(tf.square(next_obs[..., 8:10]), axis=-1) + 1e-8)
-        return of_distance * distance + of_action * tf.reduce_sum(tf.square(action), axis=-1)
+        return distance_weight * distance + control_weight * tf.reduce_sum(tf.square(action), axis=-1)
 
     return Task(
         "Reacher-v5",
@@ -164,6 +170,7 @@ def _reacher(**env_kwargs) -> Task:
     )
 
 
+# Environment id -> function from keyword arguments of the environment to its task.
 TASKS: dict[str, Callable[..., Task]] = {
     "Pendulum-v1": _pendulum,
     "CartPole-v1": _cartpole,

@@ -1,4 +1,4 @@
-"""Tasks of the environments in `bnnrl_envs`: costs in TensorFlow, angles, success."""
+"""Tasks of the environments in `bnnrl_envs`. Their costs are those of the environments, written in TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bnnrl.rl.tasks.task import SaturatingCost, Task
 from bnnrl_envs import cart_double_pendulum, cartpole_swingup, double_pendulum, pendubot, pendulum
 from bnnrl_envs.chain import SwingUp
 
-if TYPE_CHECKING:  # bnnrl.rl.tasks imports this file, which loads TensorFlow only when a task is made
+if TYPE_CHECKING:  # TensorFlow is imported when a task is made, so that the command line can list tasks quickly
     import tensorflow as tf
 
 
@@ -22,7 +22,7 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
     import_tensorflow()
     import tensorflow as tf
 
-    def angle_and_position(next_obs: tf.Tensor) -> tf.Tensor:
+    def angle_and_position(next_obs: tf.Tensor) -> tf.Tensor:  # Amadio et al. 2022; see bnnrl_envs.cartpole_swingup
         x, theta = next_obs[..., 0], next_obs[..., 2]
         return tf.square((tf.abs(theta) - np.pi) / 3) + tf.square(x)
 
@@ -60,19 +60,28 @@ def _swing_up(env_id: str, plant: SwingUp, /, **env_kwargs) -> Task:
 
 
 def _tip_distance(lengths: tuple[float, ...], cart: bool, width: float) -> Callable[[tf.Tensor], tf.Tensor]:
-    """d² / (2 width²) of observations, d from the tip of the last rod to where it is upright over the origin."""
+    """Return the exponent d² / (2 width²) of a saturating cost, with d in m from the last rod's tip to its goal.
+
+    The goal is the tip's position when all rods are upright above the origin.
+
+    Args:
+        lengths: lengths of the rods in m, from the inside outwards.
+        cart: whether the rods hang from a cart, whose position is the first entry of the observation.
+        width: width of the cost in m.
+    """
     import tensorflow as tf
 
     def exponent(next_obs: tf.Tensor) -> tf.Tensor:
         positions = tf.unstack(next_obs[..., ::2], axis=-1)
-        right, below = (positions[0] if cart else 0.0), sum(lengths)
+        dx, dy = (positions[0] if cart else 0.0), sum(lengths)
         for length, theta in zip(lengths, positions[cart:], strict=True):
-            right, below = right + length * tf.sin(theta), below + length * tf.cos(theta)
-        return (tf.square(right) + tf.square(below)) / (2 * width**2)
+            dx, dy = dx + length * tf.sin(theta), dy + length * tf.cos(theta)
+        return (tf.square(dx) + tf.square(dy)) / (2 * width**2)
 
     return exponent
 
 
+# Environment id -> function from keyword arguments of the environment to its task.
 TASKS: Mapping[str, Callable[..., Task]] = {
     "bnnrl/CartPoleSwingUp-v0": _cartpole_swingup,
     **{

@@ -1,4 +1,4 @@
-"""The registered tasks, and how to find one."""
+"""Registry of tasks: find the task of an environment by its id, or register a new one."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from bnnrl.rl.tasks.task import Task
 
 bnnrl_envs.register_envs()
 
-
+# Environment id without a module -> function from keyword arguments of the environment to its task.
 _REGISTERED: dict[str, Callable[..., Task]] = {**plant_tasks.TASKS, **gymnasium_tasks.TASKS}
 
 
 def register(task: Task) -> None:
-    """Make a task known, so that its environment's id is enough, on the command line too; it replaces an earlier one.
+    """Register a task, so that agents and the command line find it by the environment's id.
 
-    Keyword arguments of the environment that an agent is given go before the task's own.
+    A task registered earlier for the same environment is replaced. Keyword arguments of the environment that are
+    given to an agent override the task's own `env_kwargs`.
     """
     _REGISTERED[_name(task.env_id)] = lambda **env_kwargs: replace(task, env_kwargs={**task.env_kwargs, **env_kwargs})
 
 
 def is_registered(env_id: str) -> bool:
-    """Whether a task is registered for an environment."""
+    """Return whether a task is registered for an environment; a module before a colon in the id does not matter."""
     return _name(env_id) in _REGISTERED
 
 
 def check_exists(env_id: str) -> None:
-    """Raise ValueError, with the nearest names, unless Gymnasium knows the environment.
+    """Raise ValueError, with the nearest ids, unless the environment is registered with Gymnasium.
 
-    The module of "module:Env-v0" is imported first.
+    For "module:Env-v0" the module is imported first, since it may register the environment.
     """
     module, _, name = env_id.rpartition(":")
     if module:
@@ -44,22 +45,22 @@ def check_exists(env_id: str) -> None:
     if name not in gymnasium.registry:
         raise ValueError(
             f"Invalid environment: expected the id of a registered Gymnasium environment, such as "
-            f"{sorted(_REGISTERED)[0]!r}, or module:Name-v0 where a module of yours registers it. Received: "
+            f"{sorted(_REGISTERED)[0]!r}, or module:Name-v0 if importing your module registers it. Received: "
             f"{env_id!r}.{nearest(name, gymnasium.registry)}"
         )
 
 
 def _import(module: str, env_id: str) -> None:
     if importlib.util.find_spec(module.partition(".")[0]) is not None:
-        import_tensorflow()  # a module with a cost would, with its chatter
+        import_tensorflow()  # quietly, before a module with a cost imports TensorFlow with all its log messages
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module and not module.startswith(f"{error.name}."):
-            raise  # the module is there, and lacks another
+            raise  # the module itself was found, and a module that it imports is missing
         raise ValueError(
             f"Invalid environment: expected a module that can be imported before the colon. Received: {env_id!r}, and "
-            f"there is no module {error.name!r}. Run from the folder it is in, or set PYTHONPATH."
+            f"there is no module {error.name!r}. Run from the folder that contains the module, or set PYTHONPATH."
         ) from error
 
 
@@ -68,16 +69,16 @@ def _name(env_id: str) -> str:
 
 
 def get(env_id: str, **env_kwargs) -> Task:
-    """Return the registered task of an environment, or one whose cost is learned from rewards if there is none.
+    """Return the registered task of an environment, or one whose reward and termination are learned if there is none.
 
     Args:
-        env_id: a Gymnasium id, also as "module:Env-v0": then the module is imported, which may register environment
-            and task.
-        env_kwargs: of the environment.
+        env_id: id of a Gymnasium environment. For "module:Env-v0" the module is imported first, and may register
+            environment and task.
+        **env_kwargs: keyword arguments of the environment.
 
     Raises:
-        ValueError: if Gymnasium knows no such environment (the nearest names are listed), or it refuses a keyword
-            argument.
+        ValueError: if the environment is not registered with Gymnasium (the nearest ids are listed), or the task
+            refuses a keyword argument.
     """
     if env_id not in _REGISTERED:
         check_exists(env_id)
@@ -85,7 +86,7 @@ def get(env_id: str, **env_kwargs) -> Task:
     if name not in _REGISTERED:
         return Task(env_id, env_kwargs=env_kwargs, solved_return=gymnasium.spec(name).reward_threshold)
     try:
-        # A saved agent names the module, without which a new process would not know the environment.
+        # With the module before the colon, which a process that loads a saved agent has to import.
         return replace(_REGISTERED[name](**env_kwargs), env_id=env_id)
     except TypeError as error:
         raise ValueError(f"Invalid `env_kwargs` for {env_id!r}: {error}. Received: {env_kwargs!r}.") from error

@@ -1,4 +1,4 @@
-"""The description of a task: what an agent may know of an environment before it has seen it."""
+"""`Task`: what an agent may know of an environment before it has seen any data; and a saturating cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from bnnrl.checks import check_count
 
-if TYPE_CHECKING:  # a mistyped environment should be told at once, without waiting for TensorFlow
+if TYPE_CHECKING:  # the command line reports a mistyped environment without waiting for TensorFlow
     import tensorflow as tf
 
 Cost = Callable[["tf.Tensor", "tf.Tensor", "tf.Tensor"], "tf.Tensor"]
@@ -19,18 +19,25 @@ STARTS = ("initial", "visited")
 
 @dataclass(frozen=True)
 class SaturatingCost:
-    """c = 1 − exp(−q / width²) in [0, 1], where q(next_obs) >= 0 measures how far the goal is.
+    """Cost c = 1 − exp(−q / width²) in [0, 1], where q(next_obs) >= 0 grows with the distance from the goal.
 
-    The PILCO family's cost (Deisenroth & Rasmussen 2011, eq. 25). It is flat far from the goal, so that a policy
-    may find no gradient there; `width` > 1 stretches it, which keeps its minimiser.
+    This is the cost of PILCO (Deisenroth & Rasmussen, ICML 2011, eq. 25) for q = d² / (2 σ²), with distance d from the
+    goal. Far from the goal the cost is flat, so a policy may find no gradient there: the policy search starts with a
+    larger `width`, which widens the cost and keeps its minimiser.
+
+    Example:
+        To reach x = 1 m, with a cost of 1 − exp(−1/2) = 0.39 at a distance of 0.25 m::
+
+            SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0] - 1.0) / (2 * 0.25**2))
 
     Args:
-        exponent: q, from next observations [..., O] to [...].
+        exponent: TensorFlow function q from next observations [..., O] to values [...] of at least 0.
     """
 
     exponent: Callable[[tf.Tensor], tf.Tensor]
 
     def __call__(self, obs, action, next_obs: tf.Tensor, width: float = 1.0) -> tf.Tensor:
+        """Return the cost [...] of next observations [..., O]; `obs` and `action` do not matter."""
         import tensorflow as tf
 
         return 1.0 - tf.exp(-self.exponent(next_obs) / width**2)
@@ -38,38 +45,68 @@ class SaturatingCost:
 
 @dataclass(frozen=True)
 class Task:
-    """What the agent may know of an environment.
+    """What an agent may know of an environment: its cost, its angles, when it terminates, and when it is solved.
+
+    Only `env_id` is required. What a task does not give is learned from data (reward, termination) or not used.
+    Observations have O entries, actions have A entries; a `Discrete` action is a one-hot vector.
+
+    Example:
+        A cart with a pole on a track, observed as (x, x', θ, θ')::
+
+            task = bnnrl.Task(
+                "my_module:MyCartPole-v0",
+                cost=bnnrl.tasks.SaturatingCost(lambda next_obs: tf.square(next_obs[..., 2] / 0.1)),
+                angles=(2,),
+                invariant=(0,),
+                termination=lambda obs, action, next_obs: tf.abs(next_obs[..., 0]) > 2.4,
+                solved_return=475.0,
+                dt=0.02,
+                labels=("x, m", "x′, m/s", "θ, rad", "θ′, rad/s"),
+            )
+            agent = bnnrl.PILCO(task)
 
     Args:
-        env_id: a Gymnasium id.
-        cost: a differentiable TensorFlow function (obs [..., O], action [..., A], next_obs [..., O]) -> [...]. Without
-            one, it is the negative of the reward, which is learned.
-        angles: indices of the observation entries that are angles in radians. The model and the policy see them as
-            sine and cosine.
-        invariant: indices of the entries that changes of the observation do not depend on, such as the position on a
-            uniform track. The model is not given them.
-        velocities: of entries that are positions, the index of the entry that is their rate of change per second.
-            Rollouts take x' = x + dt (v + v') / 2 for what is learned of them, the speed-integration model of Amadio et
-            al. (IEEE T-RO 2022): noise of measuring a position then never adds up. Needs `dt`.
-        env_kwargs: keyword arguments of gymnasium.make.
-        success: from the true states of one episode [T + 1, O] to whether it succeeded, or None where "solved" has
-            no meaning. The states come from info["state"] where the environment gives it, else from observations.
-        dt: seconds between observations, if time has a meaning; of the environment, not of repeated actions.
-        labels: a name for each observation entry, with its unit, for pictures.
-        termination: a TensorFlow function of the cost's arguments to whether the environment terminates there, a truth
-            value or a probability [...]. Without one it is learned, if an episode ever terminates.
-        terminal_cost: of each step after termination; None is 1, the worst, for a SaturatingCost, and otherwise 0, as
-            for a sum of rewards.
-        solved_return: mean return of the evaluation episodes from which the task counts as solved, where `success` says
-            nothing.
-        horizon: steps to plan over, if not the agent's choice.
-        starts: where planned rollouts begin: "initial", states that episodes began in, or "visited", any observed one,
-            which suits long episodes planned in pieces and wide starting distributions. None is the former where the
-            horizon reaches an episode's end.
-        action_repeat: steps of the environment for which an action is held; the model sees one step of so many.
+        env_id: id of a Gymnasium environment. "my_module:MyEnv-v0" imports my_module first, which registers it.
+        cost: differentiable TensorFlow function (obs [..., O], action [..., A], next_obs [..., O]) -> float32 [...],
+            the cost of one step, which is minimised. Any number of leading axes must work: index entries from the end,
+            as in next_obs[..., 0]. None, the default, learns the reward from data and minimises its negative.
+        angles: indices of observation entries that are angles in radians, such as (2,). Model and policy are given
+            their sine and cosine. Entries that are already a sine or a cosine do not belong here. Default: none.
+        invariant: indices of observation entries that the change of the observation does not depend on, such as the
+            position on a uniform track, or a goal. The model is not given them; the policy and the cost are.
+            Default: none.
+        velocities: index of a position -> index of the velocity that is its rate of change per second, such as
+            {0: 1, 2: 3} for (x, x', θ, θ'). Rollouts then integrate these positions, x' = x + dt (v + v') / 2, instead
+            of learning their changes: the speed-integration model of Amadio et al. (IEEE Transactions on Robotics,
+            2022), with which measurement noise of positions does not accumulate. Needs `dt`. Default: none.
+        env_kwargs: keyword arguments of gymnasium.make, such as {"friction": 0.2}.
+        success: function from the states of one episode, float64 [T + 1, O] with the initial state first, to whether
+            the episode succeeded. States are info["state"] if the environment gives one of the observation's shape,
+            else observations. The task is solved when 90 % of the evaluation episodes succeed. None, the default:
+            `solved_return` decides.
+        dt: seconds between two observations of the environment, such as 0.05; with `action_repeat`, still of the
+            environment's own step. Labels plots and reports, and is needed by `velocities`. None, the default: plots
+            and reports count steps.
+        labels: name and unit of each observation entry for plots, O strings such as "θ, rad". None, the default,
+            numbers the entries.
+        termination: TensorFlow function with the cost's arguments that returns, for each step, whether the environment
+            terminates there: bool [...], or a probability as float32 [...] in [0, 1]. None, the default, learns it if
+            an episode ever terminates. Reaching the time limit is a truncation, not a termination.
+        terminal_cost: cost of each step that an early termination takes away. None, the default, is 1, the highest
+            cost, with a `SaturatingCost`, and 0 otherwise, as in a sum of rewards. Give 0 if termination is the goal.
+        solved_return: mean return of the evaluation episodes from which on the task counts as solved, if there is no
+            `success`. None, the default: the task never counts as solved, and all trials are run.
+        horizon: number of steps to plan over, unless the agent is given one. None, the default, is 1.25 times the
+            episode's length, or 50 steps for long episodes.
+        starts: where planned rollouts start. "initial": at initial states of episodes. "visited": at all observed
+            states, which suits long episodes that are planned in pieces, and wide initial distributions. None, the
+            default, is "visited" if the horizon is shorter than an episode, else "initial".
+        action_repeat: number of environment steps that each action is held; the model predicts this many steps as one,
+            and their rewards are summed. Default: 1.
 
     Raises:
-        ValueError: for a number or a name out of its range.
+        ValueError: if `action_repeat` or `horizon` is not a positive integer, `starts` is unknown, `velocities` are
+            given without `dt`, or a position is also a velocity.
     """
 
     env_id: str
@@ -90,27 +127,28 @@ class Task:
 
     def __post_init__(self):
         check_count("action_repeat", self.action_repeat)
-        if self.velocities and self.dt is None:
-            raise ValueError(
-                "Invalid `dt`: expected the seconds of a step, since `velocities` are named. Received: None."
-            )
-        if chained := sorted(set(self.velocities) & set(self.velocities.values())):
-            raise ValueError(
-                f"Invalid `velocities`: expected no position that is a velocity, too. Received: {chained}."
-            )
         if self.horizon is not None:
             check_count("horizon", self.horizon)
         if self.starts not in (None, *STARTS):
             raise ValueError(f"Invalid `starts`: expected one of {STARTS} or None. Received: {self.starts!r}.")
+        if self.velocities and self.dt is None:
+            raise ValueError(
+                "Invalid `dt`: expected the seconds of a step, which `velocities` are integrated over. Received: None. "
+                "Pass dt, or leave out velocities."
+            )
+        if both := sorted(set(self.velocities) & set(self.velocities.values())):
+            raise ValueError(
+                f"Invalid `velocities`: expected no position that is a velocity, too. Received: entries {both} as both."
+            )
 
     @property
     def step_seconds(self) -> float | None:
-        """Seconds from one action to the next, for which an action may be held over several steps, or None."""
+        """Seconds from one action to the next, `dt` times `action_repeat`, or None without `dt`."""
         return None if self.dt is None else self.dt * self.action_repeat
 
     @property
     def cost_after_end(self) -> float:
-        """Cost of each step after termination."""
+        """Cost of each step after termination: `terminal_cost` or its default."""
         if self.terminal_cost is not None:
             return self.terminal_cost
         return 1.0 if isinstance(self.cost, SaturatingCost) else 0.0
