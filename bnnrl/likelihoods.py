@@ -1,7 +1,7 @@
 """Likelihoods: from network outputs to a distribution over the targets.
 
 A likelihood is any callable `outputs -> tfd.Distribution`. Those below also carry a configuration, so that a model
-saved with one can be loaded again, and may have unknowns of their own that are inferred together with the weights.
+saved with one can be loaded again, and may have parameters of their own that are inferred together with the weights.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from bnnrl.storage import config
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Network outputs [B, ..., K] and the likelihood's unknowns [U] to a distribution over the targets.
+    """Maps network outputs [B, ..., K] and the likelihood's own parameters [L] to a distribution over the targets.
 
-    With S draws at once, outputs are [S, B, ..., K] and unknowns [S, U].
+    With S draws at once, outputs are [S, B, ..., K] and the parameters [S, L].
     """
 
     def num_params(self, num_outputs: int) -> int:
-        """Return U, the number of unknowns, for a network with `num_outputs` outputs."""
+        """Return L, the number of the likelihood's own parameters, for a network with `num_outputs` outputs."""
         ...
 
     def init(self, num_outputs: int) -> tf.Tensor:
-        """Return initial unknowns, [U]."""
+        """Return the parameters' initial values, [L]."""
         ...
 
-    def log_prior(self, unknowns: tf.Tensor) -> tf.Tensor:
-        """Return the log prior density of the unknowns [..., U], in nats, [...]."""
+    def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return the log prior density of the parameters [..., L], in nats, [...]."""
         ...
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution: ...
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution: ...
 
 
-class _NoUnknowns:
-    """What the likelihoods without unknowns share."""
+class _NoParams:
+    """A likelihood without parameters of its own."""
 
     def num_params(self, num_outputs: int) -> int:
         return 0
@@ -48,8 +48,8 @@ class _NoUnknowns:
     def init(self, num_outputs: int) -> tf.Tensor:
         return tf.zeros([0])
 
-    def log_prior(self, unknowns: tf.Tensor) -> tf.Tensor:
-        return tf.zeros(unknowns.shape[:-1])
+    def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        return tf.zeros(likelihood_params.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Gaussian:
     """y ~ N(f(x), scale²), independently for each target entry.
 
     Args:
-        scale: the noise standard deviation (not the variance). A positive number fixes it. "learned": one unknown
+        scale: the noise standard deviation (not the variance). A positive number fixes it. "learned": one
             log-scale for each target entry, inferred with the weights. "heteroscedastic": the network has 2K outputs
             for K targets; the second half gives the scale of each row through a softplus.
         floor: a lower bound added to a learned or heteroscedastic scale, in units of y.
@@ -95,10 +95,10 @@ class Gaussian:
     def init(self, num_outputs: int) -> tf.Tensor:
         return tf.fill([self.num_params(num_outputs)], -1.0)
 
-    def log_prior(self, unknowns: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(tfd.Normal(0.0, self.log_scale_prior_std).log_prob(unknowns), axis=-1)
+    def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tfd.Normal(0.0, self.log_scale_prior_std).log_prob(likelihood_params), axis=-1)
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         if self.scale == "heteroscedastic":
             if outputs.shape[-1] % 2:
                 raise ValueError(
@@ -108,7 +108,7 @@ class Gaussian:
             loc, raw = tf.split(outputs, 2, axis=-1)
             scale = self.floor + tf.math.softplus(raw)
         elif self.scale == "learned":
-            loc, scale = outputs, self.floor + tf.exp(unknowns)[..., tf.newaxis, :]
+            loc, scale = outputs, self.floor + tf.exp(likelihood_params)[..., tf.newaxis, :]
         else:
             loc, scale = outputs, tf.constant(self.scale, outputs.dtype)
         return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1)
@@ -118,10 +118,10 @@ config.register(Gaussian)
 
 
 @dataclass(frozen=True)
-class Categorical(_NoUnknowns):
+class Categorical(_NoParams):
     """y in {0, …, K−1} with class logits as the K outputs."""
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         if outputs.shape[-1] == 1:
             raise ValueError(
                 "Invalid network: a categorical likelihood needs one output for each class, 2 at least. "
@@ -131,23 +131,23 @@ class Categorical(_NoUnknowns):
 
 
 @dataclass(frozen=True)
-class Bernoulli(_NoUnknowns):
+class Bernoulli(_NoParams):
     """y in {0, 1}, independently for each output, which is a logit."""
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=1)
 
 
 @dataclass(frozen=True)
-class Poisson(_NoUnknowns):
+class Poisson(_NoParams):
     """Counts y, independently for each output, which is a log rate."""
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(tfd.Poisson(log_rate=outputs), reinterpreted_batch_ndims=1)
 
 
 @dataclass(frozen=True)
-class Custom(_NoUnknowns):
+class Custom(_NoParams):
     """Any callable `outputs -> tfd.Distribution`.
 
     Outputs are [B, ...], or [S, B, ...] for S draws at once, and so must be what it returns: take the K-th output as
@@ -156,7 +156,7 @@ class Custom(_NoUnknowns):
 
     function: Callable[[tf.Tensor], tfd.Distribution]
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         distribution = self.function(outputs)
         if not isinstance(distribution, tfd.Distribution):
             raise ValueError(
@@ -168,7 +168,7 @@ class Custom(_NoUnknowns):
                 "Invalid `likelihood`: expected a distribution of one tensor. "
                 f"Received: {distribution.name}, of several. Join them with tfd.Blockwise."
             )
-        lead = tf.nest.flatten(outputs)[0].shape[: unknowns.shape.rank]  # [B] or [S, B]
+        lead = tf.nest.flatten(outputs)[0].shape[: likelihood_params.shape.rank]  # [B] or [S, B]
         shape = distribution.batch_shape.concatenate(distribution.event_shape)
         if not shape[: lead.rank].is_compatible_with(lead):
             raise ValueError(

@@ -25,7 +25,7 @@ Batch = tuple[Any, ...]
 class Problem:
     """log p(θ | data) up to a constant, for any Keras network, TFP likelihood and TFP prior.
 
-    θ is one flat float32 vector: the network's trainable weights, then the likelihood's own unknowns. Every
+    θ is one flat float32 vector: the network's trainable weights, then the likelihood's own parameters. Every
     function takes θ [D], or θ [S, D] with inputs [S, B, ...], and returns values with the same leading axis.
     Log densities are in nats and unnormalised. The prior stands for weight decay: Keras's regularisers are not used.
 
@@ -49,14 +49,14 @@ class Problem:
         self.prior = priors.Prior(prior, self.network.paths, self.network.shapes)
         self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         self._num_outputs = _num_outputs(model)
-        self._num_unknowns = self.likelihood.num_params(self._num_outputs)
+        self._num_likelihood_params = self.likelihood.num_params(self._num_outputs)
         self._noise: tf.Tensor | None = None
         self._frozen: list[tf.Tensor] | None = None  # statistics of batch normalisation, if they are held
 
     @property
     def num_params(self) -> int:
-        """D: trainable weights plus the likelihood's own unknowns."""
-        return self.network.num_params + self._num_unknowns
+        """D: trainable weights plus the likelihood's own parameters."""
+        return self.network.num_params + self._num_likelihood_params
 
     def with_num_data(self, num_data) -> Self:
         """Return the same problem for another N, which may be a tensor."""
@@ -87,8 +87,8 @@ class Problem:
             n: how many; the i-th draw is the same for every n.
         """
         weights = self.network.init(host_seed(seed), check_count("n", n))
-        unknowns = tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1])
-        return tf.concat([weights, unknowns], axis=-1)
+        likelihood_params = tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1])
+        return tf.concat([weights, likelihood_params], axis=-1)
 
     def split(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the network's part of θ and the likelihood's.
@@ -108,7 +108,7 @@ class Problem:
 
     def distribution(self, theta: tf.Tensor, x, training: bool = False) -> tfd.Distribution:
         """Return the distribution of the targets given θ and x, its batch shape led by [B] or [S, B]."""
-        weights, unknowns = self.split(theta)
+        weights, likelihood_params = self.split(theta)
         if self._frozen is not None:
             held = self._frozen
             if theta.shape.rank > 1:
@@ -118,9 +118,9 @@ class Problem:
         else:
             training &= self._noise is not None if self.network.draws_noise else self.network.has_statistics
             outputs = self.network(weights, x, training, self._noise if training else None)
-        # A row of several positions, [S, B, T, K], shares its draw's unknowns, [S, U]: make them [S, 1, U].
+        # A row of several positions, [S, B, T, K], shares its draw's likelihood parameters [S, L]: make them [S, 1, L].
         positions = tf.nest.flatten(outputs)[0].shape.rank - theta.shape.rank - 1
-        return self.likelihood(outputs, unknowns[(..., *[tf.newaxis] * positions, slice(None))])
+        return self.likelihood(outputs, likelihood_params[(..., *[tf.newaxis] * positions, slice(None))])
 
     def log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return the sum over the batch of log p(y | x, θ), [] or [S].
@@ -147,16 +147,17 @@ class Problem:
 
     def log_prior(self, theta: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return log p(θ), [] or [S], summed in `dtype`."""
-        weights, unknowns = self.split(theta)
+        weights, likelihood_params = self.split(theta)
         log_prior = self.prior.log_prob(weights, self.network.unflatten(weights), dtype)
-        return log_prior + tf.cast(self.likelihood.log_prior(unknowns), dtype)
+        return log_prior + tf.cast(self.likelihood.log_prior(likelihood_params), dtype)
 
     @cached_property
     def normal_prior(self) -> priors.NormalPrior | None:
         """The prior's mean and precision if it is normal and independent for each entry of θ, else None.
 
-        Read off the gradient of log p(θ), so that it is the prior whatever its form (one distribution, a mapping from
-        weights to several, the likelihood's prior on its own unknowns): −∇ log p = λ (θ − mean) is linear for no other.
+        Read off the gradient of log p(θ), because −∇ log p(θ) = λ (θ − mean) is linear for normal distributions alone.
+        This covers every form of the prior: one distribution, a mapping from weight paths to distributions, and the
+        likelihood's prior on its own parameters.
         """
         # A step that is being compiled gets constants. The scope that steps out of it pauses every tape, so that the
         # gradient is a function's; a partial of it, because TensorFlow would warn of retracing at the fifth lambda.
@@ -194,9 +195,12 @@ class Problem:
         return scale * self.log_likelihood(theta, batch, dtype)
 
     def prior_stddev(self) -> tf.Tensor:
-        """Return the prior's standard deviation of each weight, [D]; 1 where it has none, and for unknowns."""
+        """Return the prior's standard deviation of each entry of θ, [D]; 1 where the prior has none.
+
+        Likelihood parameters count as 1, too.
+        """
         weights = self.prior.stddev(self.network.shapes)
-        return tf.concat([self.network.flatten(weights), tf.ones([self._num_unknowns])], axis=0)
+        return tf.concat([self.network.flatten(weights), tf.ones([self._num_likelihood_params])], axis=0)
 
 
 def _grad(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Likelihoods: shapes, unknowns, names and configurations. Their densities are tested in test_problem.py."""
+"""Likelihoods: shapes, parameters, names and configurations. Their densities are tested in test_problem.py."""
 
 import json
 
@@ -30,22 +30,22 @@ def test_a_learned_scale_belongs_to_the_last_axis(positions):
     theta = draws(3, problem.num_params)
     x, y = draws(3, 4, *positions, 2), draws(3, 4, *positions, 2, seed=1)
     for s in range(3):
-        kernel, bias, unknowns = theta[s, :4].reshape(2, 2), theta[s, 4:6], theta[s, 6:]
-        expected = stats.norm.logpdf(y[s], x[s] @ kernel + bias, 0.1 + np.exp(unknowns)).sum()
+        kernel, bias, likelihood_params = theta[s, :4].reshape(2, 2), theta[s, 4:6], theta[s, 6:]
+        expected = stats.norm.logpdf(y[s], x[s] @ kernel + bias, 0.1 + np.exp(likelihood_params)).sum()
         single = problem.log_likelihood(tf.constant(theta[s]), (x[s], tf.constant(y[s])))
         stacked = problem.log_likelihood(tf.constant(theta), (x, tf.constant(y)))[s]
         np.testing.assert_allclose([single, stacked], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("likelihood", BUILT_IN, ids=repr)
-def test_unknowns_have_a_start_and_a_prior(likelihood):
+def test_likelihood_params_have_initial_values_and_a_prior(likelihood):
     size = likelihood.num_params(4)
     assert size == (4 if getattr(likelihood, "scale", None) == "learned" else 0)
     assert likelihood.init(4).shape == (size,)
-    unknowns = draws(3, size)
-    found = likelihood.log_prior(tf.constant(unknowns))
+    likelihood_params = draws(3, size)
+    found = likelihood.log_prior(tf.constant(likelihood_params))
     assert found.shape == (3,)
-    np.testing.assert_allclose(found, stats.norm.logpdf(unknowns, 0, 2.0).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(found, stats.norm.logpdf(likelihood_params, 0, 2.0).sum(-1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("likelihood", BUILT_IN, ids=repr)

@@ -18,7 +18,7 @@ CHAIN = Samples(tf.constant(draws(5, 3, seed=1)))
 ENSEMBLE = Mixture(tuple(Point(tf.constant(t)) for t in THETA))
 MEAN_FIELD = MeanField(tf.constant(THETA[0]), tf.constant(np.exp(THETA[1])))
 LOW_RANK = LowRank(tf.constant(THETA[0]), tf.constant(np.exp(THETA[1])), tf.constant(THETA[2:]))
-# A kernel whose rows are kept, one whose rows are dropped, a bias, a convolution's kernel, and an unknown.
+# A kernel whose rows are kept, one whose rows are dropped, a bias, a convolution's kernel, and a likelihood parameter.
 SHAPES, RATES = ((2, 3), (3, 2), (2,), (2, 3, 2)), (0.0, 0.25, 0.0, 0.5)
 DROPOUT = Dropout(tf.constant(draws(27, seed=1)), SHAPES, RATES)
 

@@ -81,8 +81,8 @@ def case(request):
 def test_log_likelihood_equals_numpy(case):
     problem, y, log_prob = case
     theta = 0.5 * draws(problem.num_params)
-    unknowns = theta[problem.network.num_params :].astype(np.float64)
-    expected = log_prob(forward(problem, theta, X), unknowns, y).reshape(B, -1).sum(1)
+    likelihood_params = theta[problem.network.num_params :].astype(np.float64)
+    expected = log_prob(forward(problem, theta, X), likelihood_params, y).reshape(B, -1).sum(1)
     value = lambda *batch: problem.log_likelihood(tf.constant(theta), tuple(map(tf.constant, batch)))
     np.testing.assert_allclose(value(X, y), expected.sum(), rtol=1e-5)
     weight = np.array([1, 0, 1, 0.5, 0, 2], np.float32)
@@ -109,8 +109,8 @@ def test_stacked_equals_one_by_one(case):
 def test_one_prior_for_all_weights(case):
     problem, _, _ = case
     theta = draws(problem.num_params)
-    weights, unknowns = np.split(theta, [problem.network.num_params])
-    expected = stats.norm.logpdf(weights, 0, 0.8).sum() + stats.norm.logpdf(unknowns, 0, 3.0).sum()
+    weights, likelihood_params = np.split(theta, [problem.network.num_params])
+    expected = stats.norm.logpdf(weights, 0, 0.8).sum() + stats.norm.logpdf(likelihood_params, 0, 3.0).sum()
     np.testing.assert_allclose(problem.log_prior(tf.constant(theta)), expected, rtol=1e-5)
 
 
@@ -144,9 +144,9 @@ def test_a_learned_scale_joins_theta():
     fixed, learned = (Problem(mlp(), likelihood, PRIOR, 5) for likelihood in (likelihoods.Gaussian(1.0), "gaussian"))
     assert learned.num_params == fixed.num_params + K
     assert learned.init(0, S).shape == (S, learned.num_params)
-    weights, unknowns = learned.split(learned.init(0, S))
+    weights, likelihood_params = learned.split(learned.init(0, S))
     assert weights.shape == (S, fixed.num_params)
-    assert (unknowns.numpy() == -1.0).all()
+    assert (likelihood_params.numpy() == -1.0).all()
     assert isinstance(learned.prior, priors.Prior)
 
 
@@ -206,8 +206,8 @@ def test_positions_of_a_sequence_share_the_learned_scale():
     theta, x, y = draws(S, problem.num_params), draws(S, S, S, 3), draws(S, S, S, K, seed=1)
     found = problem.log_likelihood(tf.constant(theta), (tf.constant(x), tf.constant(y)))
     for s in range(S):
-        kernel, bias, unknowns = np.split(theta[s], [3 * K, 4 * K])
-        scale = 1e-3 + np.exp(unknowns)
+        kernel, bias, likelihood_params = np.split(theta[s], [3 * K, 4 * K])
+        scale = 1e-3 + np.exp(likelihood_params)
         expected = stats.norm.logpdf(y[s], x[s] @ kernel.reshape(3, K) + bias, scale).sum()
         np.testing.assert_allclose(found[s], expected, rtol=1e-5)
         np.testing.assert_allclose(problem.log_likelihood(tf.constant(theta[s]), (x[s], y[s])), expected, rtol=1e-5)
@@ -232,8 +232,8 @@ def test_a_subclassed_model_has_as_many_scales_as_outputs():
     theta, x, y = draws(S, problem.num_params), draws(S, B, 3), draws(S, B, K, seed=1)
     found = problem.log_likelihood(tf.constant(theta), (tf.constant(x), tf.constant(y)))
     for s in range(S):
-        kernel, bias, unknowns = np.split(theta[s], [3 * K, 4 * K])
-        expected = stats.norm.logpdf(y[s], x[s] @ kernel.reshape(3, K) + bias, 1e-3 + np.exp(unknowns)).sum()
+        kernel, bias, likelihood_params = np.split(theta[s], [3 * K, 4 * K])
+        expected = stats.norm.logpdf(y[s], x[s] @ kernel.reshape(3, K) + bias, 1e-3 + np.exp(likelihood_params)).sum()
         np.testing.assert_allclose(found[s], expected, rtol=1e-5)
 
 

@@ -65,7 +65,7 @@ class Predictor:
 
     def mixture(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
         """Return the equal mixture of `distribution` over the draws, batch shape [B]."""
-        # [B, S, 1, ...]: the axis of size 1 stands where the likelihood expects the rows that share its unknowns.
+        # [B, S, 1, ...]: the likelihood expects an axis of rows that share one draw's parameters, here of size 1.
         swap = lambda a: tf.experimental.numpy.swapaxes(a, 0, 1)[:, :, tf.newaxis]
         outputs = tf.nest.map_structure(swap, self.outputs(theta, x))
         components = self._in_target_units(self._problem.likelihood(outputs, self._unknowns(theta))[:, :, 0])

@@ -47,7 +47,7 @@ class Args:
 class ClippedGaussian(Gaussian):
     """The peers' noise model: the second half of the outputs is a log-scale, clipped."""
 
-    def __call__(self, outputs: tf.Tensor, unknowns: tf.Tensor) -> tfd.Distribution:
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         mean, log_scale = tf.split(outputs, 2, axis=-1)
         return tfd.Normal(mean, tf.exp(tf.clip_by_value(log_scale, -5.0, -2.0)))
 

@@ -74,7 +74,7 @@ def scale_mixture():
     ids=["normal", "two normals", "Laplace", "scale mixture"],
 )
 def test_the_step_follows_the_bounds_gradient(prior):
-    """Against automatic differentiation of the bound, its likelihood's unknowns included, averaged over draws."""
+    """Against automatic differentiation of the bound, the likelihood's own parameters included, averaged over draws."""
     problem = Problem(mlp(), likelihoods.Gaussian("learned"), prior, 50)
     method, batch = BBB(draws=2000, std_init=0.1), (tf.constant(draws(6, 3)), tf.constant(draws(6, 2)))
     state = method.init(problem, 0)

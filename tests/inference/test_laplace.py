@@ -70,7 +70,7 @@ def test_a_networks_curvature_without_its_negative_part(structure):
     values, vectors = np.linalg.eigh(H)
     assert values.min() < -1e-3  # so that there is something to set to 0
     prior = np.full(problem.num_params, 0.7**-2)
-    prior[-2:] = 1 / 9  # of the two unknown scales
+    prior[-2:] = 1 / 9  # of the two learned log-scales
     precision = 30 * (vectors * np.maximum(values, 0)) @ vectors.T + np.diag(prior[offset:])
     cov = covariance(found)
     np.testing.assert_allclose(cov[offset:, offset:], np.linalg.inv(precision), rtol=1e-2, atol=1e-5)
