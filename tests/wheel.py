@@ -22,7 +22,7 @@ TRAIN = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "2", "--updates", "20"
 
 
 def main(wheel: str) -> None:
-    """Install the wheel and check `import bnnrl`, `bnnrl --help`, a fit that is saved and loaded, and a short training."""
+    """Install the wheel; check its import, `bnnrl --help`, a fit that is saved and loaded, and a short training."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(Path(folder) / "env", with_pip=True)
         programs = Path(folder) / "env" / "bin"
