@@ -61,20 +61,20 @@ class Predictor:
 
     def distribution(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
         """Return the distribution of the targets under each draw, batch shape [S, B, ...], in the targets' units."""
-        return self._in_target_units(self._problem.likelihood(self.outputs(theta, x), self._unknowns(theta)))
+        return self._in_target_units(self._problem.likelihood(self.outputs(theta, x), self._likelihood_params(theta)))
 
     def mixture(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
         """Return the equal mixture of `distribution` over the draws, batch shape [B]."""
         # [B, S, 1, ...]: the likelihood expects an axis of rows that share one draw's parameters, here of size 1.
         swap = lambda a: tf.experimental.numpy.swapaxes(a, 0, 1)[:, :, tf.newaxis]
         outputs = tf.nest.map_structure(swap, self.outputs(theta, x))
-        components = self._in_target_units(self._problem.likelihood(outputs, self._unknowns(theta))[:, :, 0])
+        components = self._in_target_units(self._problem.likelihood(outputs, self._likelihood_params(theta))[:, :, 0])
         target_axes = components.batch_shape.rank - 2  # axes beyond [B, S] belong to one target
         components = tfd.Independent(components, target_axes) if target_axes else components
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(components.batch_shape[:2])), components)
 
-    def _unknowns(self, theta: tf.Tensor) -> tf.Tensor:
-        return self._problem.split(theta)[1]  # [S, U]
+    def _likelihood_params(self, theta: tf.Tensor) -> tf.Tensor:
+        return self._problem.split(theta)[1]  # [S, L]
 
     def _in_target_units(self, distribution: tfd.Distribution) -> tfd.Distribution:
         """Return the distribution of y, given that of (y − mean) / std."""
