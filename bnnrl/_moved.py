@@ -5,6 +5,7 @@ A new module path is found by `import`; a new name inside a module by that modul
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
@@ -12,7 +13,10 @@ from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 REMOVED_IN = "0.3.0"
 
@@ -110,6 +114,29 @@ def install() -> None:
     """Make the old module paths importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def renamed_argument(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Return a decorator of functions some of whose keyword arguments have a new name.
+
+    Args:
+        **names: the new name by the old one, which works with a DeprecationWarning.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for old, new in names.items():
+                if old in kwargs:
+                    if new in kwargs:
+                        raise ValueError(f"Invalid `{old}`: expected none beside `{new}`, its new name.")
+                    _warn(f"The argument `{old}`", f"`{new}`")
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
 
 
 def _warn(old: str, new: str) -> None:

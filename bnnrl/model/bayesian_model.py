@@ -325,7 +325,7 @@ class BayesianModel:
         ).encode()
 
     @classmethod
-    def _from_saved(cls, config: dict[str, Any], arrays: Arrays) -> BayesianModel:
+    def from_saved(cls, config: dict[str, Any], arrays: Arrays) -> BayesianModel:
         parts = ModelParts.decode(config, arrays)
         model = cls(parts.network, parts.likelihood, parts.prior, parts.method or "adam")
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)

@@ -1,50 +1,113 @@
-"""What an agent says of its trials: their figures, what its model expected of them, and to whom it says so."""
+"""Trial results, the model's prediction of a trial, and the callbacks of `PILCO.learn`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from bnnrl.rl.pilco import PILCO
+    import gymnasium
+
+    from bnnrl.rl.episodes import Episode
+    from bnnrl.rl.planners import CEM
+    from bnnrl.rl.policies import Policy
+    from bnnrl.rl.search.searcher import PolicySearch
+    from bnnrl.rl.simulator.dynamics import DynamicsModel
+    from bnnrl.rl.simulator.settings import Dynamics
+    from bnnrl.rl.tasks import Task
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one trial did."""
+    """Results of one trial.
 
-    trial: int
-    steps: int  # real steps so far, evaluation excluded
-    experience: float | None  # the same in seconds
-    predicted_cost: float | None  # mean over steps and particles; None for the random trial
-    real_cost: float  # mean over the trial's steps
-    evaluation_cost: float  # mean over steps and evaluation episodes
-    success_rate: float | None  # of the evaluation episodes; None where the task has no notion of it
+    Real costs and returns are means over the trial's real episodes, evaluation costs and returns over the evaluation
+    episodes after the trial.
+    """
+
+    trial: int  # its number, counted from 1
+    steps: int  # real steps of all trials so far, evaluation excluded
+    experience: float | None  # the same in seconds; None where time has no meaning
+    predicted_cost: float | None  # mean over steps and particles; None for a random trial or a planner
+    real_cost: float  # mean cost of a step
+    evaluation_cost: float  # mean cost of a step
+    success_rate: float | None  # share of the evaluation episodes; None where the task has no notion of success
     solved: bool
     fit_seconds: float
     search_seconds: float
-    real_return: float | None = None  # sum of the trial's rewards, mean over its episodes
-    evaluation_return: float | None = None  # the same over evaluation episodes
-
-
-class Callback:
-    """What `PILCO.learn` calls; override what you need."""
-
-    def on_phase(self, agent: PILCO, trial: int, phase: str) -> None:
-        """Called when a phase of a trial begins: "model", "policy", "episode" or "evaluation"."""
-
-    def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
-        """Called after each trial."""
-
-    def on_error(self, agent: PILCO, error: BaseException) -> None:
-        """Called when learning stops on an error or an interruption; what was learned so far is in `agent`."""
+    real_return: float | None = None  # sum of an episode's rewards
+    evaluation_return: float | None = None  # sum of an episode's rewards
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model expected of a trial before it was run."""
+    """What the model predicted of a trial before the trial was run."""
 
     obs: np.ndarray  # [H + 1, P, O] particles
     costs: np.ndarray  # [H, P]
+
+
+class Agent(Protocol):
+    """The part of `bnnrl.PILCO` that callbacks may rely on; see there for the meaning of each attribute."""
+
+    env: gymnasium.Env
+    task: Task
+    dynamics: Dynamics
+    policy: Policy | CEM
+    search: PolicySearch
+    reward_model: Dynamics
+    propagation: str
+    particles: int
+    horizon: int
+    episodes_per_trial: int
+    learn_reward: bool
+    seed: int
+    model: DynamicsModel
+    episodes: list[Episode]
+    history: list[Trial]
+    prediction: Prediction | None
+
+    @property
+    def is_planner(self) -> bool:
+        """Whether actions are planned at each step."""
+        ...
+
+    @property
+    def solved(self) -> int | None:
+        """The first trial after which the task counted as solved, or None."""
+        ...
+
+    def costs(self, episode: Episode) -> np.ndarray:
+        """Return the cost of each step of a real episode, [T]."""
+        ...
+
+    def mean_cost(self, episode: Episode) -> float:
+        """Return the mean cost over a real episode's steps."""
+        ...
+
+    def predict(self, observation: np.ndarray) -> tuple[np.ndarray, None]:
+        """Return the action for an observation, and None."""
+        ...
+
+    def evaluate(self, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
+        """Return figures of the agent over fresh real episodes."""
+        ...
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return a JSON-able description and named arrays."""
+        ...
+
+
+class Callback:
+    """Base class of callbacks, which `PILCO.learn` calls; every method does nothing unless it is overridden."""
+
+    def on_phase(self, agent: Agent, trial: int, phase: str) -> None:
+        """Called when a phase of a trial begins: "model", "policy", "episode" or "evaluation"."""
+
+    def on_trial_end(self, agent: Agent, trial: Trial) -> None:
+        """Called after each trial."""
+
+    def on_error(self, agent: Agent, error: BaseException) -> None:
+        """Called when an error or an interruption stops learning; `agent` keeps what was learned so far."""

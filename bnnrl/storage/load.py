@@ -9,7 +9,7 @@ from typing import Any
 
 from bnnrl.storage import checkpoint
 
-# Kind of a saved object -> the class whose `_from_saved` rebuilds it. They are named by strings, because storage lies
+# Kind of a saved object -> the class whose `from_saved` rebuilds it. They are named by strings, because storage lies
 # below both classes and imports neither of them until one is asked for.
 _KINDS = {"bayesian_model": ("bnnrl.model", "BayesianModel"), "pilco": ("bnnrl.rl.pilco", "PILCO")}
 
@@ -47,4 +47,4 @@ def load(folder: checkpoint.Folder, task: Any = None) -> Any:
     if task is not None and config["kind"] != "pilco":
         raise ValueError(f"Invalid `task`: expected None for a saved {config['kind']}. Received: {task!r}.")
     more = {} if task is None else {"task": task}
-    return getattr(importlib.import_module(module), name)._from_saved(config, arrays, **more)
+    return getattr(importlib.import_module(module), name).from_saved(config, arrays, **more)

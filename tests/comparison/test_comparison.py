@@ -38,7 +38,7 @@ def improve(self, trial):
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     rng = np.random.default_rng([self.seed, trial])
-    self._population = rng.normal(size=(1, self._controller.num_params)).astype(np.float32)
+    self.control.population = rng.normal(size=(1, self.control.controller.num_params)).astype(np.float32)
     return 0.5
 def limit_threads(threads, limit=_tensorflow.limit_threads):
     limit(threads)

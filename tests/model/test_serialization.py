@@ -48,7 +48,7 @@ def test_pilco_is_dispatched(tmp_path, monkeypatch):
     from bnnrl.rl import pilco
 
     checkpoint.write(tmp_path / "c", {"kind": "pilco", "x": 1}, {"a": np.ones(2)})
-    monkeypatch.setattr(pilco.PILCO, "_from_saved", lambda config, arrays: (config["x"], list(arrays)))
+    monkeypatch.setattr(pilco.PILCO, "from_saved", lambda config, arrays: (config["x"], list(arrays)))
     assert bnnrl.load(tmp_path / "c") == (1, ["a"])
 
 

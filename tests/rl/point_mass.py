@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import bnnrl
+from bnnrl.rl.control import PolicyControl
 from bnnrl.rl.tasks import SaturatingCost
 
 ENV_ID, STEPS, DT = "test/PointMass-v0", 8, 0.25
@@ -17,7 +18,7 @@ LOW, HIGH = -1.0, 2.0
 
 
 class PointMass(gymnasium.Env):
-    """(x, v) -> A (x, v) + B u. InitialStates near rest at 0.
+    """(x, v) -> A (x, v) + B u. Episodes begin near rest at 0.
 
     Args:
         fault: what a later observation's entry or the reward becomes, for tests: {"step": 3, "entry": 1, "value": nan}
@@ -79,6 +80,17 @@ def make_agent(seed: int = 0, task: bnnrl.Task | str = TASK, **changes) -> bnnrl
         "particles": 12,
     }
     return bnnrl.PILCO(task, **(settings | changes), seed=seed)
+
+
+def control_of(agent: bnnrl.PILCO) -> PolicyControl:
+    """Return the control strategy of an agent that acts by a policy."""
+    assert isinstance(agent.control, PolicyControl)
+    return agent.control
+
+
+def act_by_zeros(agent: bnnrl.PILCO) -> None:
+    """Give an agent the policy whose parameters are zero, so that it can act without learning: a constant push."""
+    control_of(agent).population = np.zeros([1, control_of(agent).controller.num_params], np.float32)
 
 
 def faulty_task(episode: int = 0, **fault) -> bnnrl.Task:

@@ -56,7 +56,7 @@ def test_the_film_is_the_first_episode_of_an_evaluation(run, tmp_path):
     agent = bnnrl.load(run[0])
     assert isinstance(agent, bnnrl.PILCO)
     act = agent.evaluation_actor(5)
-    episode = agent._run(act, agent.evaluation_seed(5))
+    episode = agent.evaluator.run(act, agent.evaluation_seed(5))
     with Image.open(video.record(agent, tmp_path / "film.gif", 5)) as film:
         film.seek(getattr(film, "n_frames", 1) - 1)
         bar = int((np.asarray(film.convert("RGB")).astype(int)[15, :, 1] < 128).sum())

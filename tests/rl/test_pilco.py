@@ -12,11 +12,12 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl.rl.callbacks import Callback
+from bnnrl.rl.control import visited_states
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting import predictions
 from bnnrl.storage import checkpoint
-from tests.rl.point_mass import COUNTING, HIGH, LOW, STEPS, TASK, faulty_task, make_agent
+from tests.rl.point_mass import COUNTING, HIGH, LOW, STEPS, TASK, act_by_zeros, control_of, faulty_task, make_agent
 from tests.rl.test_episodes import endless
 
 CARTPOLE = "bnnrl/CartPoleSwingUp-v0"
@@ -43,10 +44,11 @@ class Recorder(Callback):
     def on_phase(self, agent, trial, phase):
         self.calls.append((trial, phase))
 
-    def on_trial_end(self, agent, trial):
+    def on_trial_end(self, agent: PILCO, trial):
         assert agent.history[-1] is trial
         self.calls.append((trial.trial, "end"))
-        self.traces.append((agent.model.driver.num_traces, agent._searcher.num_traces if agent._searcher else 0))
+        searcher = control_of(agent).searcher
+        self.traces.append((agent.model.driver.num_traces, searcher.num_traces if searcher else 0))
 
     def on_error(self, agent, error):
         self.error = error
@@ -177,8 +179,9 @@ def test_predict(four):
 def test_actions_are_not_beyond_the_bounds_by_one_bit():
     ends = np.sort(np.random.default_rng(0).uniform(-3, 3, size=(2, 40)).astype(np.float32), axis=0)
     agent = make_agent(task=endless(action=gymnasium.spaces.Box(*ends)), horizon=5)
-    agent._population = np.random.default_rng(1).normal(size=(1, agent._controller.num_params)).astype(np.float32)
-    agent._population[:, -6 * 40 :] *= 1e3  # the weights: every action is at one of its bounds
+    control = control_of(agent)
+    control.population = np.random.default_rng(1).normal(size=(1, control.controller.num_params)).astype(np.float32)
+    control.population[:, -6 * 40 :] *= 1e3  # the weights: every action is at one of its bounds
     actions, _ = agent.predict(np.random.default_rng(2).normal(size=(100, 2)))
     assert (actions >= ends[0]).all() and (actions <= ends[1]).all()
     assert (np.ptp(actions, axis=0) > 0.99 * np.ptp(ends, axis=0)).mean() > 0.5
@@ -187,7 +190,7 @@ def test_actions_are_not_beyond_the_bounds_by_one_bit():
 def test_many_agents_raise_no_warning_of_retracing(four, caplog):
     for seed in range(6):
         agent = make_agent(seed)
-        agent._population = four.agent._population
+        control_of(agent).population = control_of(four.agent).population
         agent.predict(np.zeros(2))
     assert not caplog.records
 
@@ -346,9 +349,9 @@ def test_a_trial_may_have_several_episodes(monkeypatch):
     np.testing.assert_allclose(trial.real_cost, np.mean([agent.mean_cost(e) for e in (one, other)]))
     returns = [e.rewards.sum() for e in (one, other)]
     assert trial.real_return == pytest.approx(np.mean(returns))
-    agent._population = np.zeros([1, agent._controller.num_params], np.float32)
+    act_by_zeros(agent)
     monkeypatch.setattr(agent, "_improve", lambda trial: 0.5)
-    monkeypatch.setattr(agent._world, "fit", lambda episodes, seed: None)
+    monkeypatch.setattr(agent.learned_env, "fit", lambda episodes, seed: None)
     agent.learn(1, evaluation_episodes=1)
     assert [t.steps for t in agent.history] == [2 * STEPS, 4 * STEPS] and len(agent.episodes) == 4
     last_of_each = [(agent.history[0], agent.episodes[1]), (agent.history[1], agent.episodes[3])]
@@ -391,7 +394,7 @@ def test_rollouts_begin_where_the_task_or_the_lengths_say():
 def test_visited_starts_are_observed_ones():
     agent = make_agent(horizon=3).learn(1, evaluation_episodes=1)
     agent.episodes.append(replace(agent.episodes[0], obs=agent.episodes[0].obs + 10))
-    starts = agent._visited(2)
+    starts = visited_states(agent.episodes, 2)
     assert not np.any(starts.width) and len(starts.obs) == int(starts.count)  # exactly those
     seen = np.concatenate([e.obs[:-1] for e in agent.episodes])
     nearest = np.abs(starts.obs.numpy()[:, np.newaxis] - seen).sum(axis=-1)
@@ -399,8 +402,8 @@ def test_visited_starts_are_observed_ones():
     is_initial = np.isin(nearest.argmin(axis=1), [0, STEPS])
     share = 0.25 + 0.75 / STEPS
     assert abs(is_initial.mean() - share) < 4 * np.sqrt(share * (1 - share) / len(starts.obs))
-    np.testing.assert_array_equal(starts.obs, agent._visited(2).obs)
-    assert np.any(starts.obs != agent._visited(3).obs)
+    np.testing.assert_array_equal(starts.obs, visited_states(agent.episodes, 2).obs)
+    assert np.any(starts.obs != visited_states(agent.episodes, 3).obs)
 
 
 def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeypatch):
@@ -411,15 +414,15 @@ def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeyp
     class Search:
         def search(self, population, reference_features, draws, starts, seed):
             told["searched"] = starts
-            return tf.zeros([1, agent._controller.num_params]), tf.zeros([1])
+            return tf.zeros([1, control_of(agent).controller.num_params]), tf.zeros([1])
 
         def predict(self, params, draws, starts, seed):
             told["predicted"] = starts
             return tf.zeros([4, 2, 2]), tf.zeros([3, 2])
 
-    monkeypatch.setattr(agent, "_get_searcher", lambda: (Search(), 3))
-    monkeypatch.setattr(agent._world, "sample", lambda num_draws, seed: None)
-    agent._improve(2)
+    monkeypatch.setattr(agent.control, "searcher", Search())
+    monkeypatch.setattr(agent.learned_env, "sample", lambda num_draws, seed: None)
+    agent.control.improve(agent.episodes, 2)
     assert np.ptp(told["searched"].obs) > 5
     np.testing.assert_array_equal(told["predicted"].obs[0], agent.episodes[0].obs[0])
     assert told["predicted"].count == 1
@@ -447,3 +450,15 @@ def test_seconds_are_counted_of_held_actions():
 )
 def test_the_horizon_is_the_tasks_or_the_episodes(task, horizon):
     assert make_agent(task=task).horizon == horizon and make_agent(task=task, horizon=7).horizon == 7
+
+
+def test_the_reward_models_old_name_works_with_a_warning():
+    reward_model = bnnrl.Dynamics(hidden=(4,), size=2)
+    with pytest.warns(DeprecationWarning, match="argument `heads` is deprecated.*Use `reward_model`"):
+        agent = make_agent(heads=reward_model)
+    assert agent.reward_model is reward_model
+    with pytest.warns(DeprecationWarning, match="Use reward_model"):
+        assert agent.heads is reward_model
+    with pytest.raises(ValueError, match="`heads`: expected none beside `reward_model`"):
+        make_agent(heads=reward_model, reward_model=reward_model)
+    assert agent.to_saved()[0]["heads"]["hidden"] == [4]

@@ -11,13 +11,13 @@ import bnnrl
 from bnnrl import cli
 from bnnrl.rl import video
 from bnnrl.rl.episodes import Episode
-from tests.rl.point_mass import DRAWN, DT, STEPS, TASK, make_agent
+from tests.rl.point_mass import DRAWN, DT, STEPS, TASK, act_by_zeros, make_agent
 
 
 def pushing(task=DRAWN) -> bnnrl.PILCO:
     """Return an agent whose policy always pushes alike, so that nothing needs to be learned."""
     agent = make_agent(3, task)
-    agent._population = np.zeros([1, agent._controller.num_params], np.float32)
+    act_by_zeros(agent)
     return agent
 
 
@@ -38,7 +38,7 @@ def bars(path) -> list[int]:
 
 
 def expected(agent, seed) -> list[int]:
-    episode: Episode = agent._run(agent._greedy, agent.evaluation_seed(seed))
+    episode: Episode = agent.evaluator.run(agent.evaluation_actor(seed), agent.evaluation_seed(seed))
     return [20 + round(20 * x) for x in episode.states[:, 0]]
 
 
@@ -52,8 +52,8 @@ def test_a_film_is_the_first_episode_of_an_evaluation_at_its_pace(agent, tmp_pat
 
 
 def test_evaluation_resets_with_the_seeds_it_tells(agent, monkeypatch):
-    used, run = [], agent._run
-    monkeypatch.setattr(agent, "_run", lambda act, seed: (used.append(seed), run(act, seed))[1])
+    used, run = [], agent.evaluator.run
+    monkeypatch.setattr(agent.evaluator, "run", lambda act, seed: (used.append(seed), run(act, seed))[1])
     agent.evaluate(3, 5)
     assert used == [agent.evaluation_seed(5, i) for i in range(3)]
 

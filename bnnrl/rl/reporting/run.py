@@ -77,7 +77,7 @@ class Run(Callback):
         found = checkpoint.read_latest(self.folder, warn)
         if found is None:
             return None
-        agent = PILCO._from_saved(*found[1:])
+        agent = PILCO.from_saved(*found[1:])
         self.show(agent)
         return agent
 

@@ -15,7 +15,7 @@ from bnnrl.rl.reporting import html, predictions, slices
 from bnnrl.rl.reporting.predictions import Compared, Summary
 from bnnrl.rl.reporting.run import Run
 from bnnrl.rl.tasks import registry
-from tests.rl.point_mass import DRAWN, STEPS, TASK, faulty_task, make_agent
+from tests.rl.point_mass import DRAWN, STEPS, TASK, control_of, faulty_task, make_agent
 from tests.test_plots import share_inked
 from tests.test_report import Page, browse
 
@@ -33,7 +33,7 @@ def registered():
 def improve_at_random(self: PILCO, trial: int) -> float:
     """Stand for a search, which takes long to compile: the model is a fitted one, policy and prediction are random."""
     rng = np.random.default_rng(trial)
-    self._population = rng.normal(size=(1, self._controller.num_params)).astype(np.float32)
+    control_of(self).population = rng.normal(size=(1, control_of(self).controller.num_params)).astype(np.float32)
     obs, costs = rng.normal(size=(self.horizon + 1, 12, 2)), rng.uniform(size=(self.horizon, 12))
     self.prediction = Prediction(obs.astype(np.float32), costs.astype(np.float32))
     return float(costs.mean())

@@ -152,15 +152,15 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, interruptible, monkeypat
 
 @pytest.mark.slow
 def test_a_run_interrupted_amid_a_trial_goes_on_as_if_it_had_not(whole, tmp_path, interruptible, monkeypatch):
-    folder, act_for_real = tmp_path / "run", PILCO._act_for_real
+    folder, run_episodes = tmp_path / "run", PILCO._run_episodes
 
     def interrupted(self, trial):
         if trial == 3:
             signal.raise_signal(signal.SIGINT)
-        return act_for_real(self, trial)
+        return run_episodes(self, trial)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PILCO, "_act_for_real", interrupted)
+        patch.setattr(PILCO, "_run_episodes", interrupted)
         assert cli.main([*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]) == 130
     assert metrics(folder) == metrics(whole)[:2]
     assert cli.main(["train", "--resume", str(folder)]) == 0

@@ -213,9 +213,9 @@ PLANNER = bnnrl.planners.ICEM(horizon=6, population=30, elites=6, iterations=3)
     "policy", [PLANNER, pytest.param(bnnrl.policies.RBF(6), marks=pytest.mark.slow)], ids=["planner", "policy"]
 )
 def test_a_task_without_a_cost_is_learned_from_rewards(policy):
-    heads = bnnrl.Dynamics(hidden=(16,), size=2, steps=400, batch_size=32)
+    reward_model = bnnrl.Dynamics(hidden=(16,), size=2, steps=400, batch_size=32)
     search = bnnrl.PolicySearch(restarts=2, updates=60, rounds=1, scout_updates=10, candidates=64, warmup=5)
-    agent = make_agent(task=replace(TASK, cost=None), policy=policy, heads=heads, search=search)
+    agent = make_agent(task=replace(TASK, cost=None), policy=policy, reward_model=reward_model, search=search)
     last = agent.learn(4, evaluation_episodes=3).history[-1]
     assert last.success_rate == 1.0 and last.evaluation_cost < 0.5  # at rest it costs 1
     np.testing.assert_allclose(last.evaluation_cost * STEPS, -float(last.evaluation_return or 0), rtol=1e-5)
@@ -227,7 +227,7 @@ def test_a_task_without_a_cost_is_learned_from_rewards(policy):
 @pytest.fixture(scope="module")
 def toppling(without_xla):
     """An agent of discrete actions whose episodes may end early, after three trials of two episodes."""
-    agent = make_agent(task=TOPPLING, policy=PLANNER, heads=SMALL, episodes_per_trial=2)
+    agent = make_agent(task=TOPPLING, policy=PLANNER, reward_model=SMALL, episodes_per_trial=2)
     return agent.learn(3, evaluation_episodes=2)
 
 

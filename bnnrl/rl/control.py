@@ -1,0 +1,289 @@
+"""Control strategies: how an agent uses its learned environment to act, by a searched policy or by a planner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from bnnrl.posterior import Posterior
+from bnnrl.rl.action_space import Actions
+from bnnrl.rl.actors import Actor, PlannerActor, PolicyActor
+from bnnrl.rl.callbacks import Prediction
+from bnnrl.rl.episodes import Episode
+from bnnrl.rl.planners import CEM, Planning
+from bnnrl.rl.policies import Controller, Policy
+from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
+from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
+from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.learned_env import LearnedEnv
+
+_MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
+_NUM_REFERENCES = 1024  # reference features of a policy search
+_REFERENCE_SPREAD = 1.5  # standard deviation of reference observations, in standard deviations of those observed
+_NUM_VISITED = 1024  # states that rollouts begin in, where they begin in visited ones
+
+
+class ControlProblem(NamedTuple):
+    """What a control strategy is made for: the learned environment, its spaces, and the size of rollouts."""
+
+    learned_env: LearnedEnv
+    features: Features  # of observations, as a policy sees them
+    action_space: Actions
+    propagation: str  # one of PROPAGATIONS
+    particles: int
+    horizon: int  # steps of a policy search's rollouts
+    starts: str  # where these rollouts begin, "initial" or "visited"
+    seed: int  # of the agent
+
+
+class ControlStrategy(Protocol):
+    """How an agent acts. Each strategy chooses once what an agent's `policy` argument stands for."""
+
+    actor_per_episode: bool
+    """Whether each evaluation episode has an actor of its own. If not, one actor serves all episodes in turn."""
+
+    @property
+    def can_act(self) -> bool:
+        """Whether enough has been learned to act by more than chance."""
+        ...
+
+    def improve(self, episodes: Sequence[Episode], trial: int) -> Prediction | None:
+        """Improve on the freshly fitted models, and return the prediction of the trial if there is one."""
+        ...
+
+    def make_actor(self, stream: tuple[int, ...], num_episodes: int) -> Actor:
+        """Return the actor of one episode.
+
+        Args:
+            stream: indices of the episode's random stream.
+            num_episodes: real episodes so far, on which the draws of the models depend.
+        """
+        ...
+
+    def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
+        """Return actions [N, A] for separate observations [N, O]; arguments as in `make_actor`."""
+        ...
+
+    def act(self, obs: tf.Tensor) -> tf.Tensor:
+        """Return actions [N, A] for observations [N, O], as a function that graphs may call."""
+        ...
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return what was learned beside the models, as named arrays."""
+        ...
+
+    def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Restore what `to_arrays` returned; other arrays are ignored."""
+        ...
+
+
+def make_control(policy: Policy | CEM, search: PolicySearch, problem: ControlProblem) -> ControlStrategy:
+    """Return the strategy that a policy or a planner calls for."""
+    return PlannerControl(policy, problem) if isinstance(policy, CEM) else PolicyControl(policy, search, problem)
+
+
+class PolicyControl:
+    """Acts by a policy that is searched on the learned environment after each fit.
+
+    Args:
+        policy: the policy's form.
+        search: settings of the search.
+        problem: what the strategy is made for.
+
+    Attributes:
+        controller: the policy between observations and the environment's actions.
+        population: the policies of the last search, [R, K], best first, of which the first acts; None before one.
+        searcher: the compiled search; None before the first one.
+    """
+
+    actor_per_episode = False  # a random policy before the first search is one, too
+
+    def __init__(self, policy: Policy, search: PolicySearch, problem: ControlProblem):
+        self._search, self._problem = search, problem
+        low, high = (tf.constant(bound, tf.float32) for bound in (problem.action_space.low, problem.action_space.high))
+        self.controller = Controller(policy, problem.features, low, high, problem.action_space.discrete)
+        self.population: np.ndarray | None = None
+        self.searcher: Searcher | None = None
+
+        def act(params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
+            # Rounding can lead one bit beyond a bound, and an environment may refuse such an action.
+            return tf.clip_by_value(self.controller.executed(params, obs[tf.newaxis])[0], low, high)
+
+        # A partial, because TensorFlow counts the traces of one Python function over all agents and warns at the fifth.
+        self._act = tf.function(partial(act), autograph=False, jit_compile=True)
+
+    @property
+    def can_act(self) -> bool:
+        """Whether there is a policy."""
+        return self.population is not None
+
+    def improve(self, episodes: Sequence[Episode], trial: int) -> Prediction:
+        """Search for a policy from the last ones, and predict the policy's rollouts.
+
+        Rollouts of the search may begin in visited states. Those of the prediction begin where real episodes do, so
+        that the two can be compared.
+        """
+        problem, num_draws = self._problem, self._num_draws
+        if self.searcher is None:
+            self.searcher = self._make_searcher(num_draws)
+        seed = lambda purpose: tensor_seed(problem.seed, purpose, trial)
+        host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
+        draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
+        reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
+        initial = InitialStates.observed(np.stack([e.obs[0] for e in episodes]))
+        starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
+        policies, _ = self.searcher.search(self.population, reference, draws, starts, seed(Purpose.SEARCH))
+        self.population = population = policies.numpy()
+        obs, costs = self.searcher.predict(population[0], draws, initial, seed(Purpose.PREDICT))
+        return Prediction(obs.numpy(), costs.numpy())
+
+    @property
+    def _particles_per_policy(self) -> int:
+        return max(1, self._problem.particles // self._search.restarts)
+
+    @property
+    def _num_draws(self) -> int:
+        return num_draws_of(self._problem.learned_env.dynamics.posterior, self._particles_per_policy)
+
+    def _make_searcher(self, num_draws: int) -> Searcher:
+        problem, per_draw = self._problem, self._particles_per_policy // num_draws
+        make_env = problem.learned_env.simulated_env
+        return Searcher(
+            self._search, self.controller, make_env, problem.horizon, num_draws, per_draw, problem.propagation
+        )
+
+    def make_actor(self, stream: tuple[int, ...], num_episodes: int) -> PolicyActor:
+        """Return the policy as an actor."""
+        return PolicyActor(self.act)
+
+    def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
+        """Return the policy's actions [N, A] for observations [N, O]."""
+        return self.act(obs).numpy()
+
+    def act(self, obs: tf.Tensor | np.ndarray) -> tf.Tensor:
+        """Return the policy's actions [N, A] for observations [N, O], as a function that graphs may call.
+
+        Raises:
+            ValueError: if there is no policy yet.
+        """
+        if self.population is None:
+            raise no_policy_error()
+        return self._act(self.population[0][np.newaxis], obs)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return the policies."""
+        return {} if self.population is None else {"population": self.population}
+
+    def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Restore the policies."""
+        self.population = arrays.get("population")
+
+
+class PlannerControl:
+    """Acts by a planner, which has nothing to learn beside the models.
+
+    Args:
+        planner: the planner's settings.
+        problem: what the strategy is made for.
+    """
+
+    actor_per_episode = True
+
+    def __init__(self, planner: CEM, problem: ControlProblem):
+        self._planner, self._problem = planner, problem
+        self._planning: Planning | None = None
+
+    @property
+    def can_act(self) -> bool:
+        """Whether there are fitted models to plan with."""
+        return self._problem.learned_env.dynamics.posterior is not None
+
+    def improve(self, episodes: Sequence[Episode], trial: int) -> None:
+        """Do nothing: each plan uses the newest models."""
+
+    def make_actor(self, stream: tuple[int, ...], num_episodes: int) -> PlannerActor:
+        """Return an actor that begins without a plan."""
+        problem = self._problem
+        particles = max(1, problem.particles // 5)  # of each action sequence
+        num_draws = num_draws_of(problem.learned_env.dynamics.posterior, particles)
+        if self._planning is None:
+            self._planning = self._make_planning(num_draws, particles // num_draws)
+        draws = problem.learned_env.sample(num_draws, tensor_seed(problem.seed, Purpose.DRAWS, num_episodes))
+        seed_of_step = partial(tensor_seed, problem.seed, Purpose.PLAN, *stream)
+        return PlannerActor(self._planning, draws, seed_of_step)
+
+    def _make_planning(self, num_draws: int, per_draw: int) -> Planning:
+        problem, actions = self._problem, self._problem.action_space
+        low, high = (tf.constant(bound, tf.float32) for bound in (actions.low, actions.high))
+        make_env = problem.learned_env.simulated_env
+        return Planning(self._planner, make_env, low, high, actions.discrete, num_draws, per_draw, problem.propagation)
+
+    def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
+        """Return the first actions [N, A] of plans that each begin at one of the observations [N, O]."""
+        return np.stack([self.make_actor((0,), num_episodes)(row) for row in obs])
+
+    def act(self, obs: tf.Tensor) -> tf.Tensor:
+        """Refuse: a plan is made outside of graphs.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Invalid agent: expected one with a policy. Received: one with a planner, which plans one episode at a "
+            "time. Use predict or evaluation_actor."
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return nothing."""
+        return {}
+
+    def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Restore nothing."""
+
+
+def no_policy_error() -> ValueError:
+    """Return the error of an agent that is asked to act before it has learned."""
+    return ValueError(
+        "Invalid agent: expected one with a policy. Received: one without. "
+        "Call learn first, for at least two trials: the first one acts at random."
+    )
+
+
+def num_draws_of(posterior: Posterior | None, particles: int) -> int:
+    """Return how many draws of a posterior the particles use: all distinct ones, or 20 of infinitely many."""
+    distinct = posterior.num_distinct if posterior else None
+    return min(particles, distinct or _MAX_DRAWS)
+
+
+def reference_features(episodes: Sequence[Episode], features: Features, seed: int) -> tf.Tensor:
+    """Return features [N, F] of states in which a policy may have to act.
+
+    Observation entries are drawn from a normal distribution half as wide again as that of all observations; angles are
+    uniform over the circle.
+    """
+    rng = np.random.default_rng(seed)
+    seen = np.concatenate([e.obs for e in episodes])
+    noise = rng.normal(size=(_NUM_REFERENCES, seen.shape[1]))
+    reference = seen.mean(axis=0) + _REFERENCE_SPREAD * seen.std(axis=0) * noise
+    angles = list(features.angles)
+    reference[:, angles] = rng.uniform(-np.pi, np.pi, size=(_NUM_REFERENCES, len(angles)))
+    return features(tf.constant(reference, tf.float32))
+
+
+def visited_states(episodes: Sequence[Episode], seed: int) -> InitialStates:
+    """Return observed states for rollouts to begin in: a quarter are initial ones, the others any but the last ones.
+
+    Initial states have a fixed share, because they are few among the states of long episodes.
+    """
+    rng = np.random.default_rng(seed)
+    initial = np.stack([e.obs[0] for e in episodes])
+    visited = np.concatenate([e.obs[:-1] for e in episodes])
+    choose = lambda rows, size: rows[rng.integers(len(rows), size=size)]
+    num_initial = _NUM_VISITED // 4
+    return InitialStates.exactly(
+        np.concatenate([choose(initial, num_initial), choose(visited, _NUM_VISITED - num_initial)])
+    )

@@ -1,0 +1,89 @@
+"""Evaluation: real episodes of an agent and their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from bnnrl.rl.actors import Actor
+from bnnrl.rl.episodes import Episode, run_episode
+from bnnrl.rl.seed_streams import Purpose, integer_seed
+from bnnrl.rl.tasks import Task
+
+_SOLVED_RATE = 0.9  # share of evaluation episodes that succeed when a task counts as solved
+
+
+class Evaluator:
+    """Runs an agent's real episodes and scores them.
+
+    Args:
+        env: the agent's environment.
+        task: its task.
+        step_costs: the function from an episode to the cost of each step, [T].
+        episode_length: steps after which the environment truncates an episode; None if it never does.
+        horizon: steps after which an episode is stopped if the environment never truncates it.
+        seed: seed of the agent.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        task: Task,
+        step_costs: Callable[[Episode], np.ndarray],
+        episode_length: int | None,
+        horizon: int,
+        seed: int,
+    ):
+        self._env, self._task, self._step_costs, self._seed = env, task, step_costs, seed
+        self._max_steps = None if episode_length else horizon
+        self._num_steps = episode_length or horizon
+
+    def run(self, actor: Actor, seed: int) -> Episode:
+        """Run one real episode.
+
+        Args:
+            actor: chooses the actions.
+            seed: seed of the environment's reset.
+
+        Raises:
+            EnvironmentFault: see `run_episode`.
+        """
+        return run_episode(self._env, actor, seed, self._max_steps)
+
+    def mean_cost(self, episode: Episode) -> float:
+        """Return the mean cost over an episode's steps.
+
+        After a termination, the steps that were left count with the task's `cost_after_end`.
+        """
+        costs = self._step_costs(episode)
+        left = max(0, self._num_steps - len(costs)) if episode.terminated[0] else 0
+        return float((costs.sum() + left * self._task.cost_after_end) / (len(costs) + left))
+
+    def reset_seed(self, stream: int, episode: int) -> int:
+        """Return the seed that the environment is reset with for an evaluation episode, counted from 0."""
+        return integer_seed(self._seed, Purpose.EVALUATE, stream, episode)
+
+    def evaluate(self, actors: Sequence[Actor], stream: int) -> dict[str, Any]:
+        """Return the figures of one evaluation episode for each actor; see `PILCO.evaluate`.
+
+        Args:
+            actors: the actor of each episode.
+            stream: index of the random stream of the resets.
+        """
+        episodes = [self.run(actor, self.reset_seed(stream, i)) for i, actor in enumerate(actors)]
+        success = self._task.success
+        return {
+            "episodes": len(episodes),
+            "mean_cost": float(np.mean([self.mean_cost(episode) for episode in episodes])),
+            "mean_return": float(np.mean([episode.rewards.sum() for episode in episodes])),
+            "success_rate": None if success is None else float(np.mean([success(e.states) for e in episodes])),
+        }
+
+    def is_solved(self, figures: dict[str, Any]) -> bool:
+        """Return whether figures of `evaluate` make the task count as solved; see `PILCO.solved`."""
+        if self._task.success is not None:
+            return figures["success_rate"] >= _SOLVED_RATE
+        return self._task.solved_return is not None and figures["mean_return"] >= self._task.solved_return
