@@ -326,6 +326,7 @@ class BayesianModel:
 
     @classmethod
     def from_saved(cls, config: dict[str, Any], arrays: Arrays) -> BayesianModel:
+        """Return the model that `to_saved` described, from its JSON-able description and its named arrays."""
         parts = ModelParts.decode(config, arrays)
         model = cls(parts.network, parts.likelihood, parts.prior, parts.method or "adam")
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)
