@@ -181,14 +181,14 @@ def is_success(states: ArrayLike, preset: str = "pilco") -> bool:
 class CartPoleSwingUpEnv(PlantEnv):
     """Swing a rod up from hanging, and hold it up with the cart at the origin.
 
-    Observation: float32 [4], (x, x', theta, theta') in m, m/s, rad, rad/s, plus the preset's noise;
-        theta is unwrapped, so nothing bounds the space.
-    Action: float32 [1], the force on the cart in N, held for dt; clipped to [-10, 10].
-    Reward: minus the `cost` of the true state reached, in [-1, 0].
-    Episode: never terminated; truncated at step `horizon`.
-    Info: "state", a copy of the true state, float64 [4]; "cost", its cost.
-    Reset: `options={"state": [x, x', theta, theta']}` starts there; otherwise the start is drawn
-        around hanging at rest.
+    - Observation: float32 [4], (x, x', theta, theta') in m, m/s, rad, rad/s, plus the preset's noise. theta is
+      unwrapped, so nothing bounds the space.
+    - Action: float32 [1], the force on the cart in N, held for dt and clipped to [-10, 10].
+    - Reward: minus the `cost` of the true state reached, in [-1, 0].
+    - Episode: never terminated; truncated at step `horizon`.
+    - Info: "state", a copy of the true state, float64 [4]; "cost", its cost.
+    - Reset: `options={"state": [x, x', theta, theta']}` starts there; otherwise the start is drawn around hanging at
+      rest.
 
     Args:
         preset: "pilco", "deep-pilco" or "mc-pilco", see `PRESETS`.

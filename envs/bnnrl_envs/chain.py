@@ -162,12 +162,12 @@ class SwingUp:
 class ChainEnv(PlantEnv):
     """Swing the rods of a chain up from hanging, and hold them up.
 
-    Observation: float32 [2 N], the state plus noise; angles are unwrapped, so nothing bounds the space.
-    Action: float32 [A], forces in N or torques in N m, held for dt; clipped to their bounds.
-    Reward: minus the cost of the true state reached, in [-1, 0].
-    Episode: never terminated; truncated at step `horizon`.
-    Info: "state", a copy of the true state, float64 [2 N]; "cost", its cost.
-    Reset: `options={"state": [...]}` starts there; otherwise the start is drawn around hanging at rest.
+    - Observation: float32 [2 N], the state plus noise. Angles are unwrapped, so nothing bounds the space.
+    - Action: float32 [A], forces in N or torques in N m, held for dt and clipped to their bounds.
+    - Reward: minus the cost of the true state reached, in [-1, 0].
+    - Episode: never terminated; truncated at step `horizon`.
+    - Info: "state", a copy of the true state, float64 [2 N]; "cost", its cost.
+    - Reset: `options={"state": [...]}` starts there; otherwise the start is drawn around hanging at rest.
 
     Args:
         render_mode: None or "rgb_array".

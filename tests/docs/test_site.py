@@ -49,3 +49,11 @@ def test_nothing_on_the_site_is_fetched_from_elsewhere():
     assert "font: false" in settings
     for page in PAGES:
         assert not re.search(r"<(?:script|link|img)[^>]*https?://|!\[[^\]]*\]\(https?://", page.read_text()), page.name
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_exists(page):
+    text = page.read_text()
+    named = re.findall(r"`((?:bnnrl|envs|experiments|tests|docs)/[\w./]+\.py|(?:bnnrl|tests)/[\w/]+/)`", text)
+    named += re.findall(r"python (experiments/[\w./]+\.py)", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
