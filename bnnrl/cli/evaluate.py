@@ -32,7 +32,7 @@ class Evaluate:
         """Evaluate, print a line for each figure, and return the exit code."""
         from bnnrl.storage import run_folder
 
-        if self.video and run_folder.kind_of(self.folder) != "run":
+        if self.video and not run_folder.TRAIN.matches(self.folder):
             raise ValueError(
                 f"Invalid `--video`: expected the folder of a run made by `bnnrl train`. Received: {self.folder}. "
                 "In Python, `bnnrl.rl.video.record` films any agent."
@@ -48,6 +48,6 @@ class Evaluate:
         else:
             from bnnrl.cli import fit_run
 
-            settings = run_folder.read_config(self.folder, fit_run.KIND, fit_run.COMMAND)["settings"]
+            settings = run_folder.FIT.read_config(self.folder)["settings"]
             show(fit_run.evaluate(found, fit_run.load_data(settings), settings, self.seed))
         return 0

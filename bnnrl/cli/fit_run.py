@@ -17,7 +17,6 @@ from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint, run_folder
 from bnnrl.storage.load import load
 
-KIND, COMMAND = "fit", "bnnrl fit"
 _DATA = ("targets", "test", "validation", "task", "data_dir")  # settings that `bnnrl.data.load` takes
 _SHOWN_ROWS, _FOLLOWED_ROWS = 5000, 4  # in a picture; along chains
 
@@ -110,7 +109,7 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
     check_count("epochs", settings["epochs"])
     rows = load_data(settings)
     model = make_model(settings, rows)
-    path = run_folder.create(folder, f"{rows.name}/{settings['method']}", KIND, settings, "name another folder")
+    path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
     whole = getattr(model.method, "full_batch_only", False)
     batch_size = None if whole else settings["batch_size"]
     recorder, tracker = Recorder(path), tracking.Tracker()
@@ -145,7 +144,7 @@ def rebuild(folder: str | Path) -> Path:
     Raises:
         ValueError: if the folder is no fit's, or its data are no longer where they were.
     """
-    settings = run_folder.read_config(folder, KIND, COMMAND)["settings"]
+    settings = run_folder.FIT.read_config(folder)["settings"]
     rows = run_folder.read_table(Path(folder) / "metrics.csv")
     history = [{name: value for name, value in row.items() if value is not None} for row in rows]
     show(Path(folder), load(folder), load_data(settings), settings, history)
@@ -212,7 +211,7 @@ def draw(path: Path, model: BayesianModel, rows: data.Data, settings: dict[str, 
 
 def write_report(path: Path, settings: dict, scores: dict, pictures: dict[str, str], model: BayesianModel) -> None:
     """Write report.html."""
-    described = run_folder.read_config(path, KIND, COMMAND)
+    described = run_folder.FIT.read_config(path)
     sections: list[Any] = [report.Heading("Scores"), report.Table(scores)]
     sections.append(report.Text(f"{model.keras_model.count_params()} parameters, {settings['samples']} draws."))
     sections.append(report.Heading("Pictures"))

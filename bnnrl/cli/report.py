@@ -24,13 +24,13 @@ class Report:
         """Write the report, print its path, and return the exit code."""
         from bnnrl.storage import run_folder
 
-        if run_folder.kind_of(self.folder) == "fit":
+        if run_folder.FIT.matches(self.folder):
             import_tensorflow()
             from bnnrl.cli import fit_run
 
             print(fit_run.rebuild(self.folder))
             return 0
-        run_folder.read_config(self.folder, "run", "bnnrl train` or `bnnrl fit")
+        run_folder.check_kind(self.folder, run_folder.TRAIN, run_folder.FIT)
         agent = bnnrl.load(self.folder)
         from bnnrl.rl.reporting import html
 

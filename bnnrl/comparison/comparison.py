@@ -14,7 +14,6 @@ from bnnrl.checks import changed, check_count
 from bnnrl.exit_codes import INTERRUPTED
 from bnnrl.storage import run_folder
 
-KIND, COMMAND = "comparison", "bnnrl compare"
 _HOW = ("engine", "jobs", "retries")  # how the runs are carried out, which changes nothing in them
 _GROWING = ("methods", "seeds", "trials")
 
@@ -101,7 +100,7 @@ class Comparison:
             print(f"{job.name} failed: {reason}. The end of {job.log}:\n{tail}", file=sys.stderr)
         if failed or interrupted:
             word = "Interrupted; trials that were done are kept." if interrupted else f"{len(failed)} runs failed."
-            print(f"{word} Go on: {COMMAND} --resume {self.folder}", file=sys.stderr)
+            print(f"{word} Go on: bnnrl compare --resume {self.folder}", file=sys.stderr)
         return INTERRUPTED if interrupted else int(bool(failed))
 
     def sum_up(self) -> None:
@@ -174,7 +173,7 @@ def _earlier(command: Any) -> dict[str, Any]:
             f"Invalid arguments: expected none but --trials, --{', --'.join(_HOW)} beside --resume, which goes on "
             f"under the comparison's own settings. Received: {', '.join(given)}."
         )
-    settings = run_folder.read_config(command.resume, KIND, COMMAND)["settings"]
+    settings = run_folder.COMPARISON.read_config(command.resume)["settings"]
     return {**settings, "trials": max(settings["trials"], command.trials or 0)}
 
 
@@ -184,12 +183,10 @@ def _open(folder: str | None, settings: dict[str, Any]) -> Path:
     Raises:
         ValueError: if the folder is something else, or a comparison with other settings.
     """
-    if folder is None or run_folder.kind_of(folder) != KIND:
-        hint = "go on with it by --resume {}"
-        return run_folder.create(
-            folder, f"{settings['env'].rpartition(':')[2]}/{KIND}", KIND, settings, hint, inside="."
-        )
-    config = run_folder.read_config(folder, KIND, COMMAND)
+    if folder is None or not run_folder.COMPARISON.matches(folder):
+        default = f"{settings['env'].rpartition(':')[2]}/comparison"
+        return run_folder.COMPARISON.create(folder, default, settings)
+    config = run_folder.COMPARISON.read_config(folder)
     earlier = config["settings"]
     other = [name for name in settings if name not in _GROWING and settings[name] != earlier.get(name, settings[name])]
     if other:
@@ -200,5 +197,5 @@ def _open(folder: str | None, settings: dict[str, Any]) -> Path:
         )
     settings["methods"] = list(dict.fromkeys([*earlier["methods"], *settings["methods"]]))
     settings |= {name: max(earlier[name], settings[name]) for name in ("seeds", "trials")}
-    run_folder.write_config(Path(folder), KIND, settings, config["versions"])
+    run_folder.COMPARISON.write_config(Path(folder), settings, config["versions"])
     return Path(folder)

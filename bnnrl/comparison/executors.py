@@ -138,7 +138,7 @@ def launch(job: Job, threads: int) -> subprocess.Popen[bytes]:
     It has a session of its own, out of reach of the terminal's Ctrl-C, and ends when its standard input does.
     """
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    begun = run_folder.kind_of(job.folder) == "run"
+    begun = run_folder.TRAIN.matches(job.folder)
     if not begun:
         _clear(job.folder)
     arguments = job.resume if begun else job.begin

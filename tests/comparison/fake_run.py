@@ -24,10 +24,10 @@ def main() -> int:
     folder = Path(train.resume or train.folder or "")
     print("threads", sys.argv[1], os.environ["OMP_NUM_THREADS"])
     if train.resume:
-        settings = run_folder.read_config(folder, "run", "bnnrl train")["settings"]
+        settings = run_folder.TRAIN.read_config(folder)["settings"]
     else:
         settings = vars(train)
-        run_folder.create(folder, "", "run", settings, "{}")
+        run_folder.TRAIN.create(folder, "", settings)
     (folder / "pid").write_text(str(os.getpid()))
     fate = json.loads(os.environ.get("FAKES", "{}")).get("/".join(folder.parts[-2:]), {})
     done = int((folder / "done").read_text()) if (folder / "done").exists() else 0

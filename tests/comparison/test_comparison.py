@@ -270,7 +270,7 @@ def test_every_option_of_train_reaches_its_command_line():
 def test_bad_input(tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    run_folder.write_config(tmp_path / "mine", "run", {}, {})
+    run_folder.TRAIN.write_config(tmp_path / "mine", {}, {})
     assert cli.main(args) == 2
     found = capsys.readouterr()
     assert found.out == "" and re.search(message, found.err.replace("\n", " ")), found.err

@@ -38,7 +38,7 @@ def write(
             film in it is damaged.
     """
     folder = Path(folder)
-    described = run_folder.read_config(folder, "run", "bnnrl train")
+    described = run_folder.TRAIN.read_config(folder)
     title = Run.title(agent)
     with tempfile.TemporaryDirectory() as pictures:
         sections = [

@@ -48,7 +48,7 @@ class Run(Callback):
             ValueError: if the folder exists and is not empty, or cannot be made.
         """
         default = f"{str(settings.get('env')).rpartition(':')[2]}/{settings.get('method')}"
-        return cls(run_folder.create(folder, default, "run", settings, "go on with it by --resume {}"), settings)
+        return cls(run_folder.TRAIN.create(folder, default, settings), settings)
 
     @classmethod
     def reopen(cls, folder: str | os.PathLike[str]) -> Run:
@@ -57,13 +57,13 @@ class Run(Callback):
         Raises:
             ValueError: if it is not one of ours.
         """
-        return cls(Path(folder), run_folder.read_config(folder, "run", "bnnrl train")["settings"])
+        return cls(Path(folder), run_folder.TRAIN.read_config(folder)["settings"])
 
     def change(self, **settings) -> None:
         """Change settings of the run, in config.json too."""
         self.settings |= settings
-        versions = run_folder.read_config(self.folder, "run", "bnnrl train")["versions"]
-        run_folder.write_config(self.folder, "run", self.settings, versions)
+        versions = run_folder.TRAIN.read_config(self.folder)["versions"]
+        run_folder.TRAIN.write_config(self.folder, self.settings, versions)
 
     def latest(self, warn: Callable[[str], None]) -> PILCO | None:
         """Return the agent of the newest checkpoint that can be read, or None where there is none yet.
