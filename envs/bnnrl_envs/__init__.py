@@ -1,7 +1,7 @@
-"""Gymnasium environments of bnnrl, all under the namespace `bnnrl/`.
+"""Gymnasium environments of bnnrl: swing-up tasks of the PILCO family, with ids `bnnrl/Name-v0`.
 
-Importing this package registers them. Gymnasium reads no entry points since 1.0, so a program that
-imports neither `bnnrl_envs` nor something that does asks for `"bnnrl_envs:bnnrl/CartPoleSwingUp-v0"`.
+Importing this package registers them. Gymnasium ignores entry points since 1.0, so a program that imports neither
+`bnnrl` nor `bnnrl_envs` makes them by `gymnasium.make("bnnrl_envs:bnnrl/CartPoleSwingUp-v0")`.
 """
 
 from gymnasium.envs.registration import register, registry
@@ -9,7 +9,7 @@ from gymnasium.envs.registration import register, registry
 __all__ = ["register_envs"]
 
 _ENVS = {
-    # No max_episode_steps: the horizon depends on preset or arguments, so the environment truncates itself.
+    # Without max_episode_steps: the length depends on preset and arguments, so the environments truncate themselves.
     "bnnrl/CartPoleSwingUp-v0": "bnnrl_envs.cartpole_swingup:CartPoleSwingUpEnv",
     "bnnrl/Pendulum-v0": "bnnrl_envs.pendulum:PendulumEnv",
     "bnnrl/DoublePendulum-v0": "bnnrl_envs.double_pendulum:DoublePendulumEnv",
@@ -19,7 +19,7 @@ _ENVS = {
 
 
 def register_envs() -> None:
-    """Register every environment with Gymnasium; calling it again does nothing."""
+    """Register every environment with Gymnasium, unless it is registered already."""
     for env_id, entry_point in _ENVS.items():
         if env_id not in registry:
             register(id=env_id, entry_point=entry_point)

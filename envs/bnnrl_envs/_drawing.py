@@ -1,4 +1,4 @@
-"""Pictures of rods on a pivot or a cart, drawn by Matplotlib's Agg canvas without pyplot or a display."""
+"""Pictures of rods on a pivot or a cart, drawn on Matplotlib's Agg canvas, which needs neither pyplot nor a display."""
 
 import math
 from collections.abc import Sequence
@@ -9,23 +9,25 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-WIDTH, HEIGHT, DPI = 480, 320, 100  # pixels; multiples of 16 suit video encoders
+WIDTH, HEIGHT, DPI = 480, 320, 100  # pixels; video encoders want multiples of 16
 CART_WIDTH, CART_HEIGHT = 0.3, 0.16  # m
 INK, TRACK, PUSH, GOAL = "#263238", "#b0bec5", "#1565c0", "#2e7d32"
 RODS = ("#c62828", "#ef6c00")
 
 
 class PlantDrawing:
-    """Artists made once and moved for each frame.
+    """Drawing of a plant, whose artists are made once and moved for each frame.
+
+    The goal of the last rod's end is a green circle. Actions are blue: a force is an arrow, a torque an arc.
 
     Args:
-        lengths: of the rods, m, from the cart or pivot outwards.
-        max_action: the largest force in N or torques in N m; forces are arrows, half a metre at the most, torques arcs.
-        cart: whether the rods hang from a cart on a track; otherwise they hang from a pivot.
+        lengths: lengths of the rods, m, from the cart or pivot outwards.
+        max_action: largest force in N, drawn half a metre long; or largest torques in N m, drawn as a third of a turn.
+        cart: whether the rods hang from a cart on a track; otherwise they hang from a fixed pivot.
     """
 
     def __init__(self, lengths: Sequence[float], max_action: Sequence[float], cart: bool):
-        # Imported here: it takes longer than making the environment, and few runs want pictures.
+        # Imported here, since the import takes longer than making the environment, and few runs render.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -34,8 +36,8 @@ class PlantDrawing:
         self._canvas = FigureCanvasAgg(figure)
         self._axes = figure.add_axes((0, 0, 1, 1))
         self._axes.set_axis_off()
-        # One scale on both axes, or a turning rod would change its length.
-        half_height = max(1.0, 1.5 * sum(lengths))  # the goal stays below the label
+        # Both axes have the same scale, so that the length of a rod does not depend on its angle.
+        half_height = max(1.0, 1.5 * sum(lengths))  # leaves room for the label above the goal
         self._half_view = half_height * WIDTH / HEIGHT  # m on either side of the camera
         self._axes.set_ylim(0.03 - half_height, 0.03 + half_height)
         self._axes.set_xlim(-self._half_view, self._half_view)
@@ -74,12 +76,12 @@ class PlantDrawing:
         self._axes.add_patch(self._cart)
 
     def draw(self, positions: Floats, action: Floats, time: float) -> NDArray[np.uint8]:
-        """One frame, uint8 [320, 480, 3].
+        """Return one frame, uint8 [320, 480, 3].
 
         Args:
-            positions: of the cart, if there is one, in m, then the angles of the rods in rad, 0 hanging.
-            action: the force on the cart in N, or the torques in N m.
-            time: since the start of the episode, s.
+            positions: position of the cart in m, if there is one, then the angle of each rod from hanging in rad.
+            action: force on the cart in N, or torques in N m.
+            time: time since the start of the episode, s.
         """
         x, *angles = positions.tolist() if self.cart else (0.0, *positions.tolist())
         joints = self._draw_rods(x, angles)
@@ -93,7 +95,7 @@ class PlantDrawing:
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
 
     def _draw_rods(self, x: float, angles: Sequence[float]) -> list[tuple[float, float]]:
-        """Return the two coordinates of each hinge."""
+        """Draw the rods and return the coordinates in m of each rod's inner end."""
         joints = [(x, 0.0)]
         for rod, length, theta in zip(self._rods, self.lengths, angles, strict=True):
             start = joints[-1]
@@ -113,7 +115,7 @@ class PlantDrawing:
         self._arrow.xy = (side + 0.5 * share, 0)
 
     def _draw_torques(self, joints: Sequence[tuple[float, float]], torques: Floats) -> None:
-        """An arc around each driven hinge, from the top, a third of a turn at the most."""
+        """Draw an arc around each driven hinge, which starts at the top and ends in an arrow head."""
         from matplotlib.markers import MarkerStyle
 
         shares = torques / np.asarray(self.max_action)
@@ -128,7 +130,7 @@ class PlantDrawing:
                 artist.set_visible(abs(share) > 0.02)
 
     def _aim_camera(self, x: float) -> None:
-        """Keep the origin in the middle until the cart would leave the picture, then follow it."""
+        """Keep the origin in the middle until the cart would leave the picture, then follow the cart."""
         room = self._half_view - CART_WIDTH
         centre = x - min(max(x, -room), room)
         left, right = centre - self._half_view, centre + self._half_view

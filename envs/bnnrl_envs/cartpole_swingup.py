@@ -1,8 +1,7 @@
 """Cart-pole swing-up: the benchmark of the PILCO family, as a Gymnasium environment.
 
-A rod hangs from a cart on a track; pushing the cart must swing it up and hold it there, with the
-cart back at the origin. The state is (x, x', theta, theta') in m, m/s, rad, rad/s, and theta = 0
-hangs down.
+A rod hangs from a cart on a track. Forces on the cart must swing the rod up and balance it, with the cart at the
+origin. The state is (x, x', theta, theta') in m, m/s, rad, rad/s, and theta = 0 is hanging.
 
 Sources of the presets:
     pilco       Deisenroth & Rasmussen, "PILCO: A Model-Based and Data-Efficient Approach to Policy
@@ -43,24 +42,24 @@ MAX_FORCE = 10.0  # N
 
 @dataclass(frozen=True)
 class Preset:
-    """One published variant of the task."""
+    """Parameters of one published variant of the task."""
 
     length: float  # l, m
     gravity: float  # g, m/s^2
-    dt: float  # s, a force is held this long
-    horizon: int  # steps an episode
-    start_std: float  # of each state entry, around hanging at rest
-    noise_std: float  # of each observation entry
-    cost: Literal["tip", "angle"]
-    cost_width: float = 0.25  # m, of the "tip" cost
-    success_position: float = 0.1  # m, how near the origin the cart must stay
-    success_time: float = 1.0  # s, how long at the end the pole must be up
+    dt: float  # s, for which a force is held
+    horizon: int  # steps of an episode
+    start_std: float  # standard deviation of each entry of the initial state around hanging at rest
+    noise_std: float  # standard deviation of the noise of each observation entry
+    cost: Literal["tip", "angle"]  # see `cost`
+    cost_width: float = 0.25  # m, width of the "tip" cost
+    success_position: float = 0.1  # m, largest distance of the cart from the origin in `success_time`
+    success_time: float = 1.0  # s, for which the pole must be upright at the end of an episode
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "pilco": Preset(0.5, 9.82, 0.1, 40, start_std=0.1, noise_std=0.01, cost="tip"),
-        # Its 2.5 s leave no time to centre the cart, hence the milder success.
+        # An episode of 2.5 s leaves no time to centre the cart, so success is judged more mildly.
         "deep-pilco": Preset(
             *(0.6, 9.82, 0.1, 25),
             start_std=0.1,
@@ -81,21 +80,23 @@ def derivative(
     gravity: float = 9.82,
     friction: float = FRICTION,
 ) -> Floats:
-    """Time derivative of the state of the cart and its uniform rod.
+    """Return the time derivative of states of the cart with its uniform rod.
 
-    x'' = [2 m l theta'^2 s + 3 m g s c + 4 (u - b x')] / [4 (M + m) - 3 m c^2]
-    theta'' = [-3 m l theta'^2 s c - 6 (M + m) g s - 6 (u - b x') c] / [l (4 (M + m) - 3 m c^2)]
-    with s = sin theta, c = cos theta.
+    The equations of motion (Deisenroth, "Efficient Reinforcement Learning using Gaussian Processes", 2010, appendix C;
+    dynamics_cp.m in the PILCO toolbox) are, with s = sin theta and c = cos theta,
+
+        x''     = [2 m l theta'^2 s + 3 m g s c + 4 (u - b x')] / [4 (M + m) - 3 m c^2]
+        theta'' = [-3 m l theta'^2 s c - 6 (M + m) g s - 6 (u - b x') c] / [l (4 (M + m) - 3 m c^2)]
 
     Args:
-        states: [..., 4], (x, x', theta, theta').
-        force: [...], u on the cart in N.
-        length: l of the rod, m.
+        states: (x, x', theta, theta'), [..., 4].
+        force: force u on the cart, N, [...].
+        length: length l of the rod, m.
         gravity: g, m/s^2.
-        friction: b of the cart, N s/m.
+        friction: viscous friction b of the cart, N s/m.
 
     Returns:
-        [..., 4], (x', x'', theta', theta'').
+        (x', x'', theta', theta''), [..., 4].
     """
     states = np.asarray(states, np.float64)
     M, m, l, g = CART_MASS, POLE_MASS, length, gravity
@@ -117,7 +118,7 @@ def advance(
     gravity: float = 9.82,
     friction: float = FRICTION,
 ) -> Floats:
-    """States [..., 4] after the force [...] (N) was held for dt (s): RK4 in steps of 5 ms or less.
+    """Return the states [..., 4] after a force [...] in N was held for dt seconds, by RK4 in steps of at most 5 ms.
 
     The other arguments are those of `derivative`.
     """
@@ -125,10 +126,10 @@ def advance(
 
 
 def energy(states: ArrayLike, length: float = 0.5, gravity: float = 9.82) -> Floats:
-    """Kinetic plus potential energy [...] in J of states [..., 4]; zero potential at the pivot.
+    """Return the kinetic plus potential energy of states [..., 4], in J, [...]; the potential is 0 at the cart.
 
-    The rod's centre of mass is at (x + l/2 sin theta, -l/2 cos theta) and its moment of inertia
-    about the pivot is m l^2 / 3.
+    The rod's centre of mass is at (x + l/2 sin theta, -l/2 cos theta), and its moment of inertia about the hinge is
+    m l^2 / 3.
     """
     states = np.asarray(states, np.float64)
     M, m, l = CART_MASS, POLE_MASS, length
@@ -138,10 +139,10 @@ def energy(states: ArrayLike, length: float = 0.5, gravity: float = 9.82) -> Flo
 
 
 def cost(states: ArrayLike, preset: str = "pilco") -> Floats:
-    """Cost [...] in [0, 1] of true states [..., 4]; 0 is upright at the origin.
+    """Return the cost of true states [..., 4], in [0, 1], [...]; 0 means upright at the origin.
 
-    "tip" saturates in the distance d of the rod's tip from (0, l): 1 - exp(-d^2 / (2 width^2));
-    "angle" is 1 - exp(-((abs(theta) - pi) / 3)^2 - x^2), of which only theta = +-pi are minima.
+    "tip" is 1 - exp(-d^2 / (2 width^2)) with the distance d of the rod's end from (0, l), as in PILCO. "angle" is
+    1 - exp(-((abs(theta) - pi) / 3)^2 - x^2), as in MC-PILCO; its minima are at theta = pi and -pi only.
 
     Raises:
         ValueError: if the preset is not in `PRESETS`.
@@ -157,18 +158,18 @@ def cost(states: ArrayLike, preset: str = "pilco") -> Floats:
 
 
 def is_success(states: ArrayLike, preset: str = "pilco") -> bool:
-    """Whether an episode ended with the pole up and the cart at home.
+    """Return whether an episode ended with the pole upright and the cart at the origin.
 
-    Both must hold in every state of the last second (0.5 s for "deep-pilco"), its first included:
-    abs(x) under 0.1 m (0.3 m for "deep-pilco"), and the pole within 10 degrees of upright, however
-    many turns it made. An episode shorter than that time is no success.
+    In every state of the last second (0.5 s for "deep-pilco"), including the first one of that time, the cart must be
+    within 0.1 m of the origin (0.3 m for "deep-pilco"), and the pole within 10 degrees of upright, modulo full turns.
+    A shorter episode is not a success.
 
     Args:
-        states: [T + 1, 4], the true states of one episode, its start included.
+        states: the true states of one episode, [T + 1, 4], with the initial state.
         preset: a name in `PRESETS`.
 
     Raises:
-        ValueError: if the preset is unknown or the states are not [T + 1, 4].
+        ValueError: if the preset is unknown, or the states do not have this shape.
     """
     p = find_preset(preset)
     states = check_episode(states, 4)
@@ -179,25 +180,25 @@ def is_success(states: ArrayLike, preset: str = "pilco") -> bool:
 
 
 class CartPoleSwingUpEnv(PlantEnv):
-    """Swing a rod up from hanging, and hold it up with the cart at the origin.
+    """Environment: swing a rod up from hanging, and balance it with the cart at the origin.
 
-    - Observation: float32 [4], (x, x', theta, theta') in m, m/s, rad, rad/s, plus the preset's noise. theta is
-      unwrapped, so nothing bounds the space.
-    - Action: float32 [1], the force on the cart in N, held for dt and clipped to [-10, 10].
+    - Observation: float32 [4], (x, x', theta, theta') in m, m/s, rad, rad/s, plus the preset's Gaussian noise;
+      theta is not wrapped, so the space is unbounded.
+    - Action: float32 [1], the force on the cart in N, clipped to [-10, 10] and held for dt.
     - Reward: minus the `cost` of the true state reached, in [-1, 0].
     - Episode: never terminated; truncated at step `horizon`.
     - Info: "state", a copy of the true state, float64 [4]; "cost", its cost.
-    - Reset: `options={"state": [x, x', theta, theta']}` starts there; otherwise the start is drawn around hanging at
-      rest.
+    - Reset: at the state in `options={"state": [x, x', theta, theta']}`; without it, at a random state around hanging
+      at rest.
 
     Args:
         preset: "pilco", "deep-pilco" or "mc-pilco", see `PRESETS`.
         render_mode: None or "rgb_array".
-        horizon: steps an episode; None takes the preset's.
-        friction: b of the cart, N s/m.
+        horizon: steps of an episode; None takes the preset's.
+        friction: viscous friction of the cart, N s/m.
 
     Raises:
-        ValueError: for an argument, a start state or an action that is none of the above.
+        ValueError: if an argument, an initial state or an action is not as described.
     """
 
     def __init__(

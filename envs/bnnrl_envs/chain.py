@@ -1,4 +1,4 @@
-"""Uniform rods hinged end to end, hanging from a pivot or a cart, and the task of swinging them up."""
+"""Uniform rods hinged end to end, hanging from a pivot or a cart: mechanics, swing-up task, and environment."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,17 +11,18 @@ from bnnrl_envs.plant import Floats, PlantEnv, check_episode, check_nonnegative,
 
 __all__ = ["Chain", "ChainEnv", "SwingUp"]
 
-START_STD = 0.1  # of each state entry, around hanging at rest
-SUCCESS_TIME = 1.0  # s, how long at the end the rods must be up
-SUCCESS_POSITION = 0.1  # m, how near the origin the cart must stay
+START_STD = 0.1  # standard deviation of each entry of the initial state around hanging at rest
+SUCCESS_TIME = 1.0  # s, for which the rods must be upright at the end of an episode
+SUCCESS_POSITION = 0.1  # m, largest distance of the cart from the origin in that time
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Mechanics of n rods, which have N = n coordinates q on a pivot and N = n + 1 on a cart.
+    """Mechanics of n rods in a plane, with N generalised coordinates q: N = n on a pivot, N = n + 1 on a cart.
 
-    q = (theta_1, ..., theta_n), after x on a cart; each angle is from hanging, not from the rod before. States are
-    (q_1, q_1', q_2, q_2', ...) in m, m/s, rad, rad/s. The Lagrangian q'^T M q' / 2 + sum_i g k_i cos phi_i gives
+    On a pivot q = (theta_1, ..., theta_n), on a cart q = (x, theta_1, ..., theta_n). Every angle is measured from
+    hanging, not from the previous rod. A state is (q_1, q_1', q_2, q_2', ...) in m, m/s, rad, rad/s. The Lagrangian
+    L = q'^T M q' / 2 + sum_i g k_i cos phi_i gives the equations of motion (Euler-Lagrange)
 
         M q'' = u - b q' - g k sin phi - S w^2,    M_ij = A_ij cos(phi_i - phi_j),    S_ij = A_ij sin(phi_i - phi_j)
 
@@ -29,18 +30,18 @@ class Chain:
 
         k_i = l_i (m_i / 2 + sum_{j>i} m_j),    A_ii = l_i^2 (m_i / 3 + sum_{j>i} m_j),    A_ij = A_ji = l_i k_j
 
-    and phi = q, w = q' on a pivot. A cart goes before the rods as a rod of 1 m that cannot turn, so that its phi, w
-    and k are 0, and whose mass all moves with x, so that its A_ii has m_i in the place of m_i / 3.
-    u_i works on q_i: a force on the cart, or a torque between a rod and the ground.
+    and phi = q, w = q' on a pivot. A cart is treated as an additional first rod with l = 1 m that cannot turn: its
+    phi, w and k are 0, and its whole mass moves with x, so that its A_ii has m_i instead of m_i / 3. The generalised
+    force u_i acts on q_i: a force on the cart, or a torque between a rod and the ground.
 
     Args:
-        masses: m of the rods, kg, from the inside outwards.
-        lengths: l of the rods, m.
-        cart_mass: kg, None for a fixed pivot.
-        friction: b of the cart in N s/m, or without a cart of every rod in N m s.
+        masses: masses m of the rods, kg, from the inside outwards.
+        lengths: lengths l of the rods, m.
+        cart_mass: mass of the cart, kg; None for a fixed pivot.
+        friction: viscous friction b: of the cart, N s/m; without a cart, of every rod, N m s.
         gravity: g, m/s^2.
-        max_step: of the integration, s. Two rods swing faster than one: while they fall freely from near upright for
-            a whole episode, their energy drifts by at most 3e-7 of itself with 1 ms, and by 6e-4 with 5 ms.
+        max_step: largest step of the integration, s. Two rods swing faster than one: while they fall freely from near
+            upright for a whole episode, the relative drift of their energy is at most 3e-7 with 1 ms, 6e-4 with 5 ms.
     """
 
     masses: tuple[float, ...]
@@ -52,6 +53,7 @@ class Chain:
 
     @property
     def has_cart(self) -> bool:
+        """Whether the rods hang from a cart."""
         return self.cart_mass is not None
 
     @property
@@ -61,12 +63,12 @@ class Chain:
 
     @cached_property
     def _turns(self) -> Floats:
-        """1 for a rod, 0 for the cart, [N]."""
+        """1 for the coordinate of a rod, 0 for that of the cart, [N]."""
         return np.array([0.0] * self.has_cart + [1.0] * len(self.masses))
 
     @cached_property
     def _constants(self) -> tuple[Floats, Floats, Floats]:
-        """A [N, N], g k [N] and b [N]."""
+        """The constants of the equations of motion: A [N, N], g k [N] and b [N]."""
         cart = [] if self.cart_mass is None else [self.cart_mass]
         m, l = np.array([*cart, *self.masses]), np.array([*np.ones(len(cart)), *self.lengths])
         outer = m[::-1].cumsum()[::-1] - m  # sum_{j>i} m_j
@@ -76,14 +78,14 @@ class Chain:
         return A, self.gravity * k, self.friction * (1 - self._turns if self.has_cart else self._turns)
 
     def derivative(self, states: ArrayLike, actions: ArrayLike) -> Floats:
-        """Time derivative of states.
+        """Return the time derivative of states.
 
         Args:
-            states: [..., 2 N].
-            actions: [..., A], u of the first A coordinates; nothing drives the others.
+            states: states, [..., 2 N].
+            actions: forces or torques u on the first A coordinates, [..., A]; the others are not driven.
 
         Returns:
-            [..., 2 N], (q_1', q_1'', q_2', q_2'', ...).
+            (q_1', q_1'', q_2', q_2'', ...), [..., 2 N].
         """
         states, actions = np.asarray(states, np.float64), np.asarray(actions, np.float64)
         (A, gk, b), qdot = self._constants, states[..., 1::2]
@@ -97,11 +99,11 @@ class Chain:
         return rates
 
     def advance(self, states: ArrayLike, actions: ArrayLike, dt: float) -> Floats:
-        """States [..., 2 N] after the actions [..., A] were held for dt (s): RK4 in steps of `max_step` or less."""
+        """Return the states [..., 2 N] after actions [..., A] were held for dt seconds, integrated by RK4."""
         return rk4(lambda s: self.derivative(s, actions), states, dt, self.max_step)
 
     def energy(self, states: ArrayLike) -> Floats:
-        """Kinetic plus potential energy [...] in J of states [..., 2 N]; zero potential at the pivot."""
+        """Return the energy q'^T M q' / 2 - sum_i g k_i cos phi_i of states [..., 2 N], in J, [...]."""
         states = np.asarray(states, np.float64)
         (A, gk, _), qdot, phi = self._constants, states[..., 1::2], states[..., ::2] * self._turns
         M = A * np.cos(phi[..., :, None] - phi[..., None, :])
@@ -109,7 +111,10 @@ class Chain:
         return kinetic - np.cos(phi) @ gk
 
     def tip(self, states: ArrayLike) -> Floats:
-        """Where the last rod ends, (right, up) of the pivot or the cart's home in m, [..., 2]."""
+        """Return the end of the last rod, horizontal and vertical distance from the origin in m, [..., 2].
+
+        The origin is the pivot, or on a cart the hinge at x = 0.
+        """
         q, l = np.asarray(states, np.float64)[..., ::2], np.array(self.lengths)
         angles = q[..., self.has_cart :]
         x = q[..., 0] if self.has_cart else 0.0
@@ -118,14 +123,14 @@ class Chain:
 
 @dataclass(frozen=True)
 class SwingUp:
-    """The task: from hanging to upright, and over the origin on a cart.
+    """Swing-up task: from hanging to upright, on a cart above the origin.
 
     Args:
-        chain: the plant.
-        max_action: bound of each action, N or N m.
-        dt: seconds an action is held.
-        horizon: steps an episode.
-        cost_width: m.
+        chain: mechanics of the rods.
+        max_action: largest absolute value of each action entry, N or N m.
+        dt: time for which an action is held, s.
+        horizon: steps of an episode.
+        cost_width: width of the saturating cost, m.
     """
 
     chain: Chain
@@ -135,22 +140,25 @@ class SwingUp:
     cost_width: float
 
     def cost(self, states: ArrayLike) -> Floats:
-        """1 - exp(-d^2 / (2 width^2)) [...] of true states [..., 2 N], d from the tip to where it is upright, in m."""
+        """Return the cost 1 - exp(-d^2 / (2 width^2)) of states [..., 2 N], in [0, 1], [...].
+
+        d is the distance in m from the end of the last rod to its upright position above the origin.
+        """
         goal = [0.0, sum(self.chain.lengths)]
         d2 = np.square(self.chain.tip(states) - goal).sum(axis=-1)
         return -np.expm1(-d2 / (2 * self.cost_width**2))
 
     def is_success(self, states: ArrayLike) -> bool:
-        """Whether an episode ended with every rod up, and the cart at home.
+        """Return whether an episode ended with every rod upright and the cart at the origin.
 
-        Both must hold in every state of the last second, its first included: each rod within 10 degrees of upright,
-        however many turns it made, and abs(x) under 0.1 m. An episode shorter than that time is no success.
+        In every state of the last second, including the first one of that time, each rod must be within 10 degrees of
+        upright, modulo full turns, and the cart within 0.1 m of the origin. A shorter episode is not a success.
 
         Args:
-            states: [T + 1, 2 N], the true states of one episode, its start included.
+            states: the true states of one episode, [T + 1, 2 N], with the initial state.
 
         Raises:
-            ValueError: if the states are not [T + 1, 2 N].
+            ValueError: if the states do not have this shape.
         """
         positions = check_episode(states, self.chain.size)[:, ::2]
         steps = round(SUCCESS_TIME / self.dt)
@@ -160,23 +168,23 @@ class SwingUp:
 
 
 class ChainEnv(PlantEnv):
-    """Swing the rods of a chain up from hanging, and hold them up.
+    """Environment: swing the rods of a chain up from hanging, and balance them.
 
-    - Observation: float32 [2 N], the state plus noise. Angles are unwrapped, so nothing bounds the space.
-    - Action: float32 [A], forces in N or torques in N m, held for dt and clipped to their bounds.
+    - Observation: float32 [2 N], the state plus Gaussian noise; angles are not wrapped, so the space is unbounded.
+    - Action: float32 [A], forces in N or torques in N m, clipped to their bounds and held for dt.
     - Reward: minus the cost of the true state reached, in [-1, 0].
     - Episode: never terminated; truncated at step `horizon`.
     - Info: "state", a copy of the true state, float64 [2 N]; "cost", its cost.
-    - Reset: `options={"state": [...]}` starts there; otherwise the start is drawn around hanging at rest.
+    - Reset: at the state in `options={"state": [...]}`; without it, at a random state around hanging at rest.
 
     Args:
         render_mode: None or "rgb_array".
-        horizon: steps an episode; None takes the plant's.
-        friction: b of the cart in N s/m, or without a cart of every rod in N m s; None takes the plant's.
-        obs_noise_std: of each observation entry, in its unit.
+        horizon: steps of an episode; None takes the task's.
+        friction: viscous friction of the cart, N s/m, or without a cart of every rod, N m s; None takes the chain's.
+        obs_noise_std: standard deviation of the noise of each observation entry, in the entry's unit.
 
     Raises:
-        ValueError: for an argument, a start state or an action that is none of the above.
+        ValueError: if an argument, an initial state or an action is not as described.
     """
 
     swing_up: ClassVar[SwingUp]

@@ -1,14 +1,15 @@
-"""Pendulum swing-up with too weak a motor, of the PILCO family.
+"""Pendulum swing-up with a weak motor, a task of the PILCO family.
 
-A uniform rod of 1 m and 1 kg hangs from a pivot, where a motor gives 2.5 N m; to hold the rod level would take
-m g l / 2 = 4.9 N m, so it must be swung. The state is (theta, theta') in rad, rad/s, and theta = 0 hangs down:
+A uniform rod of 1 m and 1 kg hangs from a pivot with a motor of at most 2.5 N m. Holding the rod horizontally would
+take m g l / 2 = 4.9 N m, so it must be swung. The state is (theta, theta') in rad, rad/s, theta = 0 is hanging, and
 
     theta'' = (u - b theta' - m g l sin(theta) / 2) / (m l^2 / 3)
 
-Source: Deisenroth, "Efficient Reinforcement Learning using Gaussian Processes", KIT Scientific Publishing, 2010,
-and the PILCO toolbox of Deisenroth, McHutchon, Hall and Rasmussen for masses and lengths. The friction b is our
-choice: the toolbox at UCL-SML/pilco-matlab has 1 N m s and no gravity, which needs no swinging. Ours too are a
-start with standard deviation 0.1 in both entries, and noise of 0.01 on both. Success is judged over the last second.
+Mass and length are those of Deisenroth, "Efficient Reinforcement Learning using Gaussian Processes", KIT Scientific
+Publishing, 2010, and of the PILCO toolbox of Deisenroth, McHutchon, Hall and Rasmussen. The friction of 0.01 N m s is
+chosen here: the toolbox at UCL-SML/pilco-matlab has 1 N m s and no gravity, so there is nothing to swing up. The
+standard deviations of the initial state, 0.1, and of the observation noise, 0.01, are chosen here, too. Success is
+judged over the last second.
 """
 
 from bnnrl_envs.chain import Chain, ChainEnv, SwingUp
@@ -25,6 +26,6 @@ SWING_UP = SwingUp(
 
 
 class PendulumEnv(ChainEnv):
-    """Swing one rod up by a torque. Spaces and arguments are those of `ChainEnv`."""
+    """Environment: swing one rod up by a torque. Spaces and arguments are those of `ChainEnv`."""
 
     swing_up = SWING_UP

@@ -1,4 +1,4 @@
-"""What the plants of the PILCO family share: episodes, noise, pictures, integration, and their checks."""
+"""Base class of the swing-up environments: episodes, observation noise, rendering, integration, argument checks."""
 
 import math
 from abc import abstractmethod
@@ -14,13 +14,23 @@ from bnnrl_envs._drawing import Floats, PlantDrawing
 __all__ = ["Floats", "PlantEnv", "check_episode", "check_nonnegative", "is_upright", "rk4"]
 
 UPRIGHT_TOLERANCE = math.radians(10.0)
-# The plants amplify small errors. Over whole episodes of random forces on the cart-pole RK4 with this step is
-# off by 7e-7 at the median and 4e-5 at worst; with 10 ms it would be 1e-5 and 7e-4.
+# Swinging rods amplify integration errors. Measured over whole episodes of random forces on the cart-pole, the error of
+# RK4 with this step is 7e-7 in the median and 4e-5 at most; with 10 ms it would be 1e-5 and 7e-4.
 MAX_SUBSTEP = 0.005  # s
 
 
 def rk4(derivative: Callable[[Floats], Floats], states: ArrayLike, dt: float, max_step: float = MAX_SUBSTEP) -> Floats:
-    """States after dt seconds, by the classical Runge-Kutta method in equal steps of at most max_step seconds."""
+    """Integrate x' = derivative(x) over a time, by the classical fourth-order Runge-Kutta method.
+
+    Args:
+        derivative: function from states [..., S] to their time derivatives [..., S].
+        states: initial states, [..., S].
+        dt: time in s, which is divided into equal steps.
+        max_step: largest step in s.
+
+    Returns:
+        The states after dt, float64 [..., S].
+    """
     states = np.asarray(states, np.float64)
     substeps = math.ceil(dt / max_step)
     h = dt / substeps
@@ -34,27 +44,28 @@ def rk4(derivative: Callable[[Floats], Floats], states: ArrayLike, dt: float, ma
 
 
 def is_upright(theta: ArrayLike) -> NDArray[np.bool_]:
-    """Whether angles (rad) are within 10 degrees of upright, however many turns they made."""
+    """Return whether angles, in rad from hanging, are within 10 degrees of upright, modulo full turns."""
     return np.abs(np.mod(theta, 2 * np.pi) - np.pi) <= UPRIGHT_TOLERANCE
 
 
 class PlantEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """Rods to be swung up from a pivot or a cart; a plant defines `_advance` and `_cost`.
+    """Environment of rods to be swung up from a pivot or a cart; subclasses define `_advance` and `_cost`.
 
-    The state alternates positions and velocities: the cart's, if there is one, then each rod's angle from hanging.
+    The state [S] alternates positions and velocities: those of the cart, if there is one, then the angle of each rod
+    from hanging and its rate.
 
     Args:
-        lengths: of the rods, m.
-        cart: whether they hang from a cart.
-        max_action: bound of each action entry, N or N m.
-        dt: seconds an action is held.
-        horizon: steps an episode.
-        start_std: of each state entry at the start, around hanging at rest.
-        noise_std: of each observation entry.
+        lengths: lengths of the rods, m, from the inside outwards.
+        cart: whether the rods hang from a cart; otherwise they hang from a fixed pivot.
+        max_action: largest absolute value of each action entry, N or N m.
+        dt: time for which an action is held, s.
+        horizon: steps of an episode.
+        start_std: standard deviation of each entry of the initial state around hanging at rest.
+        noise_std: standard deviation of the noise of each observation entry.
         render_mode: None or "rgb_array".
 
     Raises:
-        ValueError: for an unknown render mode, a horizon that is no positive integer, or a negative noise.
+        ValueError: if the render mode is unknown, the horizon is not a positive integer, or `noise_std` is negative.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -90,22 +101,30 @@ class PlantEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     @abstractmethod
     def _advance(self, state: Floats, action: Floats) -> Floats:
-        """The state after the action, which is within its bounds, was held for dt."""
+        """Return the state [S] after a clipped action [A] was held for dt."""
 
     @abstractmethod
     def _cost(self, state: Floats) -> float:
-        """Cost of a state, in [0, 1]."""
+        """Return the cost of a state [S], in [0, 1]."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start an episode at a random state, or at the state in `options={"state": ...}`, [S].
+
+        Returns:
+            The noisy observation, float32 [S]; and info with the true "state", float64 [S], and its "cost".
+
+        Raises:
+            ValueError: if `options` has another key, or its state is not S finite numbers.
+        """
         super().reset(seed=seed)
         options = options or {}
         if set(options) - {"state"}:
             raise ValueError(
-                f"Invalid `options`: expected a dictionary with no key but 'state'. Received: options={options}."
+                f"Invalid `options`: expected a dictionary with 'state' as its only key. Received: options={options}."
             )
-        # Drawn even if not used: a given start leaves the noise of a seed as it was.
+        # Drawn even if unused, so that the observation noise of a seed does not depend on whether a state is given.
         start = self.np_random.normal(scale=self.start_std, size=self._size)
         if "state" in options:
             start = _check_vector("options['state']", options["state"], self._size)
@@ -113,6 +132,15 @@ class PlantEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._observe(), self._info()
 
     def step(self, action: ArrayLike) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Hold an action [A], clipped to its bounds, for dt.
+
+        Returns:
+            Observation, float32 [S]; reward, minus the cost of the true state reached; terminated, always False;
+            truncated, at step `horizon`; and info as from `reset`.
+
+        Raises:
+            ValueError: if the action is not A finite numbers.
+        """
         action = _check_vector("action", action, len(self._max_action))
         self._action = np.clip(action, -self._max_action, self._max_action)
         self._state = self._advance(self._state, self._action)
@@ -121,7 +149,7 @@ class PlantEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._observe(), -info["cost"], False, self._steps >= self.horizon, info
 
     def render(self) -> NDArray[np.uint8] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Frame [320, 480, 3] of the true state and the last action, or None without a mode."""
+        """Return a picture of state and last action, uint8 [320, 480, 3], or None without a render mode."""
         if self.render_mode is None:
             gymnasium.logger.warn("`render()` draws nothing: make the environment with render_mode='rgb_array'.")
             return None
@@ -130,6 +158,7 @@ class PlantEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._drawing.draw(self._state[::2], self._action, self._steps * self.dt)
 
     def close(self) -> None:
+        """Free the memory of the figure."""
         self._drawing = None
 
     def _begin(self, state: Floats) -> None:
@@ -144,7 +173,7 @@ class PlantEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
 
 def check_episode(states: ArrayLike, size: int) -> Floats:
-    """Float64 of `states`, which must be [T + 1, size]."""
+    """Return `states` as float64, or raise ValueError unless they have shape [T + 1, size]."""
     states = np.asarray(states, np.float64)
     if states.ndim != 2 or states.shape[1] != size:
         raise ValueError(
@@ -155,7 +184,7 @@ def check_episode(states: ArrayLike, size: int) -> Floats:
 
 
 def check_nonnegative(name: str, value: float) -> float:
-    """A float of `value`, which must be a finite number of at least 0."""
+    """Return `value` as a float, or raise ValueError unless it is a finite number of at least 0."""
     if not (isinstance(value, (int, float, np.number)) and 0 <= value < math.inf):
         raise ValueError(f"Invalid `{name}`: expected a finite number of at least 0. Received: {name}={value!r}.")
     return float(value)
@@ -169,7 +198,7 @@ def _check_horizon(horizon: int) -> int:
 
 
 def _check_vector(name: str, value: ArrayLike, size: int) -> Floats:
-    """A fresh float64 copy of `value`, which must be [size] and finite."""
+    """Return a float64 copy of `value`, or raise ValueError unless it has shape [size] and is finite."""
     try:
         vector = np.array(value, np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Test whether an observation is a Markov state: does the past improve predictions of reward and next observation?
+"""Test whether an observation is a Markov state: whether the past improves predictions of what follows.
 
 A regression from (obs, action) to the change of the observation, or from (obs, action, next_obs) to the reward, is
 compared with one that is also given something of the past. Both are judged on episodes that were left out of the fit.

@@ -1,4 +1,4 @@
-"""Check of a task's cost and termination functions before an episode is run: do they compile, and with which values?"""
+"""Check of a task's cost and termination functions before an episode is run: they must compile, and be finite."""
 
 from __future__ import annotations
 
