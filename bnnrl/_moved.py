@@ -36,7 +36,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bnnrl.compare": ("bnnrl.comparison.comparison",),
     "bnnrl.engines": ("bnnrl.comparison.executors",),
     "bnnrl.files": ("bnnrl.storage.atomic",),
-    "bnnrl.fitting": ("bnnrl.cli.fit_run",),
+    "bnnrl.fitting": ("bnnrl.cli.fit_run", "bnnrl.cli.fit_report"),
     "bnnrl.folders": ("bnnrl.storage.run_folder",),
     "bnnrl.front": ("bnnrl.model.keras_optimizer",),
     "bnnrl.inference.chain": ("bnnrl.inference.draw_buffer",),

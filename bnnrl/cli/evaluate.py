@@ -46,8 +46,9 @@ class Evaluate:
                 name = f"trial_{len(found.history)}-seed_{self.seed}"
                 print(video.record(found, Path(self.folder) / "video" / name, self.seed))
         else:
-            from bnnrl.cli import fit_run
+            from bnnrl.cli.fit_report import FitReport
+            from bnnrl.cli.fit_run import load_data
 
             settings = run_folder.FIT.read_config(self.folder)["settings"]
-            show(fit_run.evaluate(found, fit_run.load_data(settings), settings, self.seed))
+            show(FitReport(Path(self.folder), settings, load_data(settings), found, history=[]).scores(self.seed))
         return 0

@@ -1,4 +1,4 @@
-"""Training data on the device: all at once, or a stream in pieces."""
+"""Training data on the device: all rows at once, or one piece of a stream at a time."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from bnnrl.checks import check_count
 from bnnrl.data import pad_rows
 from bnnrl.model.inputs import Arrays, num_rows
 
-IN_MEMORY_BYTES = 2**31  # a data set of more is streamed
-SHARD_BYTES = 2**27  # of a streamed one is on the device at a time
+IN_MEMORY_BYTES = 2**31  # a tf.data.Dataset that takes more as float32 is streamed
+SHARD_BYTES = 2**27  # of a streamed data set, held on the device at a time
+_ROWS_READ_AT_ONCE = 1024  # from a dataset of single rows
 
 _map: Any = tf.nest.map_structure
 
 
 class Stream:
-    """A finite tf.data.Dataset of (x, y), rows or batches of them, read in pieces.
+    """A finite tf.data.Dataset of pairs (x, y), of rows or of batches, read in pieces.
 
     Args:
-        dataset: the dataset; it is read anew for each pass.
-        model: the network, by whose input shape rows are told from batches.
+        dataset: the dataset; each pass reads it again.
+        model: the network, whose input shape tells rows from batches.
+
+    Attributes:
+        row_bytes: the size of one row as float32.
 
     Raises:
-        ValueError: if it is no finite dataset of pairs, or has no rows.
+        ValueError: if `dataset` is infinite, does not hold pairs, or has no rows.
     """
 
     def __init__(self, dataset: tf.data.Dataset, model: keras.Model):
@@ -42,15 +46,15 @@ class Stream:
         rank = tf.TensorShape(inputs[0].shape if inputs else None).rank
         batched = rank is None or parts[0].ndim != rank - 1
         self.row_bytes = sum(a.size * 4 for a in parts) // (len(parts[0]) if batched else 1)
-        self._batches = dataset if batched else dataset.batch(1024)
+        self._batches = dataset if batched else dataset.batch(_ROWS_READ_AT_ONCE)
         self._rows = dataset.unbatch() if batched else dataset
 
     def pieces(self, rows: int) -> Iterator[tuple[Arrays, np.ndarray]]:
-        """Yield (x, y) of `rows` rows each, the last of those left over."""
+        """Yield (x, y) of `rows` rows each, the last piece perhaps of fewer."""
         return self._rows.batch(rows).prefetch(1).as_numpy_iterator()
 
     def read(self, whatever_size: bool = False) -> tuple[Arrays, np.ndarray] | None:
-        """Return all rows, or None if they take more than IN_MEMORY_BYTES as float32."""
+        """Return all rows (x, y), or None if they take more than IN_MEMORY_BYTES and not `whatever_size`."""
         parts, size = [], 0
         for part in self._batches.as_numpy_iterator():
             parts.append(part)
@@ -61,12 +65,23 @@ class Stream:
 
 
 class Shards:
-    """Training data on the device: all at once, or a stream of equal pieces and a rest.
+    """Training data in the pieces that go to the device: one of all rows, or those of a stream.
 
     Args:
-        prepare: from a piece's (x, y) to arrays that fit, in standard units.
+        prepare: turns a piece's (x, y) into float32 arrays that fit the model, in standard units. Without a stream
+            `prepare` is called with None and returns all rows.
         batch_size: rows in a minibatch, or None for all.
-        stream: where the pieces come from; None if `prepare` holds all there is.
+        stream: where the pieces come from; None if there is one.
+
+    Attributes:
+        streams: whether there is a stream.
+        first: x of the first piece.
+        num_data: N, the rows of all pieces.
+        batch_size: rows in a minibatch, at most N; None for all.
+        steps: the steps of an epoch: each piece has as many as it has whole minibatches, and at least one.
+
+    Raises:
+        ValueError: if a row does not fit the model, or a stream is to be one batch.
     """
 
     def __init__(self, prepare: Callable, batch_size: int | None, stream: Stream | None = None):
@@ -83,22 +98,26 @@ class Shards:
                     "all rows at every step."
                 )
             self._rows = max(batch_size, SHARD_BYTES // stream.row_bytes)
-            # Every row is checked before the start.
-            counts, self.first = [], None
-            for x, y in map(prepare, stream.pieces(self._rows)):
-                counts.append(len(y))
-                self.first = x if self.first is None else self.first
+            counts, self.first = self._count_rows(stream)
         self.streams, self.num_data = stream is not None, sum(counts)
         self.batch_size = None if batch_size is None else min(batch_size, self.num_data)
         self._steps = [max(1, n // self.batch_size) if self.batch_size else 1 for n in counts]
         self.steps = sum(self._steps)
 
-    def __iter__(self):
-        """Yield arrays, how many of their rows count, and the steps of an epoch over them."""
+    def _count_rows(self, stream: Stream) -> tuple[list[int], Arrays]:
+        """Return each piece's number of rows, and x of the first; every row is checked before training starts."""
+        counts, first = [], None
+        for x, y in map(self._prepare, stream.pieces(self._rows)):
+            counts.append(len(y))
+            first = x if first is None else first
+        return counts, first
+
+    def __iter__(self) -> Iterator[tuple[Any, int, int]]:
+        """Yield for each piece its (x, y), the number of rows before padding, and its steps in an epoch."""
         if self._stream is None:
             yield self._whole, self.num_data, self.steps
             return
         for part, steps in zip(self._stream.pieces(self._rows), self._steps, strict=True):
             x, y = self._prepare(part)
-            padded = _map(lambda a: pad_rows(a, self._rows), (x, y))
+            padded = _map(lambda a: pad_rows(a, self._rows), (x, y))  # of one size, so that the driver compiles once
             yield padded, len(y), steps

@@ -1,4 +1,4 @@
-"""Rows of x and y at the door: float32 arrays that fit network and likelihood, or an error that says why not."""
+"""Checks of inputs x and targets y: float32 arrays that fit the network and the likelihood, or an error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl.data import values
 from bnnrl.problem import align_targets
 
-# x is an array, or for a network of several inputs a list, tuple or dictionary of arrays.
+# An array [N, ...], or for a network of several inputs a list, tuple or dictionary of arrays.
 Arrays = Any
 
 _map: Any = tf.nest.map_structure
@@ -22,7 +22,8 @@ def inputs_of(model: keras.Model, x) -> Arrays:
     """Return x as float32 rows that fit the network.
 
     Raises:
-        ValueError: if it has no rows, another structure or shape than the network's inputs, or values not finite.
+        ValueError: if x has no rows, another structure or shape than the network's inputs, or values that are not
+            finite.
     """
     if len(getattr(model, "inputs", None) or [None]) > 1:
         return _several_inputs(model, x)
@@ -59,16 +60,25 @@ def _several_inputs(model: keras.Model, x) -> Arrays:
 
 
 def num_rows(x: Arrays) -> int:
+    """Return N, the number of rows."""
     return int(tf.nest.flatten(x)[0].shape[0])
 
 
 def take(x: Arrays, rows) -> Arrays:
-    """Return some rows of each array: a slice or indices."""
+    """Return some rows of each array, given as a slice or as indices."""
     return _map(lambda a: a[rows], x)
 
 
 def finite(name: str, given) -> np.ndarray:
-    """Return what is given as float32, or raise ValueError that says where it is no finite number."""
+    """Return `given` as a float32 array.
+
+    Args:
+        name: of the argument, for the error.
+        given: numbers, in anything that NumPy makes an array of.
+
+    Raises:
+        ValueError: if `given` is not an array of numbers, or not finite; the error names the first bad row.
+    """
     array = np.asarray(given)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
@@ -76,7 +86,15 @@ def finite(name: str, given) -> np.ndarray:
 
 
 def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:
-    """Raise ValueError unless y has the shape of the likelihood's targets, and values it gives a density to."""
+    """Check that targets have the likelihood's shape, and for classes and counts that they are such.
+
+    Args:
+        distribution: of the target of one row.
+        y: targets [N, ...].
+
+    Raises:
+        ValueError: if the shape is another, or a target lies outside the likelihood's support.
+    """
     align_targets(distribution, tf.constant(y[:1]))
     base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
     if isinstance(base, tfd.Categorical):
