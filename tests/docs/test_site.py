@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import bnnrl
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -57,3 +59,12 @@ def test_every_file_that_a_page_names_exists(page):
     named = re.findall(r"`((?:bnnrl|envs|experiments|tests|docs)/[\w./]+\.py|(?:bnnrl|tests)/[\w/]+/)`", text)
     named += re.findall(r"python (experiments/[\w./]+\.py)", text)
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("name", ["bnnrl", "inference", "metrics", "plots"])
+def test_every_public_name_is_in_the_reference(name):
+    reference = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    module = bnnrl if name == "bnnrl" else getattr(bnnrl, name)
+    path = name if name == "bnnrl" else f"bnnrl.{name}"
+    public = [public for public in module.__all__ if not public.startswith("_") and public != "REGISTRY"]
+    assert not [public for public in public if f"{path}.{public}" not in reference]
