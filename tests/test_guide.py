@@ -13,6 +13,7 @@ from bnnrl.rl.tasks import registry
 from tests.rl.point_mass import make_agent
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "own_environment.md"
+(SHOWN,) = re.findall(r"```text\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 ENVIRONMENT, TASK, USE = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 PLANNER = CEM(horizon=2, population=4, elites=2, iterations=1)  # a search would take long to compile
 TINY = {
@@ -44,6 +45,8 @@ def test_the_code_runs(module, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "ok      cost: the function compiles" in out and "problem" not in out
     assert "terminated, and the task's rule agrees" in out and "angles" in out
+    subjects = [line.partition(": ")[0] for line in SHOWN.splitlines()]
+    assert [line.partition(": ")[0] for line in out.splitlines()[: len(subjects)]] == subjects
     assert "'success_rate'" in out and Path("crane-agent").is_dir()
     lines = [line for line in TASK.splitlines() + USE.splitlines() if line.strip()]
     assert len(lines) <= 25

@@ -107,7 +107,7 @@ def _spaces(env: gymnasium.Env) -> Iterator[Finding]:
     if actions.discrete:
         action = f"one of {actions.size} values"
     else:
-        action = f"a vector of {actions.size} entries from {actions.low} to {actions.high}"
+        action = f"a vector from {actions.low} to {actions.high}"
     yield Finding("ok", "spaces", f"an observation has {entries} entries; an action is {action}.")
 
 

@@ -94,11 +94,11 @@ def _initial_states(initial_obs: np.ndarray, episodes: Sequence[Episode]) -> Fin
     visited = np.concatenate([e.obs for e in episodes]).std(axis=0)
     varies = visited > 1e-9
     spread = float(np.mean((initial_obs.std(axis=0) / np.maximum(visited, 1e-9))[varies] if visited.any() else 0.0))
-    words = f"initial observations have {100 * spread:.0f} % of the standard deviation of visited ones (entries' mean)"
+    words = f"initial observations spread {100 * spread:.0f} % as wide as visited ones (standard deviations)"
     if spread > _WIDE_START:
         remedy = "The policy must work from all of them: use several --episodes-per-trial, or Task(starts='visited')."
-        return Finding("note", "reset", f"{words}: a wide initial distribution.", remedy)
-    return Finding("ok", "reset", f"{words}: a narrow initial distribution.")
+        return Finding("note", "reset", f"{words}: wide.", remedy)
+    return Finding("ok", "reset", f"{words}: narrow.")
 
 
 def _scales(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
