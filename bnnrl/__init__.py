@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from bnnrl.rl import planners, policies, tasks
     from bnnrl.rl.checks import check
     from bnnrl.rl.pilco import PILCO
-    from bnnrl.rl.search.searcher import PolicySearch
+    from bnnrl.rl.search import PolicySearch
     from bnnrl.rl.simulator.settings import Dynamics
     from bnnrl.rl.tasks import Task
     from bnnrl.storage.load import load

@@ -77,6 +77,7 @@ NAMES: dict[str, str] = {
     "bnnrl.rl.dynamics.integrated": "bnnrl.rl.simulator.dynamics.integrate_positions",
     "bnnrl.rl.regression.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
     "bnnrl.rl.regression.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
+    "bnnrl.rl.actions.Actions": "bnnrl.rl.action_space.ActionSpace",
     "bnnrl.rl.rollout.World": "bnnrl.rl.simulator.rollout.SimulatedEnv",
     "bnnrl.rl.search.Starts": "bnnrl.rl.search.InitialStates",
     "bnnrl.rl.world.true_steps": "bnnrl.rl.simulator.learned_env.true_transitions",

@@ -1,4 +1,4 @@
-"""What an agent's action vectors mean to an environment."""
+"""The action space of an environment, as the action vectors that models and policies use."""
 
 from __future__ import annotations
 
@@ -10,31 +10,41 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Actions:
-    """Vectors [A] of a model and a policy, for a Box with one axis or a Discrete space.
+class ActionSpace:
+    """The action vectors [A] of a Box with one axis or of a Discrete space with A values.
 
-    A discrete action is a one-hot vector of its A values: the model is fed what was executed, and a policy gives
-    each value a weight, of which the largest acts.
+    A vector of a Box is the environment's action itself. For a Discrete space, models see the executed value as a
+    one-hot vector, and a policy gives each value a weight: the value with the largest weight is executed.
+
+    Args:
+        low: lower bounds of the vectors, [A].
+        high: upper bounds of the vectors, [A].
+        discrete: whether the space is Discrete.
+        start: the lowest value of a Discrete space.
     """
 
-    low: np.ndarray  # [A]
-    high: np.ndarray  # [A]
+    low: np.ndarray
+    high: np.ndarray
     discrete: bool = False
-    first: int = 0  # the lowest value of a Discrete space
+    start: int = 0
 
     @classmethod
-    def of(cls, space: gymnasium.Space, env_id: str) -> Actions:
-        """Return the actions of a space.
+    def of(cls, space: gymnasium.Space, env_id: str) -> ActionSpace:
+        """Return the action vectors of a Gymnasium space.
+
+        Args:
+            space: the space.
+            env_id: name of the environment, for the error message.
 
         Raises:
-            ValueError: for a space that is neither a bounded Box with one axis nor Discrete.
+            ValueError: if the space is neither a bounded Box with one axis nor Discrete.
         """
         if isinstance(space, gymnasium.spaces.Discrete):
             return cls(np.zeros(space.n, np.float32), np.ones(space.n, np.float32), True, int(space.start))
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise ValueError(
                 f"Invalid action space of {env_id!r}: expected a Box with one axis, or Discrete. Received: {space}. "
-                "Wrap the environment so that it takes a vector of real numbers, or one of some values."
+                "Wrap the environment so that its action is a vector of real numbers or one of a few values."
             )
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise ValueError(
@@ -45,19 +55,19 @@ class Actions:
 
     @property
     def size(self) -> int:
-        """A."""
+        """A, the number of entries of an action vector."""
         return len(self.low)
 
     def executed(self, action: np.ndarray) -> np.ndarray:
-        """Return the vector [A] of what an environment does when asked for `action`: a one-hot one if discrete."""
+        """Return the vector [A] of the action that an environment executes: for a Discrete space, a one-hot vector."""
         if not self.discrete:
             return action
         return np.eye(self.size, dtype=np.float32)[np.argmax(action)]
 
     def for_env(self, action: np.ndarray) -> Any:
-        """Return `action` [A] as the environment takes it."""
-        return self.first + int(np.argmax(action)) if self.discrete else action
+        """Return the argument of the environment's `step` for an action vector [A]."""
+        return self.start + int(np.argmax(action)) if self.discrete else action
 
-    def random(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a uniformly random action, [A]."""
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a uniformly random action vector, [A]."""
         return rng.uniform(self.low, self.high).astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.planners import Planning
 
 
@@ -29,12 +29,12 @@ class RandomActor:
         seed: seed of the actions.
     """
 
-    def __init__(self, action_space: Actions, seed: int):
+    def __init__(self, action_space: ActionSpace, seed: int):
         self._action_space, self._rng = action_space, np.random.default_rng(seed)
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Return a random action [A]."""
-        return self._action_space.random(self._rng)
+        return self._action_space.sample(self._rng)
 
 
 class PolicyActor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bnnrl.rl.episodes import Episode
     from bnnrl.rl.planners import CEM
     from bnnrl.rl.policies import Policy
-    from bnnrl.rl.search.searcher import PolicySearch
+    from bnnrl.rl.search import PolicySearch
     from bnnrl.rl.simulator.dynamics import DynamicsModel
     from bnnrl.rl.simulator.settings import Dynamics
     from bnnrl.rl.tasks import Task

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.posterior import Posterior
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, PlannerActor, PolicyActor
 from bnnrl.rl.callbacks import Prediction
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.planners import CEM, Planning
 from bnnrl.rl.policies import Controller, Policy
-from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
+from bnnrl.rl.search import InitialStates, PolicySearch, Searcher, SearchObjective
 from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv
@@ -32,7 +32,7 @@ class ControlProblem(NamedTuple):
 
     learned_env: LearnedEnv
     features: Features  # of observations, as a policy sees them
-    action_space: Actions
+    action_space: ActionSpace
     propagation: str  # one of PROPAGATIONS
     particles: int
     horizon: int  # steps of a policy search's rollouts
@@ -134,7 +134,7 @@ class PolicyControl:
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
         draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
-        initial = InitialStates.observed(np.stack([e.obs[0] for e in episodes]))
+        initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]))
         starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
         policies, _ = self.searcher.search(self.population, reference, draws, starts, seed(Purpose.SEARCH))
         self.population = population = policies.numpy()
@@ -152,9 +152,10 @@ class PolicyControl:
     def _make_searcher(self, num_draws: int) -> Searcher:
         problem, per_draw = self._problem, self._particles_per_policy // num_draws
         make_env = problem.learned_env.simulated_env
-        return Searcher(
+        objective = SearchObjective(
             self._search, self.controller, make_env, problem.horizon, num_draws, per_draw, problem.propagation
         )
+        return Searcher(objective)
 
     def make_actor(self, stream: tuple[int, ...], num_episodes: int) -> PolicyActor:
         """Return the policy as an actor."""
@@ -211,16 +212,13 @@ class PlannerControl:
         particles = max(1, problem.particles // 5)  # of each action sequence
         num_draws = num_draws_of(problem.learned_env.dynamics.posterior, particles)
         if self._planning is None:
-            self._planning = self._make_planning(num_draws, particles // num_draws)
+            make_env, per_draw = problem.learned_env.simulated_env, particles // num_draws
+            self._planning = Planning(
+                self._planner, make_env, problem.action_space, num_draws, per_draw, problem.propagation
+            )
         draws = problem.learned_env.sample(num_draws, tensor_seed(problem.seed, Purpose.DRAWS, num_episodes))
         seed_of_step = partial(tensor_seed, problem.seed, Purpose.PLAN, *stream)
         return PlannerActor(self._planning, draws, seed_of_step)
-
-    def _make_planning(self, num_draws: int, per_draw: int) -> Planning:
-        problem, actions = self._problem, self._problem.action_space
-        low, high = (tf.constant(bound, tf.float32) for bound in (actions.low, actions.high))
-        make_env = problem.learned_env.simulated_env
-        return Planning(self._planner, make_env, low, high, actions.discrete, num_draws, per_draw, problem.propagation)
 
     def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
         """Return the first actions [N, A] of plans that each begin at one of the observations [N, O]."""
@@ -284,6 +282,6 @@ def visited_states(episodes: Sequence[Episode], seed: int) -> InitialStates:
     visited = np.concatenate([e.obs[:-1] for e in episodes])
     choose = lambda rows, size: rows[rng.integers(len(rows), size=size)]
     num_initial = _NUM_VISITED // 4
-    return InitialStates.exactly(
+    return InitialStates.empirical(
         np.concatenate([choose(initial, num_initial), choose(visited, _NUM_VISITED - num_initial)])
     )

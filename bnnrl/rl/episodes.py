@@ -1,4 +1,4 @@
-"""Real episodes: what an agent records when it acts in a Gymnasium environment."""
+"""Real episodes: making a task's environment, acting in it, and recording what happens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.tasks import Task, check_exists
-
-_Record = tuple[list, list, list, list]  # observations, actions, rewards and states so far
 
 
 class EnvironmentFault(ValueError):
-    """An environment that broke, or returned something that is not finite; `episode` holds what came before."""
+    """An environment raised an error, or returned an observation or a reward that is not finite.
+
+    Args:
+        message: the error message.
+        episode: the steps before the fault.
+    """
 
     def __init__(self, message: str, episode: Episode):
         super().__init__(message)
@@ -25,31 +28,40 @@ class EnvironmentFault(ValueError):
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode of T steps."""
+    """The record of one episode of T steps.
 
-    obs: np.ndarray  # [T + 1, O], float32
-    actions: np.ndarray  # [T, A], float32, as executed
-    rewards: np.ndarray  # [T]
-    states: np.ndarray  # [T + 1, O], float64, true states where the environment tells them, else observations
-    terminated: np.ndarray = field(default_factory=lambda: np.array([False]))  # [1], by the environment, not its clock
+    Args:
+        obs: observations, float32 [T + 1, O].
+        actions: action vectors as executed, float32 [T, A].
+        rewards: rewards, float64 [T].
+        states: true states where the environment gives them as info["state"], else observations, float64 [T + 1, O].
+        terminated: whether the environment terminated the episode, in contrast to a truncation, bool [1].
+    """
+
+    obs: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    states: np.ndarray
+    terminated: np.ndarray = field(default_factory=lambda: np.array([False]))
 
     def __len__(self) -> int:
+        """Return T, the number of steps."""
         return len(self.actions)
 
     @property
-    def ends(self) -> np.ndarray:
-        """1 for a step at which the episode terminated, else 0, float32 [T]."""
-        ends = np.zeros(len(self), np.float32)
-        ends[-1:] = self.terminated[0]
-        return ends
+    def terminations(self) -> np.ndarray:
+        """Whether the episode terminated at each step, 0 or 1, float32 [T]."""
+        terminations = np.zeros(len(self), np.float32)
+        terminations[-1:] = self.terminated[0]
+        return terminations
 
 
 class ActionRepeat(gymnasium.Wrapper):
-    """Holds each action for several steps of an environment; their rewards are added up.
+    """Holds each action for several steps of the wrapped environment, and returns the sum of their rewards.
 
     Args:
         env: the environment.
-        repeat: steps an action is held.
+        repeat: number of steps for which an action is held.
     """
 
     def __init__(self, env: gymnasium.Env, repeat: int):
@@ -57,6 +69,7 @@ class ActionRepeat(gymnasium.Wrapper):
         self.repeat = repeat
 
     def step(self, action):
+        """Take `repeat` steps with the same action, or fewer if the episode ends."""
         total = 0.0
         for _ in range(self.repeat):
             obs, reward, terminated, truncated, info = self.env.step(action)
@@ -69,8 +82,13 @@ class ActionRepeat(gymnasium.Wrapper):
 def make_env(task: Task, **kwargs) -> gymnasium.Env:
     """Return the task's environment.
 
+    Args:
+        task: the task.
+        **kwargs: further keyword arguments of gymnasium.make.
+
     Raises:
-        ValueError: if it does not exist, refuses its arguments, or has spaces the agent cannot use.
+        ValueError: if the environment does not exist, refuses its arguments, lacks a package, or has an observation or
+            action space that an agent cannot use.
     """
     check_exists(task.env_id)
     try:
@@ -88,9 +106,9 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
     if not isinstance(obs, gymnasium.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(
             f"Invalid observation space of {task.env_id!r}: expected a Box with one axis. Received: {obs}. "
-            "Wrap the environment in gymnasium.wrappers.FlattenObservation, or give what matters as a vector."
+            "Wrap the environment in gymnasium.wrappers.FlattenObservation, or return a vector of what matters."
         )
-    Actions.of(env.action_space, task.env_id)
+    ActionSpace.of(env.action_space, task.env_id)
     size = obs.shape[0]
     rates = (*task.velocities, *task.velocities.values())
     for name, indices in (("angles", task.angles), ("invariant", task.invariant), ("velocities", rates)):
@@ -102,7 +120,7 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
 
 
 def episode_length(env: gymnasium.Env) -> int | None:
-    """Return the number of actions after which an environment truncates itself, or None where it does not say."""
+    """Return the number of actions after which an environment truncates an episode, or None if that is unknown."""
     spec_steps = env.spec.max_episode_steps if env.spec else None
     steps = spec_steps or getattr(env.unwrapped, "horizon", None)
     repeat = env.repeat if isinstance(env, ActionRepeat) else 1
@@ -112,74 +130,85 @@ def episode_length(env: gymnasium.Env) -> int | None:
 def run_episode(
     env: gymnasium.Env, policy: Callable[[np.ndarray], np.ndarray], seed: int, max_steps: int | None = None
 ) -> Episode:
-    """Reset the environment with `seed` and act until it ends, or for `max_steps`.
+    """Reset the environment with `seed` and act until the episode ends, or for `max_steps`.
 
     Args:
         env: the environment.
-        policy: from an observation [O] to an action [A], of which a discrete space takes the largest entry's.
-        seed: of the reset.
-        max_steps: stop there at the latest.
+        policy: function from an observation [O] to an action vector [A]; see ActionSpace.
+        seed: seed of the reset.
+        max_steps: largest number of steps; None for no limit.
 
     Raises:
-        EnvironmentFault: if an observation or a reward is not finite, or the environment raises an error of its own;
-            what came before is in its `episode`.
+        EnvironmentFault: if the environment raises an error, or an observation or a reward is not finite. The fault's
+            `episode` holds the steps before.
     """
-    actions = Actions.of(env.action_space, env.spec.id if env.spec else "the environment")
+    action_space = ActionSpace.of(env.action_space, env.spec.id if env.spec else "the environment")
+    recorder = _Recorder()
     try:
         obs, info = env.reset(seed=seed)
     except Exception as error:
-        raise _fault("its reset", error, ([], [], [], [])) from error
-    seen, done, rewards, states = [obs], [], [], [_state(obs, info)]
-    _check_finite(obs, 0.0, 0, (seen, done, rewards, states))
+        raise recorder.error_fault("its reset", error) from error
+    recorder.add_reset(obs, info)
     terminated = truncated = False
-    while not (terminated or truncated) and (max_steps is None or len(done) < max_steps):
-        action = actions.executed(policy(obs))
+    while not (terminated or truncated) and (max_steps is None or recorder.num_steps < max_steps):
+        action = action_space.executed(policy(obs))
         try:
-            obs, reward, terminated, truncated, info = env.step(actions.for_env(action))
+            obs, reward, terminated, truncated, info = env.step(action_space.for_env(action))
         except Exception as error:
-            raise _fault(f"its step {len(done) + 1}", error, (seen, done, rewards, states)) from error
-        _check_finite(obs, reward, len(done) + 1, (seen, done, rewards, states))
-        seen.append(obs)
-        done.append(action)
-        rewards.append(reward)
-        states.append(_state(obs, info))
-    return _pack(seen, done, rewards, states, terminated)
+            raise recorder.error_fault(f"its step {recorder.num_steps + 1}", error) from error
+        recorder.add_step(action, obs, float(reward), info)
+    return recorder.episode(terminated)
 
 
-def _fault(what: str, error: Exception, record: _Record) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"Invalid environment: {what} raised {type(error).__name__}: {error}. "
-        f"The {len(record[1])} steps before it are kept. Mend the environment, and resume the run.",
-        _pack(*record),
-    )
+class _Recorder:
+    """Records an episode while it runs, and raises EnvironmentFault for numbers that are not finite."""
 
+    def __init__(self):
+        self._obs, self._actions, self._rewards, self._states = [], [], [], []
 
-def _state(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-    state: Any = info.get("state")
-    # Only an array of the observation's shape is one: an environment may mean something else by the word.
-    return np.asarray(state if np.shape(state) == np.shape(obs) else obs, np.float64)
+    @property
+    def num_steps(self) -> int:
+        return len(self._actions)
 
+    def add_reset(self, obs: np.ndarray, info: dict[str, Any]) -> None:
+        self._check_finite(obs, 0.0, 0)
+        self._add_observation(obs, info)
 
-def _pack(seen, actions, rewards, states, terminated: bool = False) -> Episode:
-    width = len(actions[0]) if actions else 0
-    return Episode(
-        np.asarray(seen, np.float32),
-        np.asarray(actions, np.float32).reshape(len(actions), width),
-        np.asarray(rewards, np.float64),
-        np.asarray(states, np.float64),
-        np.array([bool(terminated)]),
-    )
+    def add_step(self, action: np.ndarray, obs: np.ndarray, reward: float, info: dict[str, Any]) -> None:
+        self._check_finite(obs, reward, self.num_steps + 1)
+        self._add_observation(obs, info)
+        self._actions.append(action)
+        self._rewards.append(reward)
 
+    def _add_observation(self, obs: np.ndarray, info: dict[str, Any]) -> None:
+        state: Any = info.get("state")
+        self._obs.append(obs)
+        # An environment may use the key "state" otherwise: only an array of the observation's shape is a state.
+        self._states.append(np.asarray(state if np.shape(state) == np.shape(obs) else obs, np.float64))
 
-def _check_finite(obs, reward, step: int, record: _Record) -> None:
-    wrong = np.flatnonzero(~np.isfinite(obs))
-    if len(wrong) == 0 and np.isfinite(reward):
-        return
-    if step == 0:  # the first observation itself is bad: nothing came before
-        record = [], [], [], []
-    what = f"entry {wrong[0]} of the observation is {obs[wrong[0]]}" if len(wrong) else f"the reward is {reward}"
-    raise EnvironmentFault(
-        f"Invalid environment: expected finite observations and rewards. Received: at step {step}, {what}. "
-        f"The {len(record[1])} steps before it are kept. Mend the environment, and resume the run.",
-        _pack(*record),
-    )
+    def episode(self, terminated: bool = False) -> Episode:
+        width = len(self._actions[0]) if self._actions else 0
+        return Episode(
+            np.asarray(self._obs, np.float32),
+            np.asarray(self._actions, np.float32).reshape(self.num_steps, width),
+            np.asarray(self._rewards, np.float64),
+            np.asarray(self._states, np.float64),
+            np.array([bool(terminated)]),
+        )
+
+    def error_fault(self, what: str, error: Exception) -> EnvironmentFault:
+        return self._fault(f"{what} raised {type(error).__name__}: {error}.")
+
+    def _check_finite(self, obs: np.ndarray, reward: float, step: int) -> None:
+        wrong = np.flatnonzero(~np.isfinite(obs))
+        if len(wrong) == 0 and np.isfinite(reward):
+            return
+        what = f"entry {wrong[0]} of the observation is {obs[wrong[0]]}" if len(wrong) else f"the reward is {reward}"
+        raise self._fault(f"expected finite observations and rewards. Received: at step {step}, {what}.")
+
+    def _fault(self, problem: str) -> EnvironmentFault:
+        return EnvironmentFault(
+            f"Invalid environment: {problem} The {self.num_steps} steps before it are kept. Fix the environment, then "
+            "resume the run.",
+            self.episode(),
+        )

@@ -15,7 +15,7 @@ import tensorflow as tf
 from bnnrl._moved import REMOVED_IN, renamed_argument
 from bnnrl.checks import check_count
 from bnnrl.rl import serialization, tasks
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, RandomActor
 from bnnrl.rl.callbacks import Callback, Prediction, Trial
 from bnnrl.rl.checks.task_functions import check_functions
@@ -24,7 +24,7 @@ from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_en
 from bnnrl.rl.evaluation import Evaluator
 from bnnrl.rl.planners import CEM
 from bnnrl.rl.policies import RBF, Policy
-from bnnrl.rl.search.searcher import PolicySearch
+from bnnrl.rl.search import PolicySearch
 from bnnrl.rl.seed_streams import Purpose, evaluation_stream, integer_seed
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv
@@ -119,7 +119,7 @@ class PILCO:
         self.env = make_env(self.task)
         self.episode_length = episode_length(self.env)
         self.horizon = self._resolve_horizon(horizon)
-        self.action_space = Actions.of(self.env.action_space, self.task.env_id)
+        self.action_space = ActionSpace.of(self.env.action_space, self.task.env_id)
         check_functions(self.task, self.env, has_gradient=not self.is_planner)
 
         num_obs, angles = self.env.observation_space.shape[0], tuple(self.task.angles)  # pyright: ignore[reportOptionalSubscript]
@@ -350,7 +350,7 @@ class PILCO:
         self._check_can_act()
         actions = self.control.actions(np.atleast_2d(obs), len(self.episodes))
         if self.action_space.discrete:
-            actions = self.action_space.first + np.argmax(actions, axis=-1)
+            actions = self.action_space.start + np.argmax(actions, axis=-1)
         return (actions[0] if obs.ndim == 1 else actions), None
 
     def simulated(self, num_draws: int, seed) -> SimulatedEnv:

@@ -1,38 +1,44 @@
-"""Planners: an action sequence sought anew at each step by rollouts of the learned model, instead of a policy."""
+"""Planners: model-predictive control by rollouts of the learned environment, instead of a policy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.seeds import fold_in, normal, split
 from bnnrl.storage import config
 
+# Shapes: N action sequences, H horizon, A action, S draws of the models, Q particles of each draw and sequence,
+# O observation.
+
 
 @dataclass(frozen=True)
 class CEM:
-    """Model-predictive control by the cross-entropy method, as in PETS (Chua et al., NeurIPS 2018).
+    """The cross-entropy method for model-predictive control, as in PETS (Chua et al., NeurIPS 2018).
 
-    Action sequences are drawn from a normal distribution, which is fitted to the best of them, some times over. The
-    first action of the last mean acts; at the next step, the mean moves on by one.
+    In each iteration, action sequences are drawn from a normal distribution, and the distribution is fitted to the
+    elites, the sequences of lowest expected cost. The environment executes the first action of the final mean. The
+    remaining mean, shifted by one step, is the initial mean at the next step.
 
     Args:
-        horizon: steps of a sequence.
-        population: sequences in an iteration.
-        elites: how many of them the distribution is fitted to.
-        iterations: fits.
+        horizon: H, number of steps of a sequence.
+        population: number of sequences drawn in an iteration.
+        elites: number of sequences that the distribution is fitted to.
+        iterations: number of fits.
         std: initial standard deviation of an action, in shares of half its range.
-        momentum: share of the last mean and standard deviation that is kept in a fit.
+        momentum: weight of the previous mean and standard deviation in a fit.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: if a number is out of its range.
     """
 
     horizon: int = 25
@@ -54,11 +60,11 @@ class CEM:
 
     @property
     def num_kept(self) -> int:
-        """Elites that stay among the candidates."""
+        """Number of elites that are candidates of the next iteration, too."""
         return 0
 
     def noise(self, shape: list[int], seed) -> tf.Tensor:
-        """Return standard normal noise [N, H, A]."""
+        """Return white standard normal noise of shape [N, H, A]."""
         return normal(shape, seed)
 
 
@@ -66,12 +72,13 @@ class CEM:
 class ICEM(CEM):
     """The improved cross-entropy method (Pinneri et al., "Sample-efficient Cross-Entropy Method", CoRL 2020).
 
-    Noise is correlated in time, with a power spectrum 1/fᵝ; some elites stay among the candidates from fit to fit and,
-    moved on, from step to step; and what acts is the first action of the best sequence found.
+    Differences from CEM: the noise is correlated in time, with a power spectrum 1/f^β; some elites remain candidates
+    in the next iteration and, shifted by one step, at the next step; and the environment executes the first action of
+    the best sequence found.
 
     Args:
         beta: β of the noise: 0 white, 1 pink, 2 red.
-        kept: share of the elites that stay.
+        kept: share of the elites that remain candidates.
     """
 
     beta: float = 2.0
@@ -84,9 +91,11 @@ class ICEM(CEM):
 
     @property
     def num_kept(self) -> int:
+        """Number of elites that are candidates of the next iteration, too; at least 1."""
         return max(1, round(self.kept * self.elites))
 
     def noise(self, shape: list[int], seed) -> tf.Tensor:
+        """Return standard normal noise of shape [N, H, A] with the power spectrum 1/f^β along H."""
         n, horizon, num_actions = shape
         return tf.einsum("hk,nka->nha", _colouring(horizon, self.beta), normal([n, horizon, num_actions], seed))
 
@@ -95,9 +104,10 @@ config.register(CEM, ICEM)
 
 
 def _colouring(horizon: int, beta: float) -> tf.Tensor:
-    """Return the orthonormal real Fourier basis times f^(−β/2), [H, H], with rows of norm 1: unit variances.
+    """Return the matrix [H, H] that turns white noise [H] into noise with power spectrum 1/f^β and unit variances.
 
-    White noise times it has the power spectrum 1/fᵝ; the constant is given the lowest frequency's power.
+    Its columns are the orthonormal real Fourier basis times f^(−β/2); the constant has the lowest frequency's power.
+    The rows are then scaled to norm 1, which makes the variances 1.
     """
     columns = [np.ones(horizon) / np.sqrt(horizon)]
     powers = [1.0]
@@ -111,79 +121,91 @@ def _colouring(horizon: int, beta: float) -> tf.Tensor:
 
 
 class Plan(NamedTuple):
-    """What a planner keeps from one step of an episode to the next."""
+    """What a planner carries from one step of an episode to the next. Actions are in (−1, 1): ±1 are the bounds."""
 
-    mean: tf.Tensor  # [H, A], in (−1, 1), 1 the action's upper bound
-    elites: tf.Tensor  # [kept, H, A]
+    mean: tf.Tensor  # [H, A]
+    elites: tf.Tensor  # [num_kept, H, A], best first
 
 
 class Planning:
-    """The compiled function of a planner, for one kind of world.
+    """Compiled model-predictive control: (observation, plan, draws of the models) -> (action, next plan).
 
     Args:
-        planner: the settings.
-        make_world: from draws of the models to the SimulatedEnv they make up.
-        low: lower bounds of the action, [A].
-        high: upper bounds, [A].
-        discrete: whether an action is one of A, as a one-hot vector.
-        num_draws: S, draws of the model in a rollout.
-        per_draw: Q, particles of each draw and sequence.
+        planner: settings of the planner.
+        make_env: function from draws of the models to the simulated environment.
+        action_space: the environment's action space.
+        num_draws: S, number of draws of the models.
+        per_draw: Q, particles of each draw and action sequence.
         propagation: one of PROPAGATIONS.
+
+    Attributes:
+        advance: the compiled function of `_advance`.
     """
 
-    def __init__(self, planner: CEM, make_world, low, high, discrete: bool, num_draws: int, per_draw: int, propagation):
-        self._planner, self._make_world = planner, make_world
-        self._low, self._high, self._discrete = low, high, discrete
+    def __init__(
+        self,
+        planner: CEM,
+        make_env: Callable[[Any], SimulatedEnv],
+        action_space: ActionSpace,
+        num_draws: int,
+        per_draw: int,
+        propagation: str,
+    ):
+        self._planner, self._make_env, self._discrete = planner, make_env, action_space.discrete
+        self._low, self._high = tf.constant(action_space.low, tf.float32), tf.constant(action_space.high, tf.float32)
         self._num_draws, self._per_draw, self._propagation = num_draws, per_draw, propagation
         self.advance = tf.function(partial(self._advance), autograph=False, jit_compile=True)
 
     def begin(self) -> Plan:
-        """Return the plan of an episode's first step."""
+        """Return the plan before an episode's first step: the middle of each action's range."""
         shape = [self._planner.horizon, self._low.shape[0]]
         return Plan(tf.zeros(shape), tf.zeros([self._planner.num_kept, *shape]))
 
-    def _advance(self, obs: tf.Tensor, plan: Plan, draws, seed) -> tuple[tf.Tensor, Plan]:
+    def _advance(self, obs: tf.Tensor, plan: Plan, draws: Any, seed: Any) -> tuple[tf.Tensor, Plan]:
         """Return the action [A] for an observation [O], and the plan for the next step."""
-        planner, world = self._planner, self._make_world(draws)
+        planner, env = self._planner, self._make_env(draws)
         noise_seed, seed = split(seed)
-        noise = normal(self._noise_shape(obs.shape[-1]), noise_seed)  # the same for all: their costs are compared
-        begin = tf.constant(0), plan.mean, tf.fill(plan.mean.shape, planner.std), plan.elites, plan.mean
+        noise = normal(self._noise_shape(obs.shape[-1]), noise_seed)  # the same for all sequences, to compare costs
 
         def body(i, mean, std, kept, best):
             del best
             drawn = mean + std * planner.noise([planner.population, *mean.shape], fold_in(seed, i))
             candidates = tf.concat([tf.clip_by_value(drawn, -1.0, 1.0), kept, mean[tf.newaxis]], axis=0)
-            costs = self._costs(world, candidates, obs, noise)
-            order = tf.argsort(tf.where(tf.math.is_finite(costs), costs, float("inf")))[: planner.elites]
-            elites = tf.gather(candidates, order)
+            elites = self._elites(candidates, self._costs(env, candidates, obs, noise))
             fit = lambda new, old: planner.momentum * old + (1 - planner.momentum) * new
             mean, std = fit(tf.reduce_mean(elites, axis=0), mean), fit(tf.math.reduce_std(elites, axis=0), std)
             return i + 1, mean, std, elites[: planner.num_kept], elites[0]
 
+        begin = tf.constant(0), plan.mean, tf.fill(plan.mean.shape, planner.std), plan.elites, plan.mean
         _, mean, _, kept, best = tf.while_loop(
             lambda i, *_: i < planner.iterations, body, begin, maximum_iterations=planner.iterations
         )
         first = best[0] if planner.num_kept else mean[0]
-        moved_on = lambda a: tf.concat([a[..., 1:, :], tf.zeros_like(a[..., :1, :])], axis=-2)
-        return self._executed(first), Plan(moved_on(mean), moved_on(kept))
+        shift = lambda a: tf.concat([a[..., 1:, :], tf.zeros_like(a[..., :1, :])], axis=-2)
+        return self._executed(first), Plan(shift(mean), shift(kept))
+
+    def _elites(self, candidates: tf.Tensor, costs: tf.Tensor) -> tf.Tensor:
+        """Return the sequences of lowest cost, best first, from candidates [N, H, A] and costs [N]."""
+        order = tf.argsort(tf.where(tf.math.is_finite(costs), costs, float("inf")))[: self._planner.elites]
+        return tf.gather(candidates, order)
 
     def _noise_shape(self, num_obs: int) -> list[int]:
         columns = noise_columns(self._propagation, num_obs)
         return [self._planner.horizon, self._num_draws, self._per_draw, columns]
 
     def _executed(self, squashed: tf.Tensor) -> tf.Tensor:
-        """Return actions of the environment for ones in (−1, 1), [..., A]."""
+        """Return the environment's actions [..., A] for actions in (−1, 1), [..., A]."""
         if self._discrete:
             return tf.one_hot(tf.argmax(squashed, axis=-1), self._low.shape[0])
-        # Rounding can lead beyond a bound by one bit, and an environment may refuse that.
+        # Rounding can lead one bit beyond a bound, and an environment may refuse such an action.
         return tf.clip_by_value(self._low + 0.5 * (squashed + 1.0) * (self._high - self._low), self._low, self._high)
 
-    def _costs(self, world: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Return the expected cost of each sequence [N, H, A], [N]."""
+    def _costs(self, env: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Return the expected cost [N] of sequences [N, H, A] from an observation [O]."""
         n, s, q = candidates.shape[0], self._num_draws, self._per_draw
         actions = tf.repeat(tf.transpose(self._executed(candidates), [1, 0, 2]), q, axis=1)  # [H, N Q, A]
         act = lambda obs, t: tf.broadcast_to(actions[t], [s, *actions.shape[1:]])
-        world = world._replace(step=propagate(self._propagation, world.step, n))
+        env = env._replace(step=propagate(self._propagation, env.step, n))
         start = tf.broadcast_to(obs, [s, n * q, obs.shape[-1]])
-        costs = rollout_cost(world, act, start, tf.tile(noise, [1, 1, n, 1]))
+        costs = rollout_cost(env, act, start, tf.tile(noise, [1, 1, n, 1]))
         return tf.reduce_mean(tf.reshape(costs, [s, n, q]), axis=[0, 2])

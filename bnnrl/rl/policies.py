@@ -1,10 +1,10 @@
-"""Policies: from features of an observation to an action in (−1, 1), as pure functions of one flat vector."""
+"""Policies: functions from features of an observation to an action in (−1, 1), with one flat parameter vector each."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import tensorflow as tf
@@ -14,44 +14,53 @@ from bnnrl.rl.simulator.features import Features
 from bnnrl.seeds import fold_in, split, uniform
 from bnnrl.storage import config
 
+# Shapes: R policies of K parameters, N observations of each policy, O observation, F features, A action.
+
 
 class Policy(Protocol):
-    """A frozen dataclass of sizes with pure functions; R policies go side by side."""
+    """A policy's form: a frozen dataclass of sizes, with pure functions that handle R policies side by side."""
 
     def num_params(self, num_features: int, num_actions: int) -> int:
         """Return K, the number of parameters."""
         ...
 
     def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        """Return `n` random policies [n, K], given features [N, F] from all over where they may have to act."""
+        """Return the parameters of random policies, [n, K].
+
+        Args:
+            seed: a seed pair.
+            n: number of policies.
+            reference_features: features [N, F] of states in which a policy may have to act.
+            num_actions: A.
+        """
         ...
 
-    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        """Return the natural size of each parameter, [K]: a step of one unit is as bold in any of them."""
+    def parameter_scales(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return the scale of each parameter, [K]. A step of one scale changes the policy about equally for each."""
         ...
 
     def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
-        """Return parameters [R, K] with hidden units left out at random, and the others' weights scaled to make up."""
+        """Return parameters [R, K] without random hidden units, other units' weights multiplied by 1 / (1 − rate)."""
         ...
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        """Return squashed actions [R, N, A] for parameters [R, K] and features [R, N, F]."""
+        """Return actions in (−1, 1), [R, N, A], for parameters [R, K] and features [R, N, F]."""
         ...
 
 
 @dataclass(frozen=True)
 class RBF:
-    """a = tanh( Σ_k w_k exp(−½ ‖(z − c_k) / ℓ‖²) ), a radial basis function network with one length-scale a feature.
+    """A radial basis function network, a = tanh( Σ_k w_k exp(−½ ‖(z − c_k) / ℓ‖²) ), with a length-scale per feature.
 
-    Source: the controller of Deisenroth & Rasmussen, "PILCO", ICML 2011, section 2.3, squashed by tanh.
+    Source: the controller of Deisenroth & Rasmussen, "PILCO", ICML 2011, section 2.3, with tanh as squashing function.
 
     Args:
-        num_centers: the number of basis functions.
-        weight_scale: initial weights are uniform in ± this, inside the tanh.
-        length_scale: initial length-scales, in standard deviations of the covered features.
+        num_centers: number of basis functions.
+        weight_scale: bound b of the initial weights, which are uniform in (−b, b).
+        length_scale: initial length-scales, in standard deviations of the reference features.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: if a number is out of its range.
     """
 
     num_centers: int = 100
@@ -67,9 +76,11 @@ class RBF:
         return [self.num_centers * num_features, num_features, self.num_centers * num_actions]
 
     def num_params(self, num_features: int, num_actions: int) -> int:
+        """Return K: centres, length-scales and weights."""
         return sum(self._sizes(num_features, num_actions))
 
     def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return n random policies [n, K], with centres among the reference features."""
         row_seed, weight_seed = split(seed)
         rows = uniform([n, self.num_centers], row_seed, 0, reference_features.shape[0], tf.int32)
         centers = tf.reshape(tf.gather(reference_features, rows), [n, -1])
@@ -78,17 +89,20 @@ class RBF:
         weights = uniform([n, self.num_centers * num_actions], weight_seed, -limit, limit)
         return tf.concat([centers, log_scales, weights], axis=-1)
 
-    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+    def parameter_scales(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return the scales [K]: standard deviations of the features for centres, 1 for other parameters."""
         _, *others = self._sizes(reference_features.shape[-1], num_actions)
         return tf.concat([tf.tile(_spread(reference_features), [self.num_centers]), tf.ones([sum(others)])], axis=0)
 
     def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
+        """Return parameters [R, K] without the weights of random basis functions."""
         *others, weights = tf.split(params, self._sizes(num_features, num_actions), axis=-1)
-        kept = _kept([params.shape[0], self.num_centers, 1], rate, seed)
-        weights *= tf.reshape(tf.tile(kept, [1, 1, num_actions]), weights.shape)
+        mask = _dropout_mask([params.shape[0], self.num_centers, 1], rate, seed)
+        weights *= tf.reshape(tf.tile(mask, [1, 1, num_actions]), weights.shape)
         return tf.concat([*others, weights], axis=-1)
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return actions in (−1, 1), [R, N, A], for parameters [R, K] and features [R, N, F]."""
         n, dim, k = params.shape[0], features.shape[-1], self.num_centers
         centers, log_scales, weights = tf.split(params, self._sizes(dim, num_actions), axis=-1)
         inverse = tf.exp(-log_scales)[:, tf.newaxis]  # [R, 1, F]
@@ -105,14 +119,16 @@ class RBF:
 
 @dataclass(frozen=True)
 class MLP:
-    """A fully connected network with tanh hidden layers and a tanh output, on standardised features.
+    """A fully connected network with tanh hidden layers and a tanh output.
+
+    The first layer is initialised so that it standardises the reference features.
 
     Args:
         hidden: widths of the hidden layers.
-        weight_scale: initial kernels are uniform with a standard deviation of this / √inputs.
+        weight_scale: s; initial weights are uniform with a standard deviation of s / √(inputs of the layer).
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: if a number is out of its range.
     """
 
     hidden: tuple[int, ...] = (50,)
@@ -126,109 +142,82 @@ class MLP:
     def _layers(self, num_features: int, num_actions: int) -> list[tuple[int, int]]:
         return list(itertools.pairwise([num_features, *self.hidden, num_actions]))
 
+    def _split(self, params: tf.Tensor, num_features: int, num_actions: int) -> list[tf.Tensor]:
+        """Return the kernel and the bias of each layer in turn, flat, from parameters [R, K]."""
+        layers = self._layers(num_features, num_actions)
+        return tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1)
+
     def num_params(self, num_features: int, num_actions: int) -> int:
+        """Return K: the kernels and biases of all layers."""
         return sum(i * o + o for i, o in self._layers(num_features, num_actions))
 
     def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return n random policies [n, K], whose first layers standardise the reference features."""
         layers = self._layers(reference_features.shape[-1], num_actions)
         parts = []
         for j, ((i, o), layer_seed) in enumerate(zip(layers, split(seed, len(layers)), strict=True)):
             limit = self.weight_scale * math.sqrt(3.0 / i)
             kernel = uniform([n, i, o], layer_seed, -limit, limit)
             bias = tf.zeros([n, o])
-            if j == 0:  # the first layer standardises its inputs
+            if j == 0:
                 kernel /= _spread(reference_features)[:, tf.newaxis]
                 bias = -tf.einsum("f,nfh->nh", tf.reduce_mean(reference_features, axis=0), kernel)
             parts += [tf.reshape(kernel, [n, -1]), bias]
         return tf.concat(parts, axis=-1)
 
-    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        width = self._layers(reference_features.shape[-1], num_actions)[0][1]
+    def parameter_scales(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
+        """Return the scales [K]: 1 / standard deviation of the feature for the first kernel, 1 for the others."""
+        num_features = reference_features.shape[-1]
+        width = self._layers(num_features, num_actions)[0][1]
         first = tf.repeat(1.0 / _spread(reference_features), width)
-        return tf.concat(
-            [first, tf.ones([self.num_params(reference_features.shape[-1], num_actions) - first.shape[0]])], axis=0
-        )
+        return tf.concat([first, tf.ones([self.num_params(num_features, num_actions) - first.shape[0]])], axis=0)
 
     def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
-        layers = self._layers(num_features, num_actions)
-        parts = tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1)
+        """Return parameters [R, K] without the outgoing weights of random hidden units."""
+        layers, parts = self._layers(num_features, num_actions), self._split(params, num_features, num_actions)
         for j, (i, o) in enumerate(layers[1:], 1):  # a unit's outgoing weights are the rows of the next kernel
-            kept = _kept([params.shape[0], i, 1], rate, fold_in(seed, j))
-            parts[2 * j] *= tf.reshape(tf.tile(kept, [1, 1, o]), [-1, i * o])
+            mask = _dropout_mask([params.shape[0], i, 1], rate, fold_in(seed, j))
+            parts[2 * j] *= tf.reshape(tf.tile(mask, [1, 1, o]), [-1, i * o])
         return tf.concat(parts, axis=-1)
 
     def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        layers = self._layers(features.shape[-1], num_actions)
-        parts = iter(tf.split(params, [size for i, o in layers for size in (i * o, o)], axis=-1))
-        h = features
-        for i, o in layers:
+        """Return actions in (−1, 1), [R, N, A], for parameters [R, K] and features [R, N, F]."""
+        parts, h = iter(self._split(params, features.shape[-1], num_actions)), features
+        for i, o in self._layers(features.shape[-1], num_actions):
             h = tf.tanh(tf.matmul(h, tf.reshape(next(parts), [-1, i, o])) + next(parts)[:, tf.newaxis])
         return h
 
 
-def _spread(reference_features: tf.Tensor) -> tf.Tensor:
-    """Return the standard deviation of each feature, [F], or 1 for one that does not vary."""
-    std = tf.math.reduce_std(reference_features, axis=0)
-    return tf.where(std < 1e-6, tf.ones_like(std), std)
-
-
-def _kept(shape, rate: float, seed) -> tf.Tensor:
-    """Return 0 with probability `rate`, else 1 / (1 − rate)."""
-    return tf.cast(uniform(shape, seed) >= rate, tf.float32) / (1.0 - rate)
-
-
 @dataclass(frozen=True)
-class Linear:
-    """a = tanh(W z + b), on standardised features.
+class Linear(MLP):
+    """A linear policy with tanh as squashing function, a = tanh(W z + b): a network without hidden layers.
 
     Args:
-        weight_scale: initial weights are uniform with a standard deviation of this / √features.
+        weight_scale: s; initial weights of standardised features are uniform with a standard deviation of s / √F.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: if a number is out of its range.
     """
 
-    weight_scale: float = 1.0
-
-    def __post_init__(self):
-        check_positive("weight_scale", self.weight_scale)
-
-    @property
-    def _network(self) -> MLP:
-        return MLP((), self.weight_scale)
-
-    def num_params(self, num_features: int, num_actions: int) -> int:
-        return self._network.num_params(num_features, num_actions)
-
-    def init(self, seed, n: int, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        return self._network.init(seed, n, reference_features, num_actions)
-
-    def units(self, reference_features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        return self._network.units(reference_features, num_actions)
-
-    def apply_dropout(self, params: tf.Tensor, rate: float, seed, num_features: int, num_actions: int) -> tf.Tensor:
-        return params
-
-    def __call__(self, params: tf.Tensor, features: tf.Tensor, num_actions: int) -> tf.Tensor:
-        return self._network(params, features, num_actions)
+    hidden: tuple[int, ...] = field(default=(), init=False, repr=False)
 
 
 config.register(RBF, MLP, Linear)
 
 
-_CONFIDENCE = 4.0  # the largest logit of a relaxed discrete action
+_MAX_LOGIT = 4.0  # of a relaxed discrete action: the policy's outputs in (−1, 1) times this
 
 
 @dataclass(frozen=True)
 class Controller:
-    """A policy between observations and the environment's actions.
+    """Maps observations to the environment's actions: features, policy, and the bounds of the action space.
 
     Args:
         policy: the policy.
-        features: from observations to what the policy sees.
+        features: maps observations to the features that the policy sees.
         low: lower bounds of the action, [A].
-        high: upper bounds, [A].
-        discrete: whether an action is one of A, as a one-hot vector.
+        high: upper bounds of the action, [A].
+        discrete: whether the action is one of A values, represented by a one-hot vector.
     """
 
     policy: Policy
@@ -239,30 +228,48 @@ class Controller:
 
     @property
     def num_actions(self) -> int:
+        """A, the number of entries of an action."""
         return self.low.shape[0]
 
     @property
     def num_params(self) -> int:
+        """K, the number of the policy's parameters."""
         return self.policy.num_params(self.features.size, self.num_actions)
 
     def init(self, seed, n: int, reference_features: tf.Tensor) -> tf.Tensor:
+        """Return the parameters of random policies, [n, K]; arguments as in `Policy.init`."""
         return self.policy.init(seed, n, reference_features, self.num_actions)
 
-    def units(self, reference_features: tf.Tensor) -> tf.Tensor:
-        return self.policy.units(reference_features, self.num_actions)
+    def parameter_scales(self, reference_features: tf.Tensor) -> tf.Tensor:
+        """Return the scale of each parameter, [K]."""
+        return self.policy.parameter_scales(reference_features, self.num_actions)
 
     def apply_dropout(self, params: tf.Tensor, rate: float, seed) -> tf.Tensor:
-        """Return parameters [R, K] with some of the policies' units left out, others scaled up by 1 / (1 − rate)."""
+        """Return parameters [R, K] without random hidden units, other units' weights multiplied by 1 / (1 − rate)."""
         return self.policy.apply_dropout(params, rate, seed, self.features.size, self.num_actions)
 
     def __call__(self, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
-        """Return actions [R, N, A] for parameters [R, K] and observations [R, N, O]; relaxed ones if discrete."""
+        """Return differentiable actions [R, N, A] for parameters [R, K] and observations [R, N, O].
+
+        A discrete action is relaxed: a vector of positive weights that sum to 1.
+        """
         squashed = self.policy(params, self.features(obs), self.num_actions)
         if self.discrete:
-            return tf.nn.softmax(_CONFIDENCE * squashed, axis=-1)
+            return tf.nn.softmax(_MAX_LOGIT * squashed, axis=-1)
         return self.low + 0.5 * (squashed + 1.0) * (self.high - self.low)
 
     def executed(self, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
-        """Return what an environment does when the policy acts, as `__call__`; one-hot vectors if discrete."""
+        """Return the actions that an environment executes, [R, N, A]: one-hot vectors if the action is discrete."""
         action = self(params, obs)
         return tf.one_hot(tf.argmax(action, axis=-1), self.num_actions) if self.discrete else action
+
+
+def _spread(reference_features: tf.Tensor) -> tf.Tensor:
+    """Return the standard deviation of each feature, [F], or 1 for a feature that does not vary."""
+    std = tf.math.reduce_std(reference_features, axis=0)
+    return tf.where(std < 1e-6, tf.ones_like(std), std)
+
+
+def _dropout_mask(shape, rate: float, seed) -> tf.Tensor:
+    """Return a random mask: 0 with probability `rate`, else 1 / (1 − rate)."""
+    return tf.cast(uniform(shape, seed) >= rate, tf.float32) / (1.0 - rate)

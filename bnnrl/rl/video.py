@@ -1,4 +1,4 @@
-"""Films of an agent at work: a GIF by Pillow, or an MP4 where imageio-ffmpeg is installed."""
+"""Films of an agent in its environment: GIF files, or MP4 files if imageio-ffmpeg is installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.episodes import episode_length, make_env
 from bnnrl.rl.pilco import PILCO
 from bnnrl.storage.atomic import atomic_write
@@ -22,42 +22,33 @@ from bnnrl.storage.atomic import atomic_write
 SUFFIXES = (".gif", ".mp4")
 _DEFAULT_FPS = 30.0
 _HIGHEST_GIF_FPS = 50.0  # browsers slow down a GIF whose frames are shorter than 20 ms
-_INSTALL = "Run `pip install bnnrl[video]`"
 
 
 def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
-    """Film one episode of the agent's policy, in an environment made for it; the agent stays as it is.
+    """Film one episode of the agent, the first episode of `agent.evaluate(seed=seed)`.
 
-    It is the first episode of `agent.evaluate(seed=seed)`. A second of film is a second of the task, or as many frames
-    as the environment's metadata say.
+    The film plays in real time if the task gives the seconds of a step, else at the frame rate in the environment's
+    metadata. The episode runs in a new environment, and the agent does not change.
 
     Args:
-        agent: one with a policy.
-        path: where to, ending in .gif or .mp4; without an ending it gets .mp4 where imageio-ffmpeg is installed, else
-            .gif. Folders are made.
-        seed: as in `evaluate`.
+        agent: an agent with a policy.
+        path: path of the film, with the suffix .gif or .mp4. Without a suffix, the film is an .mp4 if imageio-ffmpeg
+            is installed, else a .gif. Missing folders are created.
+        seed: seed of the evaluation.
 
     Returns:
         The path of the film.
 
     Raises:
-        ValueError: for another ending, an .mp4 without an encoder, an environment that cannot render, or an agent
-            without a policy.
+        ValueError: if the suffix is another one, an .mp4 lacks its encoder, the environment cannot render, or the
+            agent has no policy.
     """
-    path = Path(path)
-    has_encoder = importlib.util.find_spec("imageio_ffmpeg") is not None
-    if not path.suffix:
-        path = path.with_suffix(".mp4" if has_encoder else ".gif")
-    if path.suffix not in SUFFIXES or (path.suffix == ".mp4" and not has_encoder):
-        remedy = f" {_INSTALL} for .mp4." if path.suffix == ".mp4" else ""
-        expected = ".gif or .mp4" if has_encoder else ".gif"
-        raise ValueError(f"Invalid `path`: expected a name that ends in {expected}. Received: {path}.{remedy}")
-    env = _make_env(agent)
+    path, env = _check_path(Path(path)), _make_env(agent)
     try:
         seconds = agent.task.step_seconds
         fps = float(1 / seconds if seconds else env.metadata.get("render_fps") or _DEFAULT_FPS)
         frames = _frames(agent, env, seed)
-        first = next(frames)  # what cannot be rendered leaves no folder behind
+        first = next(frames)  # before the folder is created: an environment that cannot render leaves none behind
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as unfinished:
             _ENCODERS[path.suffix](unfinished, itertools.chain([first], frames), fps)
@@ -67,11 +58,24 @@ def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
 
 
 def films(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the films in a run folder."""
+    """Return the paths of the films in a run folder."""
     return [path for path in (Path(folder) / "video").glob("*") if path.suffix in SUFFIXES]
 
 
+def _check_path(path: Path) -> Path:
+    """Return the path with a suffix, or raise ValueError for a suffix that cannot be written."""
+    has_encoder = importlib.util.find_spec("imageio_ffmpeg") is not None
+    if not path.suffix:
+        return path.with_suffix(".mp4" if has_encoder else ".gif")
+    if path.suffix not in SUFFIXES or (path.suffix == ".mp4" and not has_encoder):
+        remedy = " Run `pip install bnnrl[video]` for .mp4." if path.suffix == ".mp4" else ""
+        expected = ".gif or .mp4" if has_encoder else ".gif"
+        raise ValueError(f"Invalid `path`: expected a name that ends in {expected}. Received: {path}.{remedy}")
+    return path
+
+
 def _make_env(agent: PILCO) -> gymnasium.Env:
+    """Return a new environment of the agent's task that renders frames."""
     task = replace(agent.task, env_kwargs={**agent.task.env_kwargs, "render_mode": "rgb_array"})
     try:
         return make_env(task)
@@ -80,14 +84,14 @@ def _make_env(agent: PILCO) -> gymnasium.Env:
 
 
 def _frames(agent: PILCO, env: gymnasium.Env, seed: int) -> Iterator[np.ndarray]:
-    """Yield the frames of an episode, uint8 [height, width, 3], while it is being run."""
-    act, actions = agent.evaluation_actor(seed), Actions.of(env.action_space, agent.task.env_id)
+    """Run an evaluation episode and yield its frames, uint8 [height, width, 3]."""
+    act, action_space = agent.evaluation_actor(seed), ActionSpace.of(env.action_space, agent.task.env_id)
     obs, _ = env.reset(seed=agent.evaluation_seed(seed))
     yield _render(agent, env)
-    longest = math.inf if episode_length(env) else agent.horizon
+    max_steps = math.inf if episode_length(env) else agent.horizon
     steps, ended = 0, False
-    while not ended and steps < longest:
-        obs, _, terminated, truncated, _ = env.step(actions.for_env(act(obs)))
+    while not ended and steps < max_steps:
+        obs, _, terminated, truncated, _ = env.step(action_space.for_env(act(obs)))
         steps, ended = steps + 1, terminated or truncated
         yield _render(agent, env)
 
@@ -105,8 +109,8 @@ def _render(agent: PILCO, env: gymnasium.Env) -> np.ndarray:
 def _cannot_render(agent: PILCO, reason: str) -> ValueError:
     return ValueError(
         'Invalid environment: expected one that renders with render_mode="rgb_array". Received: '
-        f"{agent.task.env_id!r}, which does not ({reason.rstrip('.')}). Where it only lacks a package, install that: "
-        "`pip install bnnrl[video]` brings pygame, which Gymnasium's classic environments draw with."
+        f"{agent.task.env_id!r}, which does not ({reason.rstrip('.')}). If it only lacks a package, install that "
+        "package: `pip install bnnrl[video]` installs pygame, which Gymnasium's classic environments need."
     )
 
 
@@ -115,7 +119,7 @@ def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
 
     every = math.ceil(fps / _HIGHEST_GIF_FPS)
     images = (Image.fromarray(frame).quantize(64) for frame in itertools.islice(frames, 0, None, every))
-    duration = max(10, 10 * round(100 * every / fps))  # GIF counts in hundredths of a second
+    duration = max(10, 10 * round(100 * every / fps))  # in ms; the GIF format stores hundredths of a second
     next(images).save(path, "GIF", save_all=True, append_images=images, duration=duration, loop=0, optimize=False)
 
 
@@ -124,14 +128,14 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
 
     first = next(frames)
     height, width = first.shape[:2]
-    # H.264 takes even sizes only; a browser starts to play before it has read all where the index comes first.
-    even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-movflags", "+faststart", "-f", "mp4"]
+    # H.264 needs even sizes. "faststart" puts the index first, so that a browser plays before it has loaded the file.
+    params = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white", "-movflags", "+faststart", "-f", "mp4"]
     writer = imageio_ffmpeg.write_frames(
         str(path),
         (width, height),
-        fps=fps,  # pyright: ignore[reportArgumentType]  (fractions of a frame will do)
+        fps=fps,  # pyright: ignore[reportArgumentType]  (imageio-ffmpeg accepts fractions)
         macro_block_size=1,
-        output_params=even,
+        output_params=params,
         ffmpeg_log_level="error",
     )
     try:

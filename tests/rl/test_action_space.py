@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.episodes import make_env, run_episode
 from tests.rl.point_mass import endless
 
 
 def test_a_box_is_its_bounds():
-    actions = Actions.of(Box(np.array([-1, 0], np.float32), np.array([2, 5], np.float32)), "x")
+    actions = ActionSpace.of(Box(np.array([-1, 0], np.float32), np.array([2, 5], np.float32)), "x")
     np.testing.assert_array_equal([actions.low, actions.high], [[-1, 0], [2, 5]])
     assert actions.size == 2 and not actions.discrete
     action = np.array([0.5, 1.5], np.float32)
@@ -21,7 +21,7 @@ def test_a_box_is_its_bounds():
 @pytest.mark.parametrize("start", [0, -2, 7])
 def test_a_discrete_value_is_a_one_hot_vector(start):
     space = Discrete(3, start=start)
-    actions = Actions.of(space, "x")
+    actions = ActionSpace.of(space, "x")
     assert actions.size == 3 and actions.discrete
     np.testing.assert_array_equal([actions.low, actions.high], [[0] * 3, [1] * 3])
     for i, weights in enumerate(np.eye(3, dtype=np.float32) * 0.3 + 0.1):
@@ -34,20 +34,20 @@ def test_a_discrete_value_is_a_one_hot_vector(start):
 
 def test_random_actions_are_all_over_the_space():
     rng = np.random.default_rng(0)
-    box = Actions.of(Box(np.array([-1, 0], np.float32), np.array([2, 5], np.float32)), "x")
-    drawn = np.array([box.random(rng) for _ in range(2000)])
+    box = ActionSpace.of(Box(np.array([-1, 0], np.float32), np.array([2, 5], np.float32)), "x")
+    drawn = np.array([box.sample(rng) for _ in range(2000)])
     assert drawn.dtype == np.float32
     np.testing.assert_allclose(drawn.mean(0), [0.5, 2.5], atol=4 * 5 / np.sqrt(12 * 2000))
     assert (drawn >= [-1, 0]).all() and (drawn <= [2, 5]).all() and np.ptp(drawn[:, 1]) > 4.9
-    discrete = Actions.of(Discrete(3, start=4), "x")
-    counts = np.bincount([discrete.for_env(discrete.random(rng)) for _ in range(3000)], minlength=7)[4:]
+    discrete = ActionSpace.of(Discrete(3, start=4), "x")
+    counts = np.bincount([discrete.for_env(discrete.sample(rng)) for _ in range(3000)], minlength=7)[4:]
     assert np.abs(counts - 1000).max() < 4 * np.sqrt(3000 * 2 / 9)
 
 
 @pytest.mark.parametrize("space", [MultiDiscrete([2, 3]), Box(-1, 1, (2, 2)), gymnasium.spaces.Dict()], ids=str)
 def test_other_spaces(space):
     with pytest.raises(ValueError, match="Invalid action space of 'x': expected a Box with one axis, or Discrete. Rec"):
-        Actions.of(space, "x")
+        ActionSpace.of(space, "x")
 
 
 def test_an_environment_gets_values_and_an_episode_holds_one_hot_vectors():

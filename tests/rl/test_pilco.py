@@ -395,7 +395,7 @@ def test_visited_starts_are_observed_ones():
     agent = make_agent(horizon=3).learn(1, evaluation_episodes=1)
     agent.episodes.append(replace(agent.episodes[0], obs=agent.episodes[0].obs + 10))
     starts = visited_states(agent.episodes, 2)
-    assert not np.any(starts.width) and len(starts.obs) == int(starts.count)  # exactly those
+    assert not np.any(starts.bandwidth) and len(starts.obs) == int(starts.count)  # exactly those
     seen = np.concatenate([e.obs[:-1] for e in agent.episodes])
     nearest = np.abs(starts.obs.numpy()[:, np.newaxis] - seen).sum(axis=-1)
     assert np.all(nearest.min(axis=1) == 0) and len(np.unique(nearest.argmin(axis=1))) == len(seen)

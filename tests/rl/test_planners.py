@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import bnnrl
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.planners import CEM, ICEM, Planning
 from bnnrl.rl.reporting import html
 from bnnrl.rl.reporting.run import Run
@@ -28,7 +29,7 @@ DRAWS = PUSHES, tf.constant(GOAL)
 both = pytest.mark.parametrize("kind", [CEM, ICEM])
 
 
-def make_world(draws):
+def make_env(draws):
     pushes, goal = draws
 
     def step(obs, action, noise):
@@ -42,8 +43,9 @@ def make_world(draws):
     return SimulatedEnv(step, cost)
 
 
-def planning(planner, make_world=make_world, discrete=False, low=LOW, high=HIGH, propagation="ts_inf", per_draw=1):
-    made = Planning(planner, make_world, low, high, discrete, len(PUSHES), per_draw, propagation)
+def planning(planner, make_env=make_env, discrete=False, low=LOW, high=HIGH, propagation="ts_inf", per_draw=1):
+    space = ActionSpace(np.array(low), np.array(high), discrete)
+    made = Planning(planner, make_env, space, len(PUSHES), per_draw, propagation)
     made.advance = tf.function(partial(made._advance), autograph=False)  # XLA would take longer than it saves
     return made
 
@@ -178,9 +180,9 @@ def test_of_discrete_actions_the_best_is_done(kind):
 
 def test_sequences_that_leave_what_a_float_can_hold_are_passed_over():
     def make_trap(draws):
-        world = make_world(draws)
-        cost = lambda *step: tf.where(step[1][..., 0] > -1.0, np.nan, world.cost(*step))
-        return world._replace(cost=cost)
+        env = make_env(draws)
+        cost = lambda *step: tf.where(step[1][..., 0] > -1.0, np.nan, env.cost(*step))
+        return env._replace(cost=cost)
 
     made = planning(ICEM(horizon=H, population=60, elites=8, iterations=3), make_trap)
     action, plan = made.advance(START, made.begin(), DRAWS, as_seed(0))
@@ -209,8 +211,8 @@ def test_a_sequences_cost_is_its_own(propagation):
     made = planning(CEM(horizon=H), propagation=propagation, per_draw=3)
     candidates = tf.constant(np.random.default_rng(0).uniform(-1, 1, size=(4, H, 1)), tf.float32)
     noise = tf.random.stateless_normal(made._noise_shape(2), as_seed(0))
-    together = made._costs(make_world(DRAWS), candidates, START, noise).numpy()
-    alone = [made._costs(make_world(DRAWS), candidates[i : i + 1], START, noise)[0] for i in range(4)]
+    together = made._costs(make_env(DRAWS), candidates, START, noise).numpy()
+    alone = [made._costs(make_env(DRAWS), candidates[i : i + 1], START, noise)[0] for i in range(4)]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     assert len({*together}) == 4
     if propagation == "ts_inf":
@@ -221,7 +223,7 @@ def test_a_sequences_cost_is_its_own(propagation):
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_xla_compiles_every_propagation(propagation):
     planner = CEM(horizon=H, population=150, elites=15, iterations=15)
-    made = Planning(planner, make_world, LOW, HIGH, False, len(PUSHES), 50, propagation)
+    made = Planning(planner, make_env, ActionSpace(LOW.numpy(), HIGH.numpy()), len(PUSHES), 50, propagation)
     action, plan = made.advance(START, made.begin(), DRAWS, as_seed(0))
     assert cost_of(np.append(action, to_actions(plan.mean[:-1]))) < 1.05 * cost_of(least_squares(START.numpy()))
 

@@ -59,17 +59,19 @@ def test_mlp_starts_on_standardised_features():
     np.testing.assert_allclose(params[:, 300:-1].std(), 0.5 / np.sqrt(50), rtol=0.1)
 
 
-def test_units_are_natural_sizes():
-    np.testing.assert_allclose(RBF(3).units(COVER, 2), [*np.tile(SPREAD, 3), *np.ones(5 + 6)], rtol=1e-4)
-    np.testing.assert_allclose(MLP((4,)).units(COVER, 2), [*np.repeat(1 / SPREAD, 4), *np.ones(4 + 8 + 2)], rtol=1e-4)
+def test_parameter_scales_are_natural_sizes():
+    np.testing.assert_allclose(RBF(3).parameter_scales(COVER, 2), [*np.tile(SPREAD, 3), *np.ones(5 + 6)], rtol=1e-4)
+    np.testing.assert_allclose(
+        MLP((4,)).parameter_scales(COVER, 2), [*np.repeat(1 / SPREAD, 4), *np.ones(4 + 8 + 2)], rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("policy", [RBF(4), MLP((3, 6)), Linear()], ids=["rbf", "mlp", "linear"])
-def test_sizes_seeds_and_units(policy):
+def test_sizes_seeds_and_parameter_scales(policy):
     size = policy.num_params(5, 2)
     params = policy.init(as_seed(0), 3, COVER, 2)
-    assert params.shape == (3, size) and policy.units(COVER, 2).shape == (size,)
-    assert np.all(policy.units(COVER, 2) > 0) and np.isfinite(params).all()
+    assert params.shape == (3, size) and policy.parameter_scales(COVER, 2).shape == (size,)
+    assert np.all(policy.parameter_scales(COVER, 2) > 0) and np.isfinite(params).all()
     np.testing.assert_array_equal(params, policy.init(as_seed(0), 3, COVER, 2))
     assert not np.allclose(params[0], params[1]) and not np.allclose(params, policy.init(as_seed(1), 3, COVER, 2))
     actions = policy(params, tf.tile(COVER[tf.newaxis], [3, 1, 1]), 2)
@@ -80,7 +82,7 @@ def test_a_linear_policy_is_a_network_without_hidden_units():
     linear, network = Linear(0.7), MLP((), 0.7)
     params, x = linear.init(as_seed(0), 3, COVER, 2), tf.tile(COVER[tf.newaxis], [3, 1, 1])
     np.testing.assert_array_equal(params, network.init(as_seed(0), 3, COVER, 2))
-    np.testing.assert_array_equal(linear.units(COVER, 2), network.units(COVER, 2))
+    np.testing.assert_array_equal(linear.parameter_scales(COVER, 2), network.parameter_scales(COVER, 2))
     np.testing.assert_array_equal(linear(params, x, 2), network(params, x, 2))
     kernel, bias = params[0, :10].numpy().reshape(5, 2), params[0, 10:].numpy()
     np.testing.assert_allclose(linear(params, x, 2)[0], np.tanh(COVER.numpy() @ kernel + bias), rtol=1e-3, atol=1e-4)

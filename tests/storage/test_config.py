@@ -8,7 +8,7 @@ import pytest
 
 from bnnrl import inference, likelihoods, policies
 from bnnrl.inference import Adam, Ensemble, Schedule
-from bnnrl.rl.search.searcher import PolicySearch
+from bnnrl.rl.search import PolicySearch
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.storage import config
 

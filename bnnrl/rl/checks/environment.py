@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from bnnrl.rl import tasks
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.checks import episode_checks
 from bnnrl.rl.checks.findings import Finding, Report
 from bnnrl.rl.checks.task_functions import check_functions
@@ -102,7 +102,7 @@ def _conventions(task: Task) -> Iterator[Finding]:
 
 
 def _spaces(env: gymnasium.Env) -> Iterator[Finding]:
-    actions = Actions.of(env.action_space, "the environment")
+    actions = ActionSpace.of(env.action_space, "the environment")
     entries = env.observation_space.shape[0]  # pyright: ignore[reportOptionalSubscript]
     if actions.discrete:
         action = f"one of {actions.size} values"
@@ -151,11 +151,11 @@ def _functions(task: Task, env: gymnasium.Env) -> Iterator[Finding]:
 
 
 def _random_episodes(env: gymnasium.Env, task: Task, seed: int) -> list[Episode]:
-    actions, episodes = Actions.of(env.action_space, task.env_id), []
+    actions, episodes = ActionSpace.of(env.action_space, task.env_id), []
     until = perf_counter() + _MAX_SECONDS
     while len(episodes) < 2 or (len(episodes) < _MAX_EPISODES and perf_counter() < until):
         rng = np.random.default_rng([seed, len(episodes)])
-        episodes.append(run_episode(env, lambda _, r=rng: actions.random(r), seed + len(episodes), _MAX_STEPS))
+        episodes.append(run_episode(env, lambda _, r=rng: actions.sample(r), seed + len(episodes), _MAX_STEPS))
     return episodes
 
 

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.findings import Finding
 from bnnrl.rl.checks.task_functions import describe
@@ -141,7 +142,7 @@ def _velocities(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
     movement, residual = after - before, after - expected
     for change in (movement, residual):
         angles = list(task.angles)
-        change[:, angles] = (change[:, angles] + np.pi) % (2 * np.pi) - np.pi
+        change[:, angles] = wrap_angle(change[:, angles])
     rms = lambda a: np.sqrt(np.mean(a**2, axis=0))
     exceeds = rms(residual) > _MAX_RESIDUAL * rms(movement)
     wrong = [position for position in task.velocities if exceeds[position]]
@@ -173,7 +174,7 @@ def _termination(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
 
 def _disagreements(rule: Any, episode: Episode) -> int:
     predicted = np.asarray(rule(*true_transitions(episode))).astype(np.float64) > 0.5
-    return int((predicted != episode.ends.astype(bool)).sum())
+    return int((predicted != episode.terminations.astype(bool)).sum())
 
 
 def _hidden_state(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:

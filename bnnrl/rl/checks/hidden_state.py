@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.kernel_ridge import KernelRidge
 
+from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.episodes import Episode
 
 _FOLDS = 3
@@ -47,7 +48,7 @@ class Transitions:
             if len(e) < 2:
                 continue
             features, change = _features(e.obs, angles), np.diff(e.obs, axis=0)
-            change[:, list(angles)] = np.pi - np.mod(np.pi - change[:, list(angles)], 2 * np.pi)
+            change[:, list(angles)] = wrap_angle(change[:, list(angles)])
             past = np.concatenate([features[:-2], e.actions[:-1]], axis=1)
             times = np.arange(1, len(e))
             row = features[1:-1], e.actions[1:], change[1:], features[2:], e.rewards[1:], times, past, e.rewards[:-1]

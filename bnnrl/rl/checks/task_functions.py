@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 
 _ROWS = 64
@@ -155,7 +155,7 @@ def _points(env: gymnasium.Env) -> tuple[tuple[tf.Tensor, ...], bool]:
     first of which is 0.
     """
     rng = np.random.default_rng(0)
-    space, actions = env.observation_space, Actions.of(env.action_space, "the environment")
+    space, actions = env.observation_space, ActionSpace.of(env.action_space, "the environment")
     low, high = (getattr(space, name).astype(np.float64) for name in ("low", "high"))
     bounded = bool((np.abs(low) < _UNBOUNDED).all() and (np.abs(high) < _UNBOUNDED).all())
 
@@ -166,5 +166,5 @@ def _points(env: gymnasium.Env) -> tuple[tuple[tf.Tensor, ...], bool]:
         return tf.constant(np.clip(np.stack(rows), low, high), tf.float32)
 
     obs = observations()
-    drawn = np.stack([[actions.executed(actions.random(rng)) for _ in range(_ROWS)] for _ in range(obs.shape[0])])
+    drawn = np.stack([[actions.executed(actions.sample(rng)) for _ in range(_ROWS)] for _ in range(obs.shape[0])])
     return (obs, tf.constant(drawn, tf.float32), observations()), bounded

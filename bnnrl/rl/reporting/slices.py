@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.simulator.rollout import rollout_cost
 from bnnrl.seeds import as_seed, host_seed, normal
@@ -50,8 +51,9 @@ def plane(agent: PILCO, size: int, entries: tuple[int, int] | None = None) -> Pl
     x, y = (_values(observed[:, entry], entry in agent.task.angles, size) for entry in entries)
     obs = np.tile(np.median(observed, axis=0).astype(np.float32), (size, size, 1))
     obs[..., entries[0]], obs[..., entries[1]] = np.meshgrid(x, y)
-    seen = np.stack([_wrapped(agent.episodes[-1].obs[:, e], e in agent.task.angles) for e in entries], axis=1)
-    return Plane((int(entries[0]), int(entries[1])), x, y, obs, seen)
+    columns = (agent.episodes[-1].obs[:, entry] for entry in entries)
+    seen = [wrap_angle(c) if e in agent.task.angles else c for e, c in zip(entries, columns, strict=True)]
+    return Plane((int(entries[0]), int(entries[1])), x, y, obs, np.stack(seen, axis=1))
 
 
 def actions(agent: PILCO, over: Plane) -> np.ndarray:
@@ -89,7 +91,3 @@ def _values(observed: np.ndarray, is_angle: bool, size: int) -> np.ndarray:
         return np.linspace(-np.pi, np.pi, size + 1)[1:]
     low, high = np.percentile(observed, _ENDS)
     return np.linspace(low, high, size) if high > low else low + np.linspace(-1, 1, size)
-
-
-def _wrapped(values: np.ndarray, is_angle: bool) -> np.ndarray:
-    return np.pi - np.mod(np.pi - values, 2 * np.pi) if is_angle else values

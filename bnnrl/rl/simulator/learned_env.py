@@ -77,7 +77,7 @@ class LearnedEnv:
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
         self.dynamics.fit(obs, actions, next_obs, seed)
-        terminated = np.concatenate([e.ends for e in episodes])
+        terminated = np.concatenate([e.terminations for e in episodes])
         learned: list[tuple[RegressionModel, np.ndarray, int]] = []
         if self.reward is not None:
             learned.append((self.reward, np.concatenate([e.rewards for e in episodes]), 3))

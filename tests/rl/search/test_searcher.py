@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from bnnrl.rl.policies import RBF, Controller
-from bnnrl.rl.search.searcher import InitialStates, PolicySearch, Searcher
+from bnnrl.rl.search import InitialStates, PolicySearch, Searcher, SearchObjective
+from bnnrl.rl.search.objective import Stage
+from bnnrl.rl.search.searcher import Phase
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
@@ -19,9 +21,10 @@ S, Q, R, H = 3, 2, 4, 6
 SEARCH = PolicySearch(restarts=R, updates=60, rounds=2, scout_updates=10, candidates=16, warmup=5)
 CONTROLLER = Controller(RBF(5), Features(2), tf.constant([-1.0]), tf.constant([2.0]))
 ONES = tf.ones(2)
+REFINING = Stage(refining=True)
 # NetworkDraws of θ [S, 1] are pushes that differ; a particle that changed its draw would show another one.
 SIMULATOR = NetworkDraws(tf.constant([[0.1], [0.2], [0.3]]), tf.zeros(3), tf.ones(3), tf.zeros(2), ONES)
-STARTS = InitialStates.observed(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
+STARTS = InitialStates.kernel_density(np.random.default_rng(0).normal(size=(5, 2)) * 0.2)
 PADDING = tf.range(len(STARTS.obs))[:, tf.newaxis] >= STARTS.count
 STARTS = STARTS._replace(obs=tf.where(PADDING, np.nan, STARTS.obs))
 COVER = tf.constant(np.random.default_rng(1).normal(size=(100, 2)), tf.float32)
@@ -37,12 +40,12 @@ def make_step(draws):
     return step
 
 
-def in_world(make_step, cost):
+def in_env(make_step, cost):
     return lambda draws: SimulatedEnv(make_step(draws), cost, step_size=draws.target_std)
 
 
 def make_searcher(search=SEARCH, cost: Cost = COST):
-    return Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
+    return Searcher(SearchObjective(search, CONTROLLER, in_env(make_step, cost), H, S, Q))
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +62,23 @@ def policies(n, seed=3):
     return CONTROLLER.init(as_seed(seed), n, COVER)
 
 
+def phase(num_updates, curriculum):
+    return Phase(tf.constant(num_updates), tf.constant(curriculum))
+
+
 def test_policies_share_starts_and_noise(searcher):
     params = policies(R)
-    together = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q)
+    together = searcher.objective(params, SIMULATOR, STARTS, as_seed(5))
     assert len(set(together.numpy())) == R
     for i in range(R):
-        copies = searcher._mean_cost(tf.repeat(params[i : i + 1], R, axis=0), SIMULATOR, STARTS, as_seed(5), Q)
+        copies = searcher.objective(tf.repeat(params[i : i + 1], R, axis=0), SIMULATOR, STARTS, as_seed(5))
         np.testing.assert_allclose(copies, tf.repeat(together[i], R), rtol=1e-6)
-    other = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(6), Q)
+    other = searcher.objective(params, SIMULATOR, STARTS, as_seed(6))
     assert np.all(other != together)
 
 
 def test_starts_are_near_those_observed_and_particles_differ(searcher):
-    start, noise = searcher._draw(R, STARTS, as_seed(0), Q)
+    start, noise = searcher.objective.sample_particles(R, STARTS, as_seed(0))
     assert start.shape == (S, R * Q, 2) and noise.shape == (H, S, R * Q, 2)
     assert np.isfinite(start).all()  # the buffer's padding is never drawn
     start, noise = np.reshape(start, [S, R, Q, 2]), np.reshape(noise, [H, S, R, Q, 2])
@@ -82,7 +89,9 @@ def test_starts_are_near_those_observed_and_particles_differ(searcher):
 
 def test_starts_have_the_mean_and_variance_of_those_observed(searcher):
     seen = STARTS.obs.numpy()[:5]
-    start = searcher._draw(1, STARTS, as_seed(0), 20_000)[0].numpy().reshape(-1, 2)
+    start = (
+        replace(searcher.objective, per_draw=20_000).sample_particles(1, STARTS, as_seed(0))[0].numpy().reshape(-1, 2)
+    )
     assert len(np.unique(start, axis=0)) > 50_000  # between them, too
     std = seen.std(axis=0, ddof=1)
     np.testing.assert_allclose(start.mean(axis=0), seen.mean(axis=0), atol=0.02 * std.max())
@@ -92,7 +101,7 @@ def test_starts_have_the_mean_and_variance_of_those_observed(searcher):
 
 
 def test_the_only_start_observed_is_where_all_particles_start(searcher):
-    start, _ = searcher._draw(R, InitialStates.observed(STARTS.obs.numpy()[:1]), as_seed(0), Q)
+    start, _ = searcher.objective.sample_particles(R, InitialStates.kernel_density(STARTS.obs.numpy()[:1]), as_seed(0))
     np.testing.assert_allclose(start, np.broadcast_to(STARTS.obs[0], start.shape), rtol=1e-6)
 
 
@@ -102,12 +111,12 @@ def test_optimism_counts_far_from_the_goal_only():
     def mean_cost(optimism, scale):
         search = PolicySearch(restarts=R, candidates=16, optimism=optimism)
         cost = SaturatingCost(lambda next_obs: scale * tf.square(next_obs[..., 0] - 1.0))
-        searcher = Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
-        start, noise = searcher._draw(R, STARTS, as_seed(5), Q)
-        act = searcher._policy_function(policies(R), Q)
+        searcher = Searcher(SearchObjective(search, CONTROLLER, in_env(make_step, cost), H, S, Q))
+        start, noise = searcher.objective.sample_particles(R, STARTS, as_seed(5))
+        act = searcher.objective.policy_function(policies(R))
         by_particle = rollout_cost(SimulatedEnv(make_step(SIMULATOR), cost), act, start, noise)
         by_draw = np.reshape(by_particle, [S, R, Q]).mean(axis=2)
-        return searcher._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q).numpy(), by_draw
+        return searcher.objective(policies(R), SIMULATOR, STARTS, as_seed(5)).numpy(), by_draw
 
     near, by_draw = mean_cost(2.0, 0.05)
     assert by_draw.mean(axis=0).max() < 0.4
@@ -129,11 +138,11 @@ def test_no_particle_has_the_gradient_to_itself():
 
         search = PolicySearch(restarts=R, candidates=16, adjoint_bound=bound)
         cost = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0]) / 1e4)
-        searcher = Searcher(search, CONTROLLER, in_world(make_step, cost), H, S, Q)
+        searcher = Searcher(SearchObjective(search, CONTROLLER, in_env(make_step, cost), H, S, Q))
         params = policies(R)
         with tf.GradientTape() as tape:
             tape.watch(params)
-            value = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q)
+            value = searcher.objective(params, SIMULATOR, STARTS, as_seed(5))
         return tape.gradient(value, params).numpy(), value.numpy()
 
     calm, chaotic = tf.constant([1.0, 1.1, 0.9]), tf.constant([1.0, 1.1, 20.0])
@@ -145,7 +154,7 @@ def test_no_particle_has_the_gradient_to_itself():
 
 def test_each_policy_acts_on_its_own_particles(searcher):
     params, obs = policies(R), tf.constant(np.random.default_rng(2).normal(size=(S, R * Q, 2)), tf.float32)
-    actions = np.reshape(searcher._policy_function(params, Q)(obs, tf.constant(0)), [S, R, Q, 1])
+    actions = np.reshape(searcher.objective.policy_function(params)(obs, tf.constant(0)), [S, R, Q, 1])
     for i in range(R):
         own = np.reshape(obs, [S, R, Q, 2])[:, i].reshape(1, S * Q, 2)
         np.testing.assert_allclose(actions[:, i].reshape(S * Q, 1), CONTROLLER(params[i : i + 1], own)[0], rtol=1e-5)
@@ -165,8 +174,8 @@ def test_a_particle_keeps_its_draw(searcher):
 def test_search_lowers_the_cost_and_sorts(searcher, found):
     params, costs = found
     assert params.shape == (R, CONTROLLER.num_params) and np.all(np.diff(costs) >= 0)
-    random = searcher._mean_cost(policies(64, seed=9), SIMULATOR, STARTS, as_seed(5), Q).numpy()
-    best = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q).numpy()[0]
+    random = searcher.objective(policies(64, seed=9), SIMULATOR, STARTS, as_seed(5)).numpy()
+    best = searcher.objective(params, SIMULATOR, STARTS, as_seed(5)).numpy()[0]
     assert best < random.min()
 
 
@@ -186,7 +195,9 @@ def test_a_population_is_gone_on_with_and_nothing_is_traced_again(searcher, foun
 def test_policies_dealt_out_to_threads_are_found_all_the_same():
     few, found = replace(SEARCH, updates=3, scout_updates=2), []
     for threads, groups in ((1, 1), (6, 2)):
-        searcher = Searcher(few, CONTROLLER, in_world(make_step, COST), H, S, Q, jit_compile=False, threads=threads)
+        searcher = Searcher(
+            SearchObjective(few, CONTROLLER, in_env(make_step, COST), H, S, Q), jit_compile=False, threads=threads
+        )
         assert searcher._groups == groups
         found.append(searcher.search(None, COVER, SIMULATOR, STARTS, as_seed(0)))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-3, atol=1e-4)
@@ -195,30 +206,31 @@ def test_policies_dealt_out_to_threads_are_found_all_the_same():
 
 def test_screening_keeps_the_best_candidates(searcher):
     screened = searcher.screen(COVER, SIMULATOR, STARTS, as_seed(0))
-    costs = searcher._mean_cost(screened, SIMULATOR, STARTS, as_seed(7), 20, SEARCH.screening_width).numpy()
-    random = searcher._mean_cost(policies(64), SIMULATOR, STARTS, as_seed(7), 20, SEARCH.screening_width).numpy()
+    objective, stage = replace(searcher.objective, per_draw=20), Stage(SEARCH.screening_width)
+    costs = objective(screened, SIMULATOR, STARTS, as_seed(7), stage).numpy()
+    random = objective(policies(64), SIMULATOR, STARTS, as_seed(7), stage).numpy()
     assert costs.mean() < random.mean() and np.isfinite(screened).all()
 
 
 def test_policies_that_leave_the_models_range_stay_where_they_are():
     endless = SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0]) / 0.0)  # its gradient is NaN
-    params, units = policies(R), CONTROLLER.units(COVER)
+    params, scales = policies(R), CONTROLLER.parameter_scales(COVER)
     lost = make_searcher(cost=endless)
-    refined, costs = lost.refine(params, units, SIMULATOR, STARTS, tf.constant(3), tf.constant(1.0), as_seed(0))
+    refined, costs = lost.refine(params, scales, SIMULATOR, STARTS, phase(3, 1.0), as_seed(0))
     np.testing.assert_allclose(refined, params, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(costs, 1.0, rtol=1e-5)
 
 
 def test_a_cost_of_the_users_own_is_not_given_a_width():
     plain = make_searcher(cost=lambda obs, action, next_obs: tf.square(next_obs[..., 0] - 1.0) + 5.0)
-    costs = plain._mean_cost(policies(R), SIMULATOR, STARTS, as_seed(5), Q, 2.5, 0.5)
+    costs = plain.objective(policies(R), SIMULATOR, STARTS, as_seed(5), Stage(2.5, 0.5))
     assert costs.shape == (R,) and (costs.numpy() > 5).all()
 
 
 def test_effort_costs_what_it_says(searcher):
     params = tf.concat([policies(1), tf.zeros_like(policies(1))], axis=0)  # zeros act at the middle: no effort
     cost, with_effort = (
-        searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q, 1.0, e).numpy() for e in (0.0, 0.5)
+        searcher.objective(params, SIMULATOR, STARTS, as_seed(5), Stage(1.0, e)).numpy() for e in (0.0, 0.5)
     )
     assert with_effort[0] > cost[0]
     np.testing.assert_allclose(with_effort[1], cost[1], rtol=1e-6)
@@ -233,7 +245,7 @@ class Constant:
     def init(self, seed, n, reference_features, num_actions):
         return tf.random.stateless_normal([n, num_actions], seed)
 
-    def units(self, reference_features, num_actions):
+    def parameter_scales(self, reference_features, num_actions):
         return tf.ones([num_actions])
 
     def apply_dropout(self, params, rate, seed, num_features, num_actions):
@@ -253,8 +265,8 @@ def off_target(obs, action, next_obs):
 
 def constant_searcher(cost, **settings: Any):
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
-    search, make_world = replace(SEARCH, **settings), in_world(make_step, cost)
-    return Searcher(search, controller, make_world, H, S, Q, jit_compile=False, threads=1)
+    search, make_env = replace(SEARCH, **settings), in_env(make_step, cost)
+    return Searcher(SearchObjective(search, controller, make_env, H, S, Q), jit_compile=False, threads=1)
 
 
 def test_screening_finds_the_best_and_passes_over_costs_that_are_not_finite():
@@ -266,8 +278,8 @@ def test_screening_finds_the_best_and_passes_over_costs_that_are_not_finite():
 
 def test_refining_finds_the_optimum():
     searcher = constant_searcher(off_target, learning_rate=0.05)
-    start, settle = tf.constant([[-1.0], [2.0]]), tf.constant(1.0)
-    refined, costs = searcher.refine(start, tf.ones(1), SIMULATOR, STARTS, tf.constant(200), settle, as_seed(0))
+    start = tf.constant([[-1.0], [2.0]])
+    refined, costs = searcher.refine(start, tf.ones(1), SIMULATOR, STARTS, phase(200, 1.0), as_seed(0))
     np.testing.assert_allclose(tf.tanh(refined), [[0.5], [0.5]], atol=0.02)
     assert (costs.numpy() < 0.1).all()
 
@@ -282,25 +294,24 @@ def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
 
     search = replace(SEARCH, scout_horizon=0.5, candidates=300, learning_rate=0.05)
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
-    searcher = Searcher(search, controller, in_world(make_clock, cost), H, S, Q, jit_compile=False)
-    starts = InitialStates.observed(np.zeros([1, 2]))
+    searcher = Searcher(SearchObjective(search, controller, in_env(make_clock, cost), H, S, Q), jit_compile=False)
+    starts = InitialStates.kernel_density(np.zeros([1, 2]))
     scouts = searcher.screen(COVER, SIMULATOR, starts, as_seed(0))
     np.testing.assert_allclose(tf.tanh(scouts), 0.5, atol=0.1)
-    for settle, best in ((0.0, 0.5), (1.0, (0.5 - 5) / 11)):
-        updates, settle = tf.constant(300), tf.constant(settle)
-        refined, _ = searcher.refine(scouts, tf.ones(1), SIMULATOR, starts, updates, settle, as_seed(0))
+    for curriculum, best in ((0.0, 0.5), (1.0, (0.5 - 5) / 11)):
+        refined, _ = searcher.refine(scouts, tf.ones(1), SIMULATOR, starts, phase(300, curriculum), as_seed(0))
         np.testing.assert_allclose(tf.tanh(refined), best, atol=0.02)
     np.testing.assert_allclose(  # all steps count in the end
         searcher.score(tf.zeros([1, 1]), SIMULATOR, starts, as_seed(0)), (0.25 + 2.5) / 2, rtol=1e-5
     )
 
 
-def test_refining_moves_in_natural_units():
+def test_refining_moves_relative_to_the_parameter_scales():
     searcher, zero = constant_searcher(off_target, warmup=1), tf.zeros([1, 1])
-    for unit in (1.0, 3.0):
-        units = tf.constant([unit])
-        moved, _ = searcher.refine(zero, units, SIMULATOR, STARTS, tf.constant(1), tf.constant(0.0), as_seed(0))
-        np.testing.assert_allclose(moved, [[unit * SEARCH.learning_rate]], rtol=1e-3)  # Adam's first step
+    for scale in (1.0, 3.0):
+        scales = tf.constant([scale])
+        moved, _ = searcher.refine(zero, scales, SIMULATOR, STARTS, phase(1, 0.0), as_seed(0))
+        np.testing.assert_allclose(moved, [[scale * SEARCH.learning_rate]], rtol=1e-3)  # Adam's first step
 
 
 def test_what_refining_spoils_is_kept_as_it_was():
@@ -338,7 +349,9 @@ def test_many_searchers_raise_no_warning_of_retracing(caplog):
 def plain_searcher(controller=CONTROLLER, cost: Cost = COST, propagation="ts_inf", per_draw=Q, **settings: Any):
     """Return a searcher whose functions are called as they are: for a few updates that is the fastest."""
     search = replace(SEARCH, **settings)
-    return Searcher(search, controller, in_world(make_step, cost), H, S, per_draw, propagation, jit_compile=False)
+    return Searcher(
+        SearchObjective(search, controller, in_env(make_step, cost), H, S, per_draw, propagation), jit_compile=False
+    )
 
 
 @pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"action_noise": 0.3}], ids=["dropout", "action noise"])
@@ -346,17 +359,17 @@ def test_dropout_and_noise_are_for_refining_alone(settings):
     plain, robust, params = plain_searcher(), plain_searcher(**settings), policies(R)
     args = params, SIMULATOR, STARTS, as_seed(5)
     np.testing.assert_array_equal(robust._score(*args), plain._score(*args))
-    np.testing.assert_array_equal(robust._mean_cost(*args, Q), plain._mean_cost(*args, Q))
-    refining = robust._mean_cost(*args, Q, refining=True).numpy()
-    assert np.all(np.abs(refining - plain._mean_cost(*args, Q, refining=True)) > 1e-5)
-    np.testing.assert_array_equal(refining, robust._mean_cost(*args, Q, refining=True))
-    other = robust._mean_cost(params, SIMULATOR, STARTS, as_seed(6), Q, refining=True)
+    np.testing.assert_array_equal(robust.objective(*args), plain.objective(*args))
+    refining = robust.objective(*args, REFINING).numpy()
+    assert np.all(np.abs(refining - plain.objective(*args, REFINING)) > 1e-5)
+    np.testing.assert_array_equal(refining, robust.objective(*args, REFINING))
+    other = robust.objective(params, SIMULATOR, STARTS, as_seed(6), REFINING)
     assert np.all(refining != other)
 
 
 def test_refining_with_dropout_and_noise_is_deterministic_and_goes_another_way():
-    few = tf.constant(3), tf.constant(0.0), as_seed(0)
-    args = policies(2), CONTROLLER.units(COVER), SIMULATOR, STARTS, *few
+    few = phase(3, 0.0), as_seed(0)
+    args = policies(2), CONTROLLER.parameter_scales(COVER), SIMULATOR, STARTS, *few
     plain = plain_searcher()._refine(*args)[0]
     robust = plain_searcher(dropout=0.3, action_noise=0.1)
     one, again = robust._refine(*args), robust._refine(*args)
@@ -367,13 +380,14 @@ def test_refining_with_dropout_and_noise_is_deterministic_and_goes_another_way()
 def test_noise_on_actions_has_the_size_it_says_and_is_the_same_for_all_policies():
     searcher = plain_searcher(action_noise=0.05, per_draw=2000)
     still = lambda obs, t: tf.fill([S, 2 * 2000, 1], 0.5)
-    act = searcher._add_action_noise(still, 2000, as_seed(1))
+    act = searcher.objective._add_action_noise(still, as_seed(1))
     first, second = (act(None, tf.constant(t)).numpy().reshape(S, 2, 2000) for t in (0, 1))
     np.testing.assert_array_equal(first[:, 0], first[:, 1])
     assert abs(first[:, 0].std() - 0.05 * 3.0) < 4 * 0.15 / np.sqrt(2 * S * 2000)  # bounds are −1 and 2
     assert abs(first[:, 0].mean() - 0.5) < 4 * 0.15 / np.sqrt(S * 2000)
     assert abs(np.corrcoef(first[:, 0].ravel(), second[:, 0].ravel())[0, 1]) < 4 / np.sqrt(S * 2000)
-    shaken = plain_searcher(action_noise=3.0)._add_action_noise(still, 2000, as_seed(1))(None, tf.constant(0)).numpy()
+    loud = plain_searcher(action_noise=3.0, per_draw=2000).objective._add_action_noise(still, as_seed(1))
+    shaken = loud(None, tf.constant(0)).numpy()
     assert shaken.min() == -1 and shaken.max() == 2  # cut off at the bounds
 
 
@@ -388,11 +402,13 @@ def price(obs, action, next_obs):
 def discrete_searcher(cost: Cost = price, **settings: Any):
     to_force = lambda action: tf.reduce_sum(action * tf.constant([-1.0, 0.0, 1.0]), axis=-1, keepdims=True)
 
-    def make_world(draws):
+    def make_env(draws):
         step = make_step(draws)
         return SimulatedEnv(lambda obs, action, noise: step(obs, to_force(action), noise), cost, step_size=ONES)
 
-    return Searcher(replace(SEARCH, **settings), DISCRETE, make_world, H, S, Q, jit_compile=False, threads=1)
+    return Searcher(
+        SearchObjective(replace(SEARCH, **settings), DISCRETE, make_env, H, S, Q), jit_compile=False, threads=1
+    )
 
 
 def test_discrete_actions_are_refined_relaxed_and_scored_executed():
@@ -401,32 +417,34 @@ def test_discrete_actions_are_refined_relaxed_and_scored_executed():
     np.testing.assert_allclose(searcher._score(*args), 0.9, rtol=1e-5)  # both do the first
     weights = tf.nn.softmax(4.0 * tf.tanh(start))
     relaxed = tf.reduce_sum(weights * PRICES, axis=-1)
-    np.testing.assert_allclose(searcher._mean_cost(*args, Q, refining=True), relaxed, rtol=1e-5)
-    refined, _ = searcher._refine(start, tf.ones(3), SIMULATOR, STARTS, tf.constant(25), tf.constant(0.0), as_seed(0))
+    np.testing.assert_allclose(searcher.objective(*args, REFINING), relaxed, rtol=1e-5)
+    refined, _ = searcher._refine(start, tf.ones(3), SIMULATOR, STARTS, phase(25, 0.0), as_seed(0))
     np.testing.assert_array_equal(np.argmax(refined, axis=1), [1, 1])
     np.testing.assert_allclose(searcher._score(refined, *args[1:]), 0.2, rtol=1e-5)
 
 
 def test_discrete_actions_are_no_effort():
     found = [discrete_searcher(COST, effort=effort) for effort in (0.0, 0.9)]
-    args = tf.constant([[1.0, 0.5, 0.0]]), SIMULATOR, STARTS, as_seed(0), Q, 1.0
+    args = tf.constant([[1.0, 0.5, 0.0]]), SIMULATOR, STARTS, as_seed(0)
     for refining in (False, True):
-        np.testing.assert_array_equal(*(s._mean_cost(*args, s._search.effort, refining=refining) for s in found))
+        np.testing.assert_array_equal(
+            *(s.objective(*args, Stage(effort=s.objective.settings.effort, refining=refining)) for s in found)
+        )
 
 
 @pytest.mark.parametrize("propagation", ["ts1", "moment_matching", "mean"])
 def test_policies_are_refined_by_any_propagation(propagation):
     searcher, params = plain_searcher(propagation=propagation), policies(R)
-    start, noise = searcher._draw(R, STARTS, as_seed(0), Q)
+    start, noise = searcher.objective.sample_particles(R, STARTS, as_seed(0))
     assert start.shape == (S, R * Q, 2) and noise.shape[:3] == (H, S, R * Q)
     is_same = np.all(start == start[:1])
     assert is_same == (propagation == "mean")  # with which all draws must start from the same places
     with tf.GradientTape() as tape:
         tape.watch(params)
-        together = searcher._mean_cost(params, SIMULATOR, STARTS, as_seed(5), Q)
+        together = searcher.objective(params, SIMULATOR, STARTS, as_seed(5))
     gradient = tape.gradient(together, params)
     assert np.isfinite(gradient).all() and (np.abs(gradient).max(axis=1) > 0).all()
-    alone = [searcher._mean_cost(params[i : i + 1], SIMULATOR, STARTS, as_seed(5), Q)[0] for i in range(R)]
+    alone = [searcher.objective(params[i : i + 1], SIMULATOR, STARTS, as_seed(5))[0] for i in range(R)]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
     obs, costs = searcher._predict(params[0], SIMULATOR, STARTS, as_seed(0))
     assert obs.shape[0] == H + 1 and costs.shape == (H, obs.shape[1]) and np.isfinite(obs).all()
@@ -434,7 +452,12 @@ def test_policies_are_refined_by_any_propagation(propagation):
 
 def test_exact_starts_are_those_given_each_as_often(searcher):
     seen = np.random.default_rng(3).normal(size=(4, 2)).astype(np.float32)
-    start = searcher._draw(1, InitialStates.exactly(seen), as_seed(0), 1000)[0].numpy().reshape(-1, 2)
+    start = (
+        replace(searcher.objective, per_draw=1000)
+        .sample_particles(1, InitialStates.empirical(seen), as_seed(0))[0]
+        .numpy()
+        .reshape(-1, 2)
+    )
     rows, counts = np.unique(start, axis=0, return_counts=True)
     np.testing.assert_array_equal(rows, seen[np.argsort(seen[:, 0])])
     assert np.abs(counts - 750).max() < 4 * np.sqrt(3000 * 3 / 16)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl.rl.episodes import Episode
-from bnnrl.rl.search.searcher import _in_units_of_range
+from bnnrl.rl.search.objective import normalize_cost
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _range_of
 from bnnrl.rl.simulator.regression import NetworkDraws
@@ -157,7 +157,7 @@ def test_a_search_sees_costs_in_units_of_their_range_of():
         cost_after_end=10.0,
         cost_range=tf.constant([2.0, 10.0]),
     )
-    unit = _in_units_of_range(env)
+    unit = normalize_cost(env)
     act = lambda obs, t: tf.zeros([1, 3, 1])
     costs = rollout_cost(unit, act, tf.zeros([1, 3, 2]), tf.zeros([4, 1, 3, 2]))
     np.testing.assert_allclose(costs, (0.25 + 3 * 1.0) / 4)  # one step, and the end

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl.rl import tasks
-from bnnrl.rl.action_space import Actions
+from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.episodes import make_env, run_episode
 from bnnrl.rl.tasks.gymnasium_tasks import TASKS
 from bnnrl.rl.tasks.task import Cost, SaturatingCost
@@ -36,7 +36,7 @@ def random_episodes(env_id, policy=None, episodes=3, **changes):
     """Return the task and the transitions of some episodes, their rewards, and which transitions terminated."""
     task, env = env_of(env_id, **changes)
     rng, runs = np.random.default_rng(0), []
-    random = Actions.of(env.action_space, env_id).random
+    random = ActionSpace.of(env.action_space, env_id).sample
     for seed in range(episodes):
         runs.append(run_episode(env, policy or (lambda obs: random(rng)), seed))
     columns = [np.concatenate(c) for c in zip(*((r.obs[:-1], r.actions, r.obs[1:]) for r in runs), strict=True)]

@@ -1,0 +1,197 @@
+"""The objective of a policy search: expected cost of simulated rollouts, as a differentiable function of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from bnnrl.rl.policies import Controller
+from bnnrl.rl.search.initial_states import InitialStates
+from bnnrl.rl.search.settings import PolicySearch
+from bnnrl.rl.simulator.propagation import noise_columns, propagate
+from bnnrl.rl.simulator.rollout import PolicyFunction, SimulatedEnv, rollout_cost, trajectories
+from bnnrl.rl.tasks import SaturatingCost
+from bnnrl.seeds import fold_in, normal, split
+
+# Shapes: R policies of K parameters, S draws of the models, Q particles of each draw and policy, O observation,
+# A action, H horizon.
+
+
+class Stage(NamedTuple):
+    """The part of the objective that changes in the course of a search."""
+
+    width: tf.Tensor | float = 1.0  # [] or [R] factor on the width of a saturating cost
+    effort: tf.Tensor | float = 0.0  # [] or [R] share of reward lost for the largest action, for a saturating cost
+    horizon: tf.Tensor | None = None  # [] int32 steps that count; None for all
+    refining: bool = False  # for gradients: relaxed discrete actions, dropout and action noise
+
+
+@dataclass(frozen=True)
+class SearchObjective:
+    """Each policy's expected cost over particles, with the optimism of the settings.
+
+    A call is a pure function of tensors. Initial states and noise are the same for all policies, so that their costs
+    can be compared, and do not depend on the number of policies.
+
+    Args:
+        settings: settings of the search.
+        controller: maps policy parameters and observations to actions.
+        make_env: function from draws of the models to the simulated environment.
+        horizon: H, number of steps of a rollout.
+        num_draws: S, number of draws of the models.
+        per_draw: Q, particles of each draw and policy.
+        propagation: one of PROPAGATIONS.
+    """
+
+    settings: PolicySearch
+    controller: Controller
+    make_env: Callable[[Any], SimulatedEnv]
+    horizon: int
+    num_draws: int
+    per_draw: int
+    propagation: str = "ts_inf"
+
+    def __call__(
+        self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any, stage: Stage | None = None
+    ) -> tf.Tensor:
+        """Return the objective of each policy, [R].
+
+        Args:
+            params: policies, [R, K].
+            draws: draws of the models, the argument of `make_env`.
+            initial_states: distribution of initial states.
+            seed: a seed pair.
+            stage: the weights of this stage; None takes those of `Stage()`.
+        """
+        stage, num_policies = stage or Stage(), params.shape[0]
+        env = self.make_env(draws)
+        act = self._refining_policy(params, seed) if stage.refining else self.policy_function(params)
+        start, noise = self.sample_particles(num_policies, initial_states, seed)
+        costs = rollout_cost(self._env_of_stage(env, stage, num_policies), act, start, noise, stage.horizon)
+        by_draw = tf.reduce_mean(tf.reshape(costs, [self.num_draws, num_policies, self.per_draw]), axis=2)
+        mean = tf.reduce_mean(by_draw, axis=0)
+        if not (self.settings.optimism and isinstance(env.cost, SaturatingCost)):
+            return mean
+        spread = tf.sqrt(tf.math.reduce_variance(by_draw, axis=0) + 1e-6) - 1e-3  # the root of zero has no gradient
+        weight = tf.stop_gradient(tf.clip_by_value(5.0 * mean - 2.0, 0.0, 1.0))  # 0 below a mean of 0.4, 1 above 0.6
+        return mean - self.settings.optimism * weight * spread
+
+    def predict(
+        self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the observations [H + 1, S Q, O] and the task's costs [H, S Q] of one policy's [K] rollouts."""
+        start, noise = self.sample_particles(1, initial_states, seed)
+        act = self.policy_function(params[tf.newaxis])
+        found = trajectories(self._propagated(self.make_env(draws), 1), act, start, noise)
+        obs = tf.reshape(found.obs, [self.horizon + 1, -1, found.obs.shape[-1]])
+        return obs, tf.reshape(found.costs, [self.horizon, -1])
+
+    def sample_particles(
+        self, num_policies: int, initial_states: InitialStates, seed: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return initial states [S, R Q, O] and noise [H, S, R Q, columns], the same for each policy."""
+        row_seed, kernel_seed, noise_seed = split(seed, 3)
+        s, dim = self.num_draws, initial_states.obs.shape[-1]
+        start = initial_states.sample([s, self.per_draw], row_seed, kernel_seed)
+        if self.propagation == "mean":  # which needs particles that are the same for each draw
+            start = tf.tile(start[:1], [s, 1, 1])
+        noise = normal([self.horizon, s, self.per_draw, noise_columns(self.propagation, dim)], noise_seed)
+        return tf.tile(start, [1, num_policies, 1]), tf.tile(noise, [1, 1, num_policies, 1])
+
+    def policy_function(self, params: tf.Tensor, relaxed: bool = False) -> PolicyFunction:
+        """Return the function (obs [S, R Q, O], t) -> actions [S, R Q, A] of policies [R, K] on their own particles.
+
+        Args:
+            params: policies, [R, K].
+            relaxed: whether discrete actions are weights, which have a gradient, and not one-hot vectors.
+        """
+        r, s = params.shape[0], self.num_draws
+        control = self.controller if relaxed else self.controller.executed
+
+        def act(obs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+            by_policy = tf.transpose(tf.reshape(obs, [s, r, self.per_draw, -1]), [1, 0, 2, 3])
+            action = control(params, tf.reshape(by_policy, [r, s * self.per_draw, -1]))
+            by_draw = tf.transpose(tf.reshape(action, [r, s, self.per_draw, -1]), [1, 0, 2, 3])
+            return tf.reshape(by_draw, [s, r * self.per_draw, -1])
+
+        return act
+
+    def _refining_policy(self, params: tf.Tensor, seed: Any) -> PolicyFunction:
+        """Return the policy function of a gradient step: relaxed, with the dropout and noise of the settings."""
+        if self.settings.dropout:
+            params = self.controller.apply_dropout(params, self.settings.dropout, fold_in(seed, 1))
+        act = self.policy_function(params, relaxed=True)
+        return self._add_action_noise(act, fold_in(seed, 2)) if self.settings.action_noise else act
+
+    def _add_action_noise(self, act: PolicyFunction, seed: Any) -> PolicyFunction:
+        """Return `act` with noise on its actions, the same for each policy."""
+        low, high = self.controller.low, self.controller.high
+
+        def with_noise(obs: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+            action = act(obs, t)
+            noise = normal([self.num_draws, self.per_draw, action.shape[-1]], fold_in(seed, t))
+            noise = tf.tile(noise, [1, action.shape[1] // self.per_draw, 1])
+            return tf.clip_by_value(action + self.settings.action_noise * (high - low) * noise, low, high)
+
+        return with_noise
+
+    def _env_of_stage(self, env: SimulatedEnv, stage: Stage, num_policies: int) -> SimulatedEnv:
+        """Return `env` with clipped gradients, the stage's cost in units of its range, and the propagation."""
+        # The mean over particles, which is still to come, divides each particle's gradient by their number.
+        bound = self.settings.adjoint_bound / (self.num_draws * self.per_draw)
+        step = _clip_state_gradient(env.step, env.step_size, bound)
+        cost = self._saturating_cost(env.cost, stage) if isinstance(env.cost, SaturatingCost) else env.cost
+        return self._propagated(normalize_cost(env._replace(step=step, cost=cost)), num_policies)
+
+    def _saturating_cost(self, cost: SaturatingCost, stage: Stage) -> Callable:
+        """Return `cost` with the stage's width, and with the effort of actions counted in."""
+        per_particle = lambda weight: tf.repeat(weight, self.per_draw) if tf.is_tensor(weight) else weight
+        width, effort = per_particle(stage.width), per_particle(stage.effort)
+        if self.controller.discrete:  # no action of a discrete space is larger than another
+            effort = 0.0
+        low, high = self.controller.low, self.controller.high
+
+        def with_effort(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
+            squashed = (2 * action - high - low) / (high - low)
+            lost = effort * tf.reduce_mean(tf.square(squashed), axis=-1)
+            return 1.0 - (1.0 - cost(obs, action, next_obs, width)) * (1.0 - lost)
+
+        return with_effort
+
+    def _propagated(self, env: SimulatedEnv, num_policies: int) -> SimulatedEnv:
+        return env._replace(step=propagate(self.propagation, env.step, num_policies))
+
+
+def normalize_cost(env: SimulatedEnv) -> SimulatedEnv:
+    """Return `env` with costs relative to their observed range: 0 for the lowest, 1 for the highest."""
+    if env.cost_range is None:
+        return env
+    low, high = tf.unstack(env.cost_range)
+    relative = lambda cost: (cost - low) / (high - low)
+    cost = lambda obs, action, next_obs: relative(env.cost(obs, action, next_obs))
+    return env._replace(cost=cost, cost_after_end=relative(env.cost_after_end))
+
+
+def clip_norm(vectors: tf.Tensor, limit: float, scale: tf.Tensor | float = 1.0) -> tf.Tensor:
+    """Return vectors [..., D] shortened to a norm of at most `limit`, or zero where the norm is not finite.
+
+    Args:
+        vectors: vectors, [..., D].
+        limit: largest norm.
+        scale: factor on each entry, [D], for the norm alone.
+    """
+    norm = tf.norm(vectors * scale, axis=-1, keepdims=True)
+    return tf.where(tf.math.is_finite(norm), vectors * tf.minimum(1.0, limit / (norm + 1e-20)), 0.0)
+
+
+def _clip_state_gradient(step: Callable, step_size: tf.Tensor | float, bound: float) -> Callable:
+    """Return `step` whose gradient with respect to next_obs, for a step of `step_size` [O], is clipped to a norm."""
+
+    @tf.custom_gradient
+    def identity(next_obs: tf.Tensor, step_size: tf.Tensor):
+        return tf.identity(next_obs), lambda adjoint: (clip_norm(adjoint, bound, step_size), None)
+
+    return lambda obs, action, noise: identity(step(obs, action, noise), step_size)
