@@ -1,8 +1,9 @@
-"""One policy update through the learned model: rollout, gradient, clip, Adam.
+"""Times one policy update through the learned model: rollout, gradient, clipping, Adam.
 
     python experiments/benchmarks/rollout.py --policy rbf --defaults
 
-100 particles, 25 steps, 10 networks 200-200, 5 observation entries, 1 action, heteroscedastic noise.
+100 particles, 25 steps, 10 networks of two hidden layers of 200 units, 5 observation entries, 1 action, heteroscedastic
+noise.
 """
 
 from __future__ import annotations
@@ -33,30 +34,31 @@ MODEL = Dynamics(hidden=(200, 200))
 
 @dataclass
 class Args:
-    """One policy update, timed."""
+    """Settings of the benchmark of a policy update."""
 
     policy: Literal["mlp", "rbf"] = "mlp"
     defaults: bool = False
-    """The package's own activation, noise model and fresh noise at each update, instead of the peers' work."""
+    """Whether to use the package's default activation and noise model, and fresh noise at each update. Otherwise the
+    work is the same as that of the JAX and PyTorch benchmarks."""
     groups: int = 1
-    """How many groups of draws go side by side."""
+    """Number of groups of draws that are computed in parallel."""
     updates: int = 20
-    """How many in a timed block, which is one call."""
+    """Updates in a timed call."""
 
 
 class ClippedGaussian(Gaussian):
-    """The peers' noise model: the second half of the outputs is a log-scale, clipped."""
+    """The noise model of the JAX and PyTorch benchmarks: the second half of the outputs is a clipped log-scale."""
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         mean, log_scale = tf.split(outputs, 2, axis=-1)
         return tfd.Normal(mean, tf.exp(tf.clip_by_value(log_scale, -5.0, -2.0)))
 
 
-def spread_gradient(cost, groups: int):
+def gradient_in_groups(cost, groups: int):
     """Return a function (params, draws, start, noise) -> (cost [R], its gradient [R, K]) for several cores.
 
-    Particles of different draws do not meet, so that each group of draws is a compiled call of its own, and TensorFlow
-    runs these side by side. A search has several policies, and deals these out instead.
+    Particles of different draws do not interact. Each group of draws is therefore a compiled call of its own, and
+    TensorFlow runs the calls in parallel. (A policy search divides its policies into groups instead.)
     """
 
     @tf.function(autograph=False, jit_compile=True)
@@ -66,7 +68,7 @@ def spread_gradient(cost, groups: int):
             value = cost(params, draws, start, noise)
         return value, tape.gradient(value, params)
 
-    def spread(params: tf.Tensor, draws: NetworkDraws, start: tf.Tensor, noise: tf.Tensor):
+    def in_groups(params: tf.Tensor, draws: NetworkDraws, start: tf.Tensor, noise: tf.Tensor):
         n = math.gcd(groups, DRAWS)
         thetas, starts, noises = tf.split(draws.theta, n), tf.split(start, n), tf.split(noise, n, axis=1)
         parts = [
@@ -75,7 +77,7 @@ def spread_gradient(cost, groups: int):
         ]
         return tf.add_n([value for value, _ in parts]) / n, tf.add_n([grad for _, grad in parts]) / n
 
-    return spread
+    return in_groups
 
 
 def main(args: Args) -> None:
@@ -105,7 +107,7 @@ def main(args: Args) -> None:
 
         return tf.reduce_mean(rollout_cost(SimulatedEnv(model.make_step(draws), cost), act, start, noise))[tf.newaxis]
 
-    gradient = spread_gradient(mean_cost, args.groups)
+    gradient = gradient_in_groups(mean_cost, args.groups)
 
     @tf.function(jit_compile=True)
     def step(state: AdamState, grad):

@@ -1,9 +1,9 @@
-"""What a policy update costs, in time and memory, as particles, horizon and width of the model grow.
+"""Measures time and memory of a policy update by the number of particles, the horizon and the width of the model.
 
     python experiments/benchmarks/scaling.py
 
-An update is a rollout with gradient and a step of Adam, for one RBF policy of 50 centres and 10 networks of two hidden
-layers, as the search does it. Each size is timed in a process of its own; memory is how much the process grew from
+An update is a rollout with gradient and a step of Adam, as in the policy search, for one RBF policy of 50 centres and
+10 networks of two hidden layers. Each size is timed in a process of its own. Memory is the growth of that process from
 before the update was compiled to its peak.
 
 Writes a table to experiments/results/.
@@ -34,16 +34,16 @@ SIZES = {
 
 @dataclass
 class Args:
-    """Cost of a policy update by size."""
+    """Settings of the benchmark."""
 
     repeats: int = 7
-    """Timed calls of each size; the median counts."""
+    """Timed calls of each size, whose median is reported."""
     name: str = "scaling"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def measure(axis: str, size: int, repeats: int) -> Row:
-    """Return seconds and memory of one update."""
+    """Return milliseconds and MiB of one update."""
     quiet_single_thread()
     import tensorflow as tf
 

@@ -10,7 +10,7 @@ from bnnrl.rl.policies import MLP, RBF, Controller, Linear
 from bnnrl.rl.simulator.features import Features
 from bnnrl.seeds import as_seed
 
-COVER = tf.constant(np.random.default_rng(0).normal(size=(200, 5)) * [1, 2, 3, 0.5, 0.0] + 1, tf.float32)
+REFERENCE = tf.constant(np.random.default_rng(0).normal(size=(200, 5)) * [1, 2, 3, 0.5, 0.0] + 1, tf.float32)
 
 
 def test_rbf_is_its_formula():
@@ -35,13 +35,13 @@ def test_mlp_is_its_formula(hidden):
     np.testing.assert_allclose(policy(params, tf.constant(x[None]), 2)[0], expected, rtol=1e-10)
 
 
-SPREAD = np.array([*COVER.numpy()[:, :4].std(axis=0), 1.0])  # the last feature does not vary
+SPREAD = np.array([*REFERENCE.numpy()[:, :4].std(axis=0), 1.0])  # the last feature does not vary
 
 
 def test_rbf_starts_all_over_what_was_observed():
-    params = RBF(100, weight_scale=3.0, length_scale=0.5).init(as_seed(0), 2, COVER, 2).numpy()
+    params = RBF(100, weight_scale=3.0, length_scale=0.5).init(as_seed(0), 2, REFERENCE, 2).numpy()
     centers, log_scales, weights = np.split(params, [500, 505], axis=1)
-    rows = {tuple(row) for row in COVER.numpy()}
+    rows = {tuple(row) for row in REFERENCE.numpy()}
     drawn = {tuple(center) for center in centers[0].reshape(100, 5)}
     assert drawn <= rows and len(drawn) > 60  # of 200 rows, with replacement
     np.testing.assert_allclose(np.exp(log_scales), np.tile(0.5 * SPREAD, (2, 1)), rtol=1e-4)
@@ -49,9 +49,9 @@ def test_rbf_starts_all_over_what_was_observed():
 
 
 def test_mlp_starts_on_standardised_features():
-    params = MLP((50,), weight_scale=0.5).init(as_seed(0), 20, COVER, 1).numpy().astype(np.float64)
+    params = MLP((50,), weight_scale=0.5).init(as_seed(0), 20, REFERENCE, 1).numpy().astype(np.float64)
     kernel, bias = params[:, :250].reshape(20, 5, 50), params[:, 250:300]
-    before = COVER.numpy() @ kernel + bias[:, np.newaxis]
+    before = REFERENCE.numpy() @ kernel + bias[:, np.newaxis]
     assert np.abs(before.mean(axis=1)).max() < 1e-3
     np.testing.assert_allclose(
         np.mean(before.std(axis=1)), 0.5 * np.sqrt(4 / 5), rtol=0.1
@@ -60,32 +60,34 @@ def test_mlp_starts_on_standardised_features():
 
 
 def test_parameter_scales_are_natural_sizes():
-    np.testing.assert_allclose(RBF(3).parameter_scales(COVER, 2), [*np.tile(SPREAD, 3), *np.ones(5 + 6)], rtol=1e-4)
+    np.testing.assert_allclose(RBF(3).parameter_scales(REFERENCE, 2), [*np.tile(SPREAD, 3), *np.ones(5 + 6)], rtol=1e-4)
     np.testing.assert_allclose(
-        MLP((4,)).parameter_scales(COVER, 2), [*np.repeat(1 / SPREAD, 4), *np.ones(4 + 8 + 2)], rtol=1e-4
+        MLP((4,)).parameter_scales(REFERENCE, 2), [*np.repeat(1 / SPREAD, 4), *np.ones(4 + 8 + 2)], rtol=1e-4
     )
 
 
 @pytest.mark.parametrize("policy", [RBF(4), MLP((3, 6)), Linear()], ids=["rbf", "mlp", "linear"])
 def test_sizes_seeds_and_parameter_scales(policy):
     size = policy.num_params(5, 2)
-    params = policy.init(as_seed(0), 3, COVER, 2)
-    assert params.shape == (3, size) and policy.parameter_scales(COVER, 2).shape == (size,)
-    assert np.all(policy.parameter_scales(COVER, 2) > 0) and np.isfinite(params).all()
-    np.testing.assert_array_equal(params, policy.init(as_seed(0), 3, COVER, 2))
-    assert not np.allclose(params[0], params[1]) and not np.allclose(params, policy.init(as_seed(1), 3, COVER, 2))
-    actions = policy(params, tf.tile(COVER[tf.newaxis], [3, 1, 1]), 2)
+    params = policy.init(as_seed(0), 3, REFERENCE, 2)
+    assert params.shape == (3, size) and policy.parameter_scales(REFERENCE, 2).shape == (size,)
+    assert np.all(policy.parameter_scales(REFERENCE, 2) > 0) and np.isfinite(params).all()
+    np.testing.assert_array_equal(params, policy.init(as_seed(0), 3, REFERENCE, 2))
+    assert not np.allclose(params[0], params[1]) and not np.allclose(params, policy.init(as_seed(1), 3, REFERENCE, 2))
+    actions = policy(params, tf.tile(REFERENCE[tf.newaxis], [3, 1, 1]), 2)
     assert actions.shape == (3, 200, 2)
 
 
 def test_a_linear_policy_is_a_network_without_hidden_units():
     linear, network = Linear(0.7), MLP((), 0.7)
-    params, x = linear.init(as_seed(0), 3, COVER, 2), tf.tile(COVER[tf.newaxis], [3, 1, 1])
-    np.testing.assert_array_equal(params, network.init(as_seed(0), 3, COVER, 2))
-    np.testing.assert_array_equal(linear.parameter_scales(COVER, 2), network.parameter_scales(COVER, 2))
+    params, x = linear.init(as_seed(0), 3, REFERENCE, 2), tf.tile(REFERENCE[tf.newaxis], [3, 1, 1])
+    np.testing.assert_array_equal(params, network.init(as_seed(0), 3, REFERENCE, 2))
+    np.testing.assert_array_equal(linear.parameter_scales(REFERENCE, 2), network.parameter_scales(REFERENCE, 2))
     np.testing.assert_array_equal(linear(params, x, 2), network(params, x, 2))
     kernel, bias = params[0, :10].numpy().reshape(5, 2), params[0, 10:].numpy()
-    np.testing.assert_allclose(linear(params, x, 2)[0], np.tanh(COVER.numpy() @ kernel + bias), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        linear(params, x, 2)[0], np.tanh(REFERENCE.numpy() @ kernel + bias), rtol=1e-3, atol=1e-4
+    )
     np.testing.assert_array_equal(linear.apply_dropout(params, 0.9, as_seed(1), 5, 2), params)  # it has no hidden units
     np.testing.assert_array_equal(network.apply_dropout(params, 0.9, as_seed(1), 5, 2), params)
 
@@ -101,7 +103,7 @@ OUTGOING = {
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 @pytest.mark.parametrize(("policy", "outgoing"), OUTGOING.values(), ids=OUTGOING)
 def test_units_are_dropped_as_a_whole_and_the_mean_is_kept(policy, outgoing, rate):
-    params = policy.init(as_seed(0), 200, COVER, 2)
+    params = policy.init(as_seed(0), 200, REFERENCE, 2)
     dropped = policy.apply_dropout(params, rate, as_seed(1), 5, 2).numpy()
     before, after = outgoing(params.numpy()), outgoing(dropped)
     factor = after / before  # [R, units, weights]
@@ -116,7 +118,7 @@ def test_units_are_dropped_as_a_whole_and_the_mean_is_kept(policy, outgoing, rat
 
 @pytest.mark.parametrize("policy", [RBF(40), MLP((40, 30))], ids=["rbf", "mlp"])
 def test_nothing_else_is_dropped(policy):
-    params = policy.init(as_seed(0), 1, COVER, 2)
+    params = policy.init(as_seed(0), 1, REFERENCE, 2)
     np.testing.assert_array_equal(policy.apply_dropout(params, 0.0, as_seed(1), 5, 2), params)
     dropped = policy.apply_dropout(params, 0.5, as_seed(1), 5, 2).numpy()
     np.testing.assert_array_equal(dropped, policy.apply_dropout(params, 0.5, as_seed(1), 5, 2))
@@ -128,7 +130,7 @@ def test_nothing_else_is_dropped(policy):
 
 def test_policies_go_side_by_side():
     policy = RBF(4)
-    params, x = policy.init(as_seed(0), 3, COVER, 1), tf.random.stateless_normal([3, 7, 5], as_seed(1))
+    params, x = policy.init(as_seed(0), 3, REFERENCE, 1), tf.random.stateless_normal([3, 7, 5], as_seed(1))
     together = policy(params, x, 1)
     for i in range(3):
         np.testing.assert_allclose(together[i], policy(params[i : i + 1], x[i : i + 1], 1)[0], rtol=1e-5, atol=1e-6)
@@ -147,7 +149,7 @@ def test_actions_stay_within_the_bounds():
 
 def test_a_discrete_policy_weighs_actions_and_does_the_heaviest():
     controller = Controller(MLP((6,)), Features(5), tf.zeros(3), tf.ones(3), discrete=True)
-    params, obs = controller.init(as_seed(0), 2, COVER), tf.tile(COVER[tf.newaxis], [2, 1, 1])
+    params, obs = controller.init(as_seed(0), 2, REFERENCE), tf.tile(REFERENCE[tf.newaxis], [2, 1, 1])
     relaxed, executed = controller(params, obs).numpy(), controller.executed(params, obs).numpy()
     assert relaxed.shape == executed.shape == (2, 200, 3)
     np.testing.assert_allclose(relaxed.sum(-1), 1, rtol=1e-5)
@@ -163,13 +165,13 @@ def test_a_discrete_policy_weighs_actions_and_does_the_heaviest():
 
 def test_a_continuous_policy_does_what_it_says():
     controller = Controller(RBF(4), Features(5), tf.constant([-1.0]), tf.constant([2.0]))
-    params, obs = controller.init(as_seed(0), 2, COVER), tf.tile(COVER[tf.newaxis], [2, 1, 1])
+    params, obs = controller.init(as_seed(0), 2, REFERENCE), tf.tile(REFERENCE[tf.newaxis], [2, 1, 1])
     np.testing.assert_array_equal(controller.executed(params, obs), controller(params, obs))
 
 
 def test_a_controller_drops_its_policys_units():
     controller = Controller(RBF(4), Features(5), tf.zeros(2), tf.ones(2))
-    params = controller.init(as_seed(0), 3, COVER)
+    params = controller.init(as_seed(0), 3, REFERENCE)
     expected = RBF(4).apply_dropout(params, 0.5, as_seed(1), 5, 2)
     np.testing.assert_array_equal(controller.apply_dropout(params, 0.5, as_seed(1)), expected)
 

@@ -9,11 +9,10 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl.rl.episodes import Episode
-from bnnrl.rl.search.objective import normalize_cost
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _range_of
 from bnnrl.rl.simulator.regression import NetworkDraws
-from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
+from bnnrl.rl.simulator.rollout import rollout_cost
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 from bnnrl.seeds import as_seed
 from tests.rl.point_mass import STEPS, TASK, A, B, PointMass, make_agent
@@ -147,20 +146,6 @@ def test_the_range_of_costs_has_what_a_step_after_the_end_costs(learned):
         ([5.0, 5.0], None, [5, 6]),
     ):
         np.testing.assert_array_equal(_range_of(np.array(costs), after), expected)
-
-
-def test_a_search_sees_costs_in_units_of_their_range_of():
-    env = SimulatedEnv(
-        lambda obs, action, noise: obs,
-        lambda obs, action, next_obs: tf.fill(obs.shape[:-1], 4.0),
-        lambda obs, action, next_obs: tf.ones(obs.shape[:-1]),
-        cost_after_end=10.0,
-        cost_range=tf.constant([2.0, 10.0]),
-    )
-    unit = normalize_cost(env)
-    act = lambda obs, t: tf.zeros([1, 3, 1])
-    costs = rollout_cost(unit, act, tf.zeros([1, 3, 2]), tf.zeros([4, 1, 3, 2]))
-    np.testing.assert_allclose(costs, (0.25 + 3 * 1.0) / 4)  # one step, and the end
 
 
 def test_a_learned_environment_of_arrays_is_the_same(learned, held_out):
