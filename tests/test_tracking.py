@@ -433,7 +433,7 @@ def test_a_new_film_is_tracked_once_however_the_run_is_cut(offline):
 
 def test_an_id_that_cannot_be_kept_is_told(offline):
     (offline / "wandb" / "bnnrl-id").mkdir(parents=True)
-    with pytest.warns(TrackingWarning, match="id could not be kept"):
+    with pytest.warns(TrackingWarning, match="id could not be written"):
         tracked = TrialTracker.start(make_agent(), offline)
     tracked.tracker.finish()
     assert len(read(offline)) == 1

@@ -1,4 +1,4 @@
-"""TrialTracker: log an agent's trials to a tracker, such as Weights & Biases."""
+"""TrialTracker: the callback that logs an agent's trials to a tracker such as Weights & Biases."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, Self
 
 from bnnrl import tracking
 from bnnrl.rl import video
-from bnnrl.rl.callbacks import Callback, Trial
-from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.callbacks import Agent, Callback, Trial
 from bnnrl.storage import checkpoint, config
 from bnnrl.tracking import Tracker, TrackingWarning
 
-_PICTURES = ("curve", "rollouts")  # what a run folder may have
+_PICTURES = ("curve", "rollouts")  # names of the PNG files that a run folder may hold
+_RUN_ID, _LOGGED_FILMS = "wandb/bnnrl-id", "wandb/bnnrl-videos"  # files in the run folder
 
 
 class TrialTracker(Callback):
-    """Logs `PILCO.learn` to a tracker: every figure of each trial, and the run folder's pictures. List it after `Run`.
+    """Logs every figure of each trial of `PILCO.learn`, and the run folder's pictures and new films, to a tracker.
 
-    A film that has come into the folder's video/ since the last trial goes along with the trial, once.
+    In the list of callbacks, it belongs after `Run`, which draws the pictures.
 
     Args:
-        tracker: from `bnnrl.tracking.start`.
-        folder: the run folder, which keeps the names of films that were logged in wandb/bnnrl-videos; without one
-            there are neither pictures nor films.
+        tracker: the tracker, from `bnnrl.tracking.start`.
+        folder: the run folder, whose file wandb/bnnrl-videos lists the films that have been logged. Without a folder,
+            neither pictures nor films are logged.
     """
 
     def __init__(self, tracker: Tracker, folder: checkpoint.Folder | None = None):
@@ -36,44 +36,40 @@ class TrialTracker(Callback):
     @classmethod
     def start(
         cls,
-        agent: PILCO,
+        agent: Agent,
         folder: checkpoint.Folder | None = None,
         project: str = "bnnrl",
         group: str | None = None,
         tags: Iterable[str] = (),
     ) -> Self:
-        """Begin a run for an agent, called by its method and seed, or go on with the one of the same folder.
+        """Start a tracked run named after the agent's method and seed, or continue the run of the same folder.
 
         Args:
-            agent: whose settings become the run's.
-            folder: the run folder, which keeps the run's id in wandb/bnnrl-id.
-            project: at Weights & Biases.
-            group: the experiment; the environment's id if None.
-            tags: labels.
+            agent: the agent, whose settings become the run's configuration.
+            folder: the run folder, whose file wandb/bnnrl-id holds the id of the tracked run.
+            project: the project at Weights & Biases.
+            group: the group of runs; None takes the environment's id.
+            tags: labels of the run.
 
         Warns:
             TrackingWarning: as in `bnnrl.tracking.start`, or if the id cannot be written.
         """
-        kept = None if folder is None else Path(folder) / "wandb" / "bnnrl-id"
+        id_file = None if folder is None else Path(folder) / _RUN_ID
         tracker = tracking.start(
             project,
             _settings_of(agent),
             group=group or agent.task.env_id,
             name=f"{agent.dynamics.method_name}-{agent.seed}",
-            run_id=kept.read_text().strip() if kept and kept.is_file() else None,
+            run_id=id_file.read_text().strip() if id_file and id_file.is_file() else None,
             folder=folder,
             tags=tags,
         )
-        if kept and tracker.id:
-            try:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text(f"{tracker.id}\n")
-            except OSError as error:
-                told = f"The run's id could not be kept ({error}): resumed, it will be a new run at wandb."
-                warnings.warn(told, TrackingWarning, stacklevel=2)
+        if id_file and tracker.id:
+            _write(id_file, tracker.id, "The run's id", "a resumed run will be a new one at Weights & Biases")
         return cls(tracker, folder)
 
-    def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+    def on_trial_end(self, agent: Agent, trial: Trial) -> None:
+        """Log the trial's figures, pictures and new films."""
         for name in _PICTURES if self.folder else ():
             path = Path(self.folder or "") / f"{name}.png"
             if path.exists():
@@ -83,24 +79,30 @@ class TrialTracker(Callback):
         self.tracker.log(asdict(trial), trial.trial, last=True)
 
     def _log_films(self, folder: Path, step: int) -> None:
-        kept = folder / "wandb" / "bnnrl-videos"
-        known = kept.read_text().splitlines() if kept.is_file() else []
-        new = sorted(path for path in video.films(folder) if path.name not in known)
+        logged_file = folder / _LOGGED_FILMS
+        logged = logged_file.read_text().splitlines() if logged_file.is_file() else []
+        new = sorted(path for path in video.films(folder) if path.name not in logged)
         for path in new:
             self.tracker.video(f"video/{path.stem}", path, step)
         if new:
-            try:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_text("".join(f"{name}\n" for name in [*known, *(path.name for path in new)]))
-            except OSError as error:
-                told = f"The names of films could not be kept ({error}): they will be logged again."
-                warnings.warn(told, TrackingWarning, stacklevel=2)
+            names = "\n".join([*logged, *(path.name for path in new)])
+            _write(logged_file, names, "The names of logged films", "the films will be logged again")
 
-    def on_error(self, agent: PILCO, error: BaseException) -> None:
+    def on_error(self, agent: Agent, error: BaseException) -> None:
+        """Add the error to the run's summary."""
         self.tracker.summary({"error": f"{type(error).__name__}: {error}"})
 
 
-def _settings_of(agent: PILCO) -> dict[str, Any]:
+def _write(path: Path, text: str, what: str, consequence: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    except OSError as error:
+        message = f"{what} could not be written ({error}): {consequence}."
+        warnings.warn(message, TrackingWarning, stacklevel=3)
+
+
+def _settings_of(agent: Agent) -> dict[str, Any]:
     names = ("propagation", "particles", "horizon", "episodes_per_trial", "learn_reward", "seed")
     return {
         "env": agent.task.env_id,
