@@ -1,1 +1,1 @@
-"""Files: atomic writes, checkpoints, run folders, settings as JSON, and loading what was saved."""
+"""Files: atomic writes, checkpoints, run folders, settings as JSON, named arrays, and `bnnrl.load`."""

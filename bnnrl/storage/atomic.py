@@ -1,4 +1,4 @@
-"""Files that are whole or as they were."""
+"""Atomic writes: write a sibling file, then rename it. A reader finds the old file or the new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; what was written takes its place when the block ends without an error."""
+    """Yield a path beside `path` to write to.
+
+    The new file replaces `path` when the block ends. After an error it is removed, and `path` is left as it was.
+    """
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.new")
     try:

@@ -1,6 +1,6 @@
-"""Checkpoints: folders of JSON and arrays, written whole or not at all, that hold no code and run none when read.
+"""Checkpoints: folders of JSON and arrays, written atomically. No code is stored in them, and none is run on reading.
 
-folder/config.json          the marker, the format's version, two checksums, and the configuration
+folder/config.json          the format's name and version, checksums of both files' contents, and the configuration
 folder/arrays.safetensors   the arrays, in the safetensors format: a JSON header and raw numbers
 """
 
@@ -29,7 +29,8 @@ _DTYPES = {
     for name in ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64")
     + ("uint8", "uint16", "uint32", "uint64")
 }
-# The dot keeps these siblings out of a plain listing; an interrupted write leaves them, and the next one removes them.
+# Siblings of a checkpoint while it is replaced. An interrupted write leaves them behind, and the next write removes
+# them; the dot hides them from a plain listing.
 _NEW, _OLD = ".{}.bnnrl-new", ".{}.bnnrl-old"
 _OLD_STEP = re.compile(r"\.step_(\d+)\.bnnrl-old")
 _STEP = re.compile(r"step_(\d+)")
@@ -38,23 +39,24 @@ Folder = str | os.PathLike[str]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, foreign, damaged, or of a version newer than this one."""
+    """A checkpoint that is missing, damaged, not written by bnnrl, or written by a newer version of it."""
 
 
 def write(folder: Folder, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write `config` and `arrays` to `folder`, atomic_write an earlier checkpoint there.
+    """Write a checkpoint to `folder`, or replace the one there.
 
-    Everything is written and flushed to disk beside `folder` before it is renamed into place, and what was there is
-    deleted last: whenever the process dies, `read` finds the old checkpoint or the new one. One writer at a time.
+    The new checkpoint is written and flushed to disk beside `folder` before it is renamed into place, and the old one
+    is deleted last. Whenever the process dies, `read` finds the old checkpoint or the new one. Two processes must not
+    write to the same folder at once.
 
     Args:
-        folder: where to. Parents are made.
-        config: what JSON can represent; tuples become lists and NumPy scalars numbers.
+        folder: the checkpoint's folder; missing parents are made.
+        config: data that JSON can represent; tuples become lists and NumPy scalars numbers.
         arrays: boolean, integer or float arrays by name; type and shape are kept.
 
     Raises:
-        ValueError: if `folder` exists and is not a checkpoint (it is left alone), or `config` or `arrays` hold
-            something else.
+        ValueError: if `folder` exists and is not a checkpoint, in which case it is left as it is, or if `config` or
+            `arrays` hold something that cannot be saved.
     """
     path = _resolve(folder)
     if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
@@ -63,15 +65,15 @@ def write(folder: Folder, config: Mapping[str, Any], arrays: Mapping[str, np.nda
 
 
 def read(folder: Folder) -> tuple[dict[str, Any], Arrays]:
-    """Return the configuration and the arrays that `write` put into `folder`.
+    """Return the configuration and the arrays that `write` wrote to `folder`.
 
     Raises:
-        CheckpointError: if `folder` is missing, is no checkpoint, is damaged, or was written by a newer version.
+        CheckpointError: if `folder` is missing, is not a checkpoint, is damaged, or was written by a newer version.
     """
     path = _resolve(folder)
-    aside = path.with_name(_OLD.format(path.name))
-    if not path.exists() and aside.exists():
-        path = aside  # a write was interrupted between its two renames
+    old = path.with_name(_OLD.format(path.name))
+    if not path.exists() and old.exists():
+        path = old  # a write was interrupted between its two renames
     record = _read_record(path)
     data = _read_bytes(path / _ARRAYS)
     if hashlib.sha256(data).hexdigest() != record["sha256"]["arrays"]:
@@ -84,14 +86,21 @@ def read(folder: Folder) -> tuple[dict[str, Any], Arrays]:
 
 
 def exists(folder: Folder) -> bool:
-    """Return whether something is at `folder`, whatever it is."""
+    """Return whether `folder` exists, as a checkpoint or as anything else."""
     return _resolve(folder).exists()
 
 
 def write_step(
     run_folder: Folder, step: int, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], keep: int = 2
 ) -> None:
-    """Write run_folder/checkpoints/step_N, then remove all steps but this one and the newest others, `keep` in all.
+    """Write the checkpoint run_folder/checkpoints/step_N, then remove older ones.
+
+    Args:
+        run_folder: the run folder.
+        step: N, which also orders the checkpoints.
+        config: as in `write`.
+        arrays: as in `write`.
+        keep: how many checkpoints remain: this one, and the others of the highest N.
 
     Raises:
         ValueError: if `step` is negative, `keep` is below 1, or as in `write`.
@@ -100,7 +109,8 @@ def write_step(
         raise ValueError(f"Invalid arguments: expected step >= 0 and keep >= 1. Received: step={step}, keep={keep}")
     parent = _resolve(run_folder) / "checkpoints"
     path = parent / f"step_{int(step)}"
-    # By its place a damaged step is ours too: a run that went on from the step before it may write it again.
+    # A damaged checkpoint may be replaced too, since its place and files show that bnnrl wrote it: a run that resumed
+    # from the step before it writes it again.
     if path.is_dir() and not _only_own_files(path):
         _check_ours(path)
     _commit(path, config, arrays)
@@ -109,19 +119,19 @@ def write_step(
         old = parent / _OLD.format(f"step_{other}")
         if (parent / f"step_{other}").exists():
             _remove(old)
-            os.rename(parent / f"step_{other}", old)  # half-deleted, it would look like a damaged step
+            os.rename(parent / f"step_{other}", old)  # partly deleted, it would look like a damaged checkpoint
         _remove(old)
 
 
 def read_latest(run_folder: Folder, warn: Callable[[str], None]) -> tuple[int, dict[str, Any], Arrays] | None:
-    """Return (step, config, arrays) of the newest step that can be read, or None where none was written.
+    """Return (step, config, arrays) of the newest readable checkpoint of a run; None if there is no checkpoint.
 
     Args:
-        run_folder: the folder `write_step` was given.
-        warn: called with a message for each newer step that is damaged.
+        run_folder: the run folder.
+        warn: called with a message for each newer checkpoint that is damaged.
 
     Raises:
-        CheckpointError: if there are steps and none can be read.
+        CheckpointError: if there are checkpoints and none can be read.
     """
     parent = _resolve(run_folder) / "checkpoints"
     steps = _steps(parent)
@@ -140,7 +150,7 @@ def read_latest(run_folder: Folder, warn: Callable[[str], None]) -> tuple[int, d
     reasons = "\n".join(f"  step_{step}: {error}" for step, error in errors.items())
     raise CheckpointError(
         f"Invalid run folder: expected at least one readable checkpoint in {parent}. Received: {len(steps)}, all "
-        f"unreadable. Restore them from a copy, or start the run anew in another folder.\n{reasons}"
+        f"unreadable. Restore them from a copy, or start the run again in another folder.\n{reasons}"
     )
 
 
@@ -149,7 +159,7 @@ def _resolve(folder: Folder) -> Path:
 
 
 def _commit(path: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Put a new checkpoint in the place of `path`, whatever that is."""
+    """Write a checkpoint to `path`, replacing whatever is there."""
     new, old = path.with_name(_NEW.format(path.name)), path.with_name(_OLD.format(path.name))
     plain, data = _plain(config, "config"), safetensors.numpy.save(_checked(arrays))
     sha256 = {"config": _config_sha256(plain), "arrays": hashlib.sha256(data).hexdigest()}
@@ -169,6 +179,7 @@ def _commit(path: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarr
 
 
 def _check_ours(path: Path) -> None:
+    """Raise ValueError unless `path` is a checkpoint that may be replaced: readable, with no other files in it."""
     try:
         _read_record(path)
         ours = _only_own_files(path)
@@ -186,7 +197,7 @@ def _only_own_files(path: Path) -> bool:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """Return what config.json holds, once its marker, version and checksum are found right."""
+    """Return the contents of config.json after checking the format, its version and the checksum."""
     if not path.exists():
         raise CheckpointError(f"Invalid `folder`: expected a bnnrl checkpoint. Received: {path}, which does not exist.")
     if not (path / _CONFIG).is_file():
@@ -232,14 +243,14 @@ def _damaged(path: Path, what: str) -> CheckpointError:
 
 
 def _steps(parent: Path) -> set[int]:
-    """Return the numbers of the steps in `parent`, those that only an interrupted write's old folder holds included."""
+    """Return the steps of the checkpoints in `parent`, including those that an interrupted write moved aside."""
     names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
     matches = [_STEP.fullmatch(name) or _OLD_STEP.fullmatch(name) for name in names]
     return {int(match[1]) for match in matches if match}
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Return `value` in JSON's own types, or say where in the configuration it has none."""
+    """Return `value` in JSON's own types; `where` is its place in the configuration, for the error."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -250,7 +261,7 @@ def _plain(value: Any, where: str) -> Any:
         return value
     raise ValueError(
         f"Invalid {where}: expected what JSON can represent: text, finite numbers, booleans, None, lists, and mappings "
-        f"with text keys. Received: {value!r} of type {type(value).__name__}. Arrays belong into `arrays`."
+        f"with text keys. Received: {value!r} of type {type(value).__name__}. Arrays belong in `arrays`."
     )
 
 
@@ -277,7 +288,10 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Flush a folder's list of entries, or a rename may be lost when the power is. Windows has no such call."""
+    """Flush a folder's list of entries to disk, without which a rename may be lost in a power failure.
+
+    Windows has no such call.
+    """
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

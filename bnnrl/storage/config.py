@@ -1,4 +1,4 @@
-"""Settings as JSON: dataclasses by their class name, nested ones too."""
+"""Settings as JSON: a dataclass, possibly nested, becomes its class name and its fields."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any
 
 import numpy as np
 
-_CLASSES: dict[str, type] = {}
-_FLOAT = "float"  # an infinite one, or none at all
+_CLASSES: dict[str, type] = {}  # those that `decode` may build, by name
+_FLOAT = "float"  # marks infinity and NaN, for which JSON has no numbers
 
 
 def register(*classes: type) -> None:
-    """Make dataclasses known, by their names."""
+    """Allow settings of these dataclasses to be encoded and decoded, by their class names."""
     _CLASSES.update((cls.__name__, cls) for cls in classes)
 
 
 def encode(value: Any) -> Any:
-    """Return `value` as JSON-able data.
+    """Return settings as JSON-able data.
+
+    Args:
+        value: a number, a string, a truth value, None, a registered dataclass, or a tuple or list of these.
 
     Raises:
-        ValueError: for an object of a class that is not one of bnnrl's settings: code is never saved.
+        ValueError: if `value` holds anything else, such as a class or a function: code is never saved.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__
@@ -37,14 +40,14 @@ def encode(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
-        return {"class": _FLOAT, "value": repr(value)}  # which JSON has no numbers for
+        return {"class": _FLOAT, "value": repr(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"Invalid setting: expected a number, a string, or one of bnnrl's own. Received: {value!r}.")
 
 
 def encode_or_repr(value: Any, encode: Callable[[Any], Any] = encode) -> Any:
-    """Return `encode(value)`, or the value's `repr` where it cannot be encoded: for logs, which are not read back."""
+    """Return `encode(value)`, or `repr(value)` if the value cannot be encoded. Use it for logs, which are not decoded."""
     try:
         return encode(value)
     except ValueError:
@@ -52,10 +55,10 @@ def encode_or_repr(value: Any, encode: Callable[[Any], Any] = encode) -> Any:
 
 
 def decode(data: Any) -> Any:
-    """Return the settings that `encode` described.
+    """Return the settings that `encode` described; lists come back as tuples.
 
     Raises:
-        ValueError: for a class or a field this version does not know.
+        ValueError: if the data name a class or a field that this version does not know.
     """
     if isinstance(data, list):
         return tuple(decode(v) for v in data)
