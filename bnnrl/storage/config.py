@@ -47,7 +47,7 @@ def encode(value: Any) -> Any:
 
 
 def encode_or_repr(value: Any, encode: Callable[[Any], Any] = encode) -> Any:
-    """Return `encode(value)`, or `repr(value)` if the value cannot be encoded. Use it for logs, which are not decoded."""
+    """Return `encode(value)`, or `repr(value)` if the value cannot be encoded: for logs, which nothing decodes."""
     try:
         return encode(value)
     except ValueError:

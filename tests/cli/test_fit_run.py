@@ -1,4 +1,4 @@
-"""`bnnrl fit` and `bnnrl evaluate`: from a file or a name to a folder that says all."""
+"""`bnnrl fit`, `bnnrl evaluate` and `bnnrl report`: from a file or a name to a run folder with scores and report."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""BayesianModel: known answers, learning, callbacks, saving, and what it says to bad input."""
+"""BayesianModel: known answers, fitting, callbacks, saving, samplers, and errors for bad input."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Training data in pieces: each row once an epoch, and the log joint of the whole."""
+"""Streamed training data: each row is used once an epoch, and the log joint is that of all rows."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_rows_come_in_equal_pieces_and_a_rest(small, batched):
 
 
 class Seen:
-    """A method that adds up the rows it is given."""
+    """An inference method whose θ is the sum of the rows of its batches."""
 
     def init(self, problem, seed, theta=None):
         return Adam().init(problem, seed, theta)

@@ -1,4 +1,4 @@
-"""Loading by kind, run folders, the network and the prior as JSON, and nothing that runs code."""
+"""`bnnrl.load` by kind and from run folders; network and prior as JSON; code in a folder is refused."""
 
 import keras
 import numpy as np
@@ -145,7 +145,7 @@ def test_subclassed_networks_need_to_be_registered():
 
 
 def test_code_in_a_network_is_refused_whatever_the_users_setting(tmp_path, monkeypatch):
-    """A folder with a Lambda planted in it, right checksums and all, is refused even with Keras's safe mode off."""
+    """A Lambda layer planted in a folder with correct checksums is refused, even with Keras's safe mode off."""
     bomb = keras.layers.Lambda(lambda x: x + __import__("os").mkdir("exploded"))
     config, arrays = saved_model().to_saved()
     planted = keras.saving.serialize_keras_object(bomb)

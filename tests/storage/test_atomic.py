@@ -1,4 +1,4 @@
-"""Files that are whole or as they were."""
+"""Atomic writes: the new file after a success, the old one after an error."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Checkpoints: exact round trips, crashes at every point, damage of every file, folders that are not ours."""
+"""Checkpoints: exact round trips, crashes at every point, damage of every file, folders that bnnrl did not write."""
 
 import json
 import os

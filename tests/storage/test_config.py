@@ -1,4 +1,4 @@
-"""Settings as JSON: what was encoded comes back, and code does not."""
+"""Settings as JSON: encoded settings are decoded to equal ones, and code is refused."""
 
 import json
 from dataclasses import dataclass
