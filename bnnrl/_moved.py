@@ -34,6 +34,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bnnrl.commands.runs": ("bnnrl.cli.evaluate", "bnnrl.cli.report"),
     "bnnrl.commands.train": ("bnnrl.cli.train",),
     "bnnrl.compare": ("bnnrl.comparison.comparison",),
+    "bnnrl.data.examples": ("bnnrl.data.scikit_learn",),
+    "bnnrl.data.prepared": ("bnnrl.data.tfds",),
+    "bnnrl.data.records": ("bnnrl.data.tf_data",),
+    "bnnrl.data.sources": ("bnnrl.data.readers",),
+    "bnnrl.data.values": ("bnnrl.data.casting",),
     "bnnrl.engines": ("bnnrl.comparison.executors",),
     "bnnrl.files": ("bnnrl.storage.atomic",),
     "bnnrl.fitting": ("bnnrl.cli.fit_run", "bnnrl.cli.fit_report"),
@@ -70,6 +75,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 # Name of 0.1.0, in a module that is still there or in one of the table above -> its place and name now.
 NAMES: dict[str, str] = {
+    "bnnrl.data.values.finite": "bnnrl.data.casting.as_float32",
     "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
     "bnnrl.front.Optimizer": "bnnrl.model.keras_optimizer.KerasOptimizerView",
     "bnnrl.rl.dynamics.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",

@@ -416,7 +416,7 @@ CLASS_METRICS = [
         ([0, 1], [-0.2, 0.3], "If these are logits, apply the softmax first (to [N] the sigmoid)"),
         ([0, 1], [[0.5, 0.5], [0.9, 0.8]], "add up to 1. Received: a sum of 1.7 in row 1"),
         ([0, 1], [[0.5], [0.5]], "Of a single column pass `probs[:, 0]`"),
-        ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "`probs`: expected finite values. Received NaN or infinity in 1 of 2"),
+        ([0, 1], [[0.5, 0.5], [np.nan, 0.5]], "`probs`: expected finite values. Received: NaN or infinity in 1 of 2"),
         ([0, np.nan], [0.5, 0.5], "the first of them row 1"),
         ([], np.zeros((0, 2)), "`probs`: expected at least one row"),
         (["a", "b"], [0.5, 0.5], "`labels`: expected numbers"),

@@ -1,4 +1,4 @@
-"""Data for supervised learning: rows from many sources, divided into parts, with scalers; and padding."""
+"""Data for supervised learning: `load` reads, divides and standardizes rows from many kinds of source."""
 
 from bnnrl.data.loading import Data, load
 from bnnrl.data.scaler import Scaler, check_rows, pad_rows

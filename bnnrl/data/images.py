@@ -1,4 +1,4 @@
-"""Image folders: one sub-folder for each class."""
+"""Reader of image folders, which hold one sub-folder for each class."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.data.settings import ReadSettings
 from bnnrl.data.source import PARTS, Source
 from bnnrl.seeds import host_seed
 
@@ -15,19 +16,16 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
-def read(folders: dict[str, str | os.PathLike[str]], image_size, color_mode: str | None, seed) -> Source:
-    """Return images as datasets of (bytes [H, W, C], class []), mixed in a fixed order.
-
-    A folder with sub-folders "train" and "test" (and "validation"), which hold the classes, is divided already.
+def read(folders: dict[str, str | os.PathLike[str]], settings: ReadSettings) -> Source:
+    """Return images as datasets of rows (uint8 [H, W, C], class []), in an order that the seed fixes.
 
     Args:
-        folders: by part.
-        image_size: (height, width) to which images are resized, that of the first image if None.
-        color_mode: "grayscale", "rgb" or "rgba"; that of the first image if None.
-        seed: of the order.
+        folders: a folder for each part. If there is only one, its sub-folders may be the parts, "train", "validation"
+            and "test", and their sub-folders the classes.
+        settings: `image_size` and `color_mode`, by default those of the first image, and `seed`.
 
     Raises:
-        ValueError: if there are no images in sub-folders, or an argument is not as above.
+        ValueError: if no sub-folder holds an image, or a setting is invalid.
     """
     roots = {part: Path(folder) for part, folder in folders.items()}
     name = roots["train"].resolve().name
@@ -36,11 +34,7 @@ def read(folders: dict[str, str | os.PathLike[str]], image_size, color_mode: str
         roots = {part: roots["train"] / part for part in PARTS if part in inner}
     files = {part: _files(root) for part, root in roots.items()}
     class_names = sorted({label for found in files.values() for _, label in found})
-    first = tf.io.decode_image(tf.io.read_file(os.fspath(files["train"][0][0])), expand_animations=False)
-    if color_mode is not None and color_mode not in _CHANNELS:
-        raise ValueError(f"Invalid `color_mode`: expected one of {list(_CHANNELS)}. Received: {color_mode!r}.")
-    channels = first.shape[-1] if color_mode is None else _CHANNELS[color_mode]
-    size = check_size(first.shape[:2] if image_size is None else image_size)
+    size, channels = _format(files["train"][0][0], settings)
 
     def decode(path, label):
         image = tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
@@ -48,8 +42,8 @@ def read(folders: dict[str, str | os.PathLike[str]], image_size, color_mode: str
 
     parts = {}
     for part, found in files.items():
-        # In the order of the files a buffer would hold but a class or two to shuffle.
-        order = np.random.default_rng(host_seed(seed)).permutation(len(found))
+        # Files are sorted by class, so a shuffle buffer that is smaller than a class would never mix the classes.
+        order = np.random.default_rng(host_seed(settings.seed)).permutation(len(found))
         paths = [os.fspath(found[i][0]) for i in order]
         labels = np.array([class_names.index(found[i][1]) for i in order], np.int32)
         rows = tf.data.Dataset.from_tensor_slices((paths, labels))
@@ -58,7 +52,7 @@ def read(folders: dict[str, str | os.PathLike[str]], image_size, color_mode: str
 
 
 def check_size(size) -> tuple[int, int]:
-    """Return (height, width), or raise ValueError."""
+    """Return `size` as (height, width), or raise ValueError."""
     try:
         height, width = (int(side) for side in size)
     except (TypeError, ValueError):
@@ -69,13 +63,23 @@ def check_size(size) -> tuple[int, int]:
 
 
 def resize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Return an image [H, W, C] resized, of the same type."""
+    """Return an image [H, W, C] resized to (height, width), in the same type."""
     resized = tf.image.resize(image, size)
     return tf.cast(tf.round(resized) if image.dtype.is_integer else resized, image.dtype)
 
 
+def _format(image: Path, settings: ReadSettings) -> tuple[tuple[int, int], int]:
+    """Return the (height, width) and the number of channels of all images; those of `image` where not set."""
+    first = tf.io.decode_image(tf.io.read_file(os.fspath(image)), expand_animations=False)
+    mode, size = settings.color_mode, settings.image_size
+    if mode is not None and mode not in _CHANNELS:
+        raise ValueError(f"Invalid `color_mode`: expected one of {list(_CHANNELS)}. Received: {mode!r}.")
+    channels = first.shape[-1] if mode is None else _CHANNELS[mode]
+    return check_size(first.shape[:2] if size is None else size), channels
+
+
 def _files(root: Path) -> list[tuple[Path, str]]:
-    """Return all images in sub-folders with the sub-folder's name, sorted."""
+    """Return the paths of all images below `root`, sorted, each with its class, the name of the sub-folder."""
     found = sorted(
         (path, path.relative_to(root).parts[0])
         for path in root.glob("[!.]*/**/*")

@@ -11,42 +11,41 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_fraction, check_positive
-from bnnrl.data import sources
+from bnnrl.data import arrays, readers, stream
+from bnnrl.data.casting import STANDARDIZE
 from bnnrl.data.scaler import Scaler
-from bnnrl.data.source import PARTS, Rows, Source
-from bnnrl.data.split import assign
-from bnnrl.data.stream import divide, fits, into_memory
-from bnnrl.data.targets import check_task, encode
-from bnnrl.data.values import STANDARDIZE, as_inputs, scales_inputs, scales_targets
+from bnnrl.data.settings import Divided, DivideSettings, ReadSettings
+from bnnrl.data.source import PARTS, Source
+from bnnrl.data.targets import check_task
 from bnnrl.seeds import as_seed
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Rows in original units, divided into parts that share none.
+    """Rows in original units, divided into disjoint parts, with the scalers of the training part.
 
-    A part is a pair of arrays (x [N, ...], y), or in a stream a finite tf.data.Dataset of rows (x, y), not batched, in
-    an order that is the same at each pass. y is float32 [N, K] for real targets, int32 [N] for classes. Scalers belong
-    to the training part alone, and to the last axis: z = (x − mean) / std.
+    A part is a pair of arrays (x [N, ...], y), or, for a stream, a finite tf.data.Dataset of unbatched rows (x, y) with
+    the same order in every pass. y is float32 [N, K] for real targets and int32 [N] for classes. A scaler standardizes
+    the last axis: z = (x − mean) / std.
     """
 
-    train: Any  # Rows, as are the others; each use of a union would need a check
-    validation: Any  # None where not asked for
-    test: Any  # likewise
+    train: Any  # Rows, as are the other parts; with the union type, each use would need an isinstance check
+    validation: Any  # None if not requested
+    test: Any  # None if not requested
     x_scaler: Scaler | None
     y_scaler: Scaler | None
-    class_names: tuple[str, ...] | None  # of classification; their positions are the targets
-    feature_names: tuple[str, ...] | None  # of x's last axis, where they are known
+    class_names: tuple[str, ...] | None  # names of the classes, by index; None for real targets
+    feature_names: tuple[str, ...] | None  # names of x's last axis, where the source has them
     name: str
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes there are, None for real targets."""
+        """The number of classes, None for real targets."""
         return None if self.class_names is None else len(self.class_names)
 
     @property
     def num_train(self) -> int:
-        """N, the number of rows of the training part."""
+        """The number of rows N of the training part."""
         return len(self.train[0]) if isinstance(self.train, tuple) else int(self.train.cardinality())
 
 
@@ -68,46 +67,51 @@ def load(
     stream: str | bool = "auto",
     max_bytes: float = 2e9,
 ) -> Data:
-    """Return the data of `source`, divided into parts, with scalers of the training part.
+    """Return the rows of `source`, divided into training, validation and test parts, with scalers.
 
     Args:
-        source: where rows come from.
-            (x, y), or x with `targets`: arrays [N, ...].
-            A pandas DataFrame, or a .csv, .tsv, .txt or .dat (blanks between columns), or Parquet file. Columns of
-            strings, booleans and categories are one-hot encoded, "column=category", over the categories of all rows.
-            A .npz file of arrays x and y; x_train and y_train, and then x_test, x_validation, are parts of their own.
-            A folder with a sub-folder of images for each class, or with sub-folders "train" and "test" of such.
-            A finite tf.data.Dataset of rows (x, y), not batched, or of dictionaries of features.
-            A name: "breast_cancer", "diabetes", "digits", "friedman1", "iris" or "wine" of scikit-learn, unless
-            `data_dir` is given; else a folder of that name; else a data set that TFDS has prepared, such as "mnist" or
-            "my_dataset/config:1.0.0". Nothing is downloaded.
-        targets: the targets [N, ...] of an array, or the names of columns or features that are targets. By default a
-            table's last column, and what TFDS calls supervised.
-        test: a fraction in [0, 1) of the rows, or the rows themselves, of the kind that `source` is. A source that
-            has parts of its own keeps them, and a fraction then says only whether the part is wanted.
-        validation: likewise.
-        seed: an integer, or a stateless pair, that decides which rows go where.
-        stratify: whether to give each part the same share of every class. Not in a stream.
-        task: "classification", "regression", or None to judge by the targets: real numbers are regression, integers,
-            booleans, strings and categories are classes, numbered in sorted order over all parts.
-        standardize: "auto" gives scalers for inputs [N, F], integers among them, and for real targets; "inputs" for
-            inputs alone, as for counts with a Poisson likelihood; True for inputs of any shape too, along the last
-            axis; False for none, and then integers, such as tokens, stay integers. Images of bytes are divided by
-            255 whatever it says, and get a scaler only by True.
-        inputs: the names of columns or features that are inputs; all but the targets by default.
-        split: TFDS's names for the parts, such as {"train": "train[:90%]", "test": "test"}, or of one split to be
-            cut. By default the data set's own parts, of which a fraction of 0 leaves out one.
-        data_dir: where TFDS prepared data sets; a name is then TFDS's.
-        image_size: (height, width) to which images are resized; that of a folder's first image by default.
-        color_mode: "grayscale", "rgb" or "rgba" for an image folder; that of its first image by default.
-        stream: True for parts that are datasets, False for arrays; "auto" for datasets where the source is one, or an
-            image folder, and all rows together need more than `max_bytes`.
-        max_bytes: of memory for the arrays.
+        source: where the rows come from, one of the following.
+
+            - (x, y), or x with `targets`: arrays [N, ...].
+            - A pandas DataFrame, or the path of a .csv, .tsv, .txt or .dat file (the last two with blanks between
+              columns) or of a Parquet file. Columns of strings, booleans and categories are one-hot encoded as
+              "column=category", with the categories of all parts.
+            - The path of an .npz file with arrays x and y, or x_train and y_train. Arrays x_validation, y_validation,
+              x_test and y_test are parts of their own.
+            - A folder with a sub-folder of images for each class, or with sub-folders "train" and "test" that hold
+              such sub-folders.
+            - A finite, unbatched tf.data.Dataset of rows (x, y), or of dictionaries of features.
+            - A name. Without `data_dir`, "breast_cancer", "diabetes", "digits", "friedman1", "iris" and "wine" are the
+              data sets of scikit-learn, and the name of an existing folder is that folder. Every other name is a data
+              set that TensorFlow Datasets (TFDS) has prepared, such as "mnist" or "my_dataset/config:1.0.0". Nothing
+              is downloaded.
+        targets: the targets [N, ...] if `source` is an array, or the names of the columns or features that are
+            targets. By default, the last column of a table, and TFDS's supervised target.
+        test: the test part: a fraction in [0, 1) of the rows, or the rows themselves, as a source of the same kind. A
+            source that has a test part keeps it whatever the fraction; a fraction of 0 leaves it out.
+        validation: the validation part, given like `test`.
+        seed: integer, or stateless seed pair, of the random division.
+        stratify: whether all parts get the same share of every class. Not available for streams.
+        task: "classification", "regression", or None to infer it from the targets: real numbers mean regression;
+            integers, booleans, strings and categories are classes, numbered in sorted order over all parts.
+        standardize: which scalers to fit. "auto": for inputs [N, F], integers included, and for real targets.
+            "inputs": for inputs [N, F] only, as for counts with a Poisson likelihood. True: for inputs of any shape,
+            along the last axis, and for real targets. False: none, and integer inputs, such as tokens, stay integers.
+            Images of bytes are divided by 255 in every case, and get a scaler only with True.
+        inputs: the names of the columns or features that are inputs. By default, all that are not targets.
+        split: TFDS split for each part, such as {"train": "train[:90%]", "test": "test"}, or one split that is divided
+            like any other source. By default, the data set's own splits.
+        data_dir: the folder where TFDS prepared data sets. If given, a name always means a TFDS data set.
+        image_size: (height, width) that images are resized to. By default, the size of a folder's first image.
+        color_mode: "grayscale", "rgb" or "rgba", for an image folder. By default, that of its first image.
+        stream: True for parts that are datasets, False for arrays. "auto" gives datasets if the source is a dataset or
+            an image folder whose rows need more than `max_bytes` together.
+        max_bytes: the largest number of bytes that arrays may take with `stream="auto"`.
 
     Raises:
-        ValueError: if an argument is not as above; a name is not known, with the nearest that are; a part would be
-            empty; a value is missing or not finite, with its row and column.
-        ImportError: if pandas or pyarrow are needed and not installed.
+        ValueError: if an argument is invalid, a name is unknown, a part would be empty, or a value is missing or not
+            finite.
+        ImportError: if pandas or pyarrow is needed and not installed.
     """
     check_task(task)
     as_seed(seed)
@@ -117,62 +121,43 @@ def load(
             f"Invalid `standardize` or `stream`: expected one of {list(STANDARDIZE)} and 'auto', True or False. "
             f"Received: standardize={standardize!r}, stream={stream!r}."
         )
-    others = {"validation": validation, "test": test}
-    given = {part: rows for part, rows in others.items() if not isinstance(rows, int | float | np.number)}
-    shares = {part: check_fraction(part, share) for part, share in others.items() if part not in given}
-    if sum(shares.values()) >= 1:
-        raise ValueError(f"Invalid `test`: expected fractions that add up to less than 1. Received: {shares}.")
-    found = sources.read({"train": source, **given}, targets, inputs, split, data_dir, image_size, color_mode, seed)
-    named = split if isinstance(split, Mapping) else {}
-    parts = {part: rows for part, rows in found.parts.items() if shares.get(part) != 0 or part in named}
-    fractions = {part: share for part, share in shares.items() if share and part not in parts}
-    datasets = cast(Any, {part: rows for part, rows in parts.items() if isinstance(rows, tf.data.Dataset)})
-    if datasets and (stream is True or (stream == "auto" and not fits(datasets, max_bytes))):
-        if stratify:
-            raise ValueError("Invalid `stratify`: expected False for a stream. Received: True.")
-        divided = divide(found, datasets, fractions, seed, task, standardize)
-    else:
-        arrays = cast(Any, {**parts, **{part: into_memory(rows, part) for part, rows in datasets.items()}})
-        divided = _divide(found, arrays, fractions, seed, task, standardize, stratify)
-    parts, class_names, x_scaler, y_scaler = divided
-    if stream is True and not datasets:
-        parts = {part: tf.data.Dataset.from_tensor_slices(rows) for part, rows in parts.items()}
+    given, fractions = _given_and_fractions({"validation": validation, "test": test})
+    reading = ReadSettings(targets, inputs, split, data_dir, image_size, color_mode, seed)
+    found = readers.read({"train": source, **given}, reading)
+    found = found._replace(parts=_wanted(found, fractions, split))
+    fractions = {part: share for part, share in fractions.items() if share and part not in found.parts}
+    settings = DivideSettings(fractions, seed, stratify, task, standardize)
+    parts, class_names, x_scaler, y_scaler = _divide(found, settings, stream, max_bytes)
     train, validation, test = (parts.get(part) for part in PARTS)
     return Data(train, validation, test, x_scaler, y_scaler, class_names, found.feature_names, found.name)
 
 
-def _divide(
-    found: Source,
-    parts: dict[str, tuple[Any, Any]],
-    fractions: dict[str, float],
-    seed,
-    task: str | None,
-    standardize: str | bool,
-    stratify: bool,
-) -> tuple[dict[str, Rows], tuple[str, ...] | None, Scaler | None, Scaler | None]:
-    """Return parts of arrays, the classes' names, and the scalers of inputs and targets, as `stream.divide` does."""
-    x_scaled = scales_inputs(standardize, max(np.ndim(parts["train"][0]), 2))
-    xs = {part: as_inputs(x, part, found.feature_names, x_scaled) for part, (x, _) in parts.items()}
-    ys, class_names = encode({part: y for part, (_, y) in parts.items()}, task, found.class_names, found.target_names)
-    for part, x in xs.items():
-        if (
-            len(x) != len(ys[part])
-            or x.shape[1:] != xs["train"].shape[1:]
-            or ys[part].shape[1:] != ys["train"].shape[1:]
-        ):
-            raise ValueError(
-                f"Invalid `source`: expected as many targets as rows, and rows of the same shape in each part. "
-                f"Received: x {x.shape} and y {ys[part].shape} in the {part} part, x {xs['train'].shape} and y "
-                f"{ys['train'].shape} in the train part."
-            )
-    divided: dict[str, Rows] = {part: (x, ys[part]) for part, x in xs.items()}
-    if stratify and class_names is None:
-        raise ValueError("Invalid `stratify`: expected False for real targets. Received: True.")
-    if fractions:
-        x, y = xs["train"], ys["train"]
-        codes = assign(len(x), fractions, seed, y if stratify else None)
-        divided.update({part: (x[codes == i], y[codes == i]) for i, part in enumerate(PARTS) if (codes == i).any()})
-    x, y = cast(Any, divided["train"])
-    y_scaled = scales_targets(standardize, class_names is not None)
-    by_last_axis = lambda a: Scaler.fit(a.reshape(-1, a.shape[-1]))
-    return divided, class_names, by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled else None
+def _given_and_fractions(parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the parts that are given as rows, and the fractions of the training rows that become the others."""
+    given = {part: rows for part, rows in parts.items() if not isinstance(rows, int | float | np.number)}
+    fractions = {part: check_fraction(part, share) for part, share in parts.items() if part not in given}
+    if sum(fractions.values()) >= 1:
+        raise ValueError(f"Invalid `test`: expected fractions that add up to less than 1. Received: {fractions}.")
+    return given, fractions
+
+
+def _wanted(source: Source, fractions: dict[str, float], split) -> dict[str, Any]:
+    """Return the source's parts without those whose fraction is 0, unless `split` names them."""
+    named = split if isinstance(split, Mapping) else {}
+    return {part: rows for part, rows in source.parts.items() if fractions.get(part) != 0 or part in named}
+
+
+def _divide(source: Source, settings: DivideSettings, streamed: str | bool, max_bytes: float) -> Divided:
+    """Divide the source's rows as a stream or as arrays; arguments as for `load`."""
+    parts = cast(Any, source.parts)
+    if not isinstance(parts["train"], tf.data.Dataset):
+        divided = arrays.divide(source, parts, settings)
+        if streamed is True:
+            slices = {part: tf.data.Dataset.from_tensor_slices(rows) for part, rows in divided.parts.items()}
+            return divided._replace(parts=slices)
+        return divided
+    if streamed is False or (streamed == "auto" and stream.fits(parts, max_bytes)):
+        return arrays.divide(source, {part: stream.into_memory(rows, part) for part, rows in parts.items()}, settings)
+    if settings.stratify:
+        raise ValueError("Invalid `stratify`: expected False for a stream. Received: stratify=True.")
+    return stream.divide(source, parts, settings)

@@ -1,4 +1,4 @@
-"""Standardisation, and rows padded to a fixed capacity."""
+"""Standardization of columns, and arrays of rows that are checked and padded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Scaler:
-    """Standardisation z = (x − mean) / std, column by column."""
+    """Standardization z = (x − mean) / std of each column."""
 
     mean: np.ndarray  # [F]
     std: np.ndarray  # [F]
@@ -19,23 +19,24 @@ class Scaler:
     def fit(cls, x: np.ndarray) -> Scaler:
         """Return the scaler of the rows of x [N, F].
 
-        A column that does not vary, or by less than 1e-6 in its own units or its mean's, is only centred: its spread
-        may be noise of the last digit, which must not be blown up.
+        A column whose standard deviation is below 1e-6, absolutely or relative to its mean, is only centred: such a
+        spread may be rounding noise, which division by `std` would amplify.
 
         Raises:
             ValueError: if x has no rows, or a value that is not finite.
         """
         x = check_rows("x", x)
-        # In float64: the mean of many float32 values, or of values far from zero, loses digits.
+        # In float64, because the float32 mean of many values, or of values far from zero, loses digits.
         return cls.from_moments(x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64))
 
     @classmethod
     def from_moments(cls, mean: np.ndarray, std: np.ndarray) -> Scaler:
-        """Return the scaler of columns of this mean and standard deviation, each [F] in float64, as `fit` does."""
+        """Return the scaler of columns with this mean and standard deviation, each float64 [F]."""
         constant = std < 1e-6 * np.maximum(1.0, np.abs(mean))
         return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
 
     def transform(self, x: np.ndarray) -> np.ndarray:
+        """Return z = (x − mean) / std, float32, for x [..., F]."""
         return ((x - self.mean) / self.std).astype(np.float32)
 
     def inverse(self, z: np.ndarray) -> np.ndarray:
@@ -44,37 +45,33 @@ class Scaler:
 
 
 def pad_rows(x: np.ndarray, capacity: int) -> tf.Tensor:
-    """Return x [N, ...] with zero rows appended up to `capacity`, as a float32 tensor.
+    """Return x [N, ...] as a float32 tensor [capacity, ...], with zero rows appended.
 
-    A compiled function that takes the padded array and the count of rows does not retrace as data grow.
+    A compiled function that takes the padded tensor and the number of rows is not retraced when the data grow.
 
     Raises:
         ValueError: if x has no rows, more rows than `capacity`, or a value that is not finite.
     """
     x = check_rows("x", x)
     if len(x) > capacity:
-        raise ValueError(f"Invalid `capacity`: expected room for {len(x)} rows at least. Received: {capacity}")
+        raise ValueError(f"Invalid `capacity`: expected at least {len(x)}, the number of rows. Received: {capacity}.")
     padded = np.zeros([capacity, *x.shape[1:]], np.float32)
     padded[: len(x)] = x
     return tf.constant(padded)
 
 
 def check_rows(name: str, x) -> np.ndarray:
-    """Return x as an array, if it has rows and every value is finite.
-
-    Raises:
-        ValueError: if not.
-    """
+    """Return x as an array, or raise ValueError unless it has rows and every value is finite."""
     x = np.asarray(x)
     if x.ndim == 0 or len(x) == 0:
-        raise ValueError(f"Invalid `{name}`: expected at least one row. Received: shape {x.shape}")
+        raise ValueError(f"Invalid `{name}`: expected at least one row. Received: shape {x.shape}.")
     if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
-        raise ValueError(f"Invalid `{name}`: expected numbers. Received: an array of type {x.dtype}")
+        raise ValueError(f"Invalid `{name}`: expected numbers. Received: an array of type {x.dtype}.")
     finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise ValueError(
-            f"Invalid `{name}`: expected finite values. Received NaN or infinity in {len(bad)} of {len(x)} rows, the "
+            f"Invalid `{name}`: expected finite values. Received: NaN or infinity in {len(bad)} of {len(x)} rows, the "
             f"first of them row {bad[0]}. Drop these rows or fill them in."
         )
     return x

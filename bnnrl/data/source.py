@@ -1,4 +1,4 @@
-"""What every reader of data returns."""
+"""`Source`: what every reader of data returns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import tensorflow as tf
 
 PARTS = ("train", "validation", "test")
 
-# (x [N, ...], y [N, ...]), or a finite, re-iterable dataset of rows (x [...], y [...]), not batched.
+# (x [N, ...], y [N, ...]), or a finite, re-iterable, unbatched dataset of rows (x [...], y [...]).
 Rows = tuple[np.ndarray, np.ndarray] | tf.data.Dataset
 
 
 class Source(NamedTuple):
-    """Rows as read, before targets are numbered, parts cut off and scalers fitted."""
+    """Rows as read: classes are not numbered, the training part is not divided, and no scaler is fitted yet."""
 
     name: str
-    parts: dict[str, Rows]  # "train", and those of the other parts that the source itself tells apart
+    parts: dict[str, Rows]  # "train", and "validation" and "test" where the source keeps them apart
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
-    class_names: tuple[str, ...] | None = None  # where the source knows them; targets then count them from 0
+    class_names: tuple[str, ...] | None = None  # where the source knows them, targets are indices into them

@@ -1,4 +1,4 @@
-"""Which row belongs to which part: one seeded permutation, cut."""
+"""Random division of rows into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bnnrl.seeds import host_seed
 def assign(n: int, fractions: dict[str, float], seed, labels: np.ndarray | None = None) -> np.ndarray:
     """Return for each of n rows the index of its part in `PARTS`, uint8 [n].
 
-    The test part is the same whatever the fraction for validation.
+    The test part does not depend on the fraction for validation.
 
     Args:
         n: number of rows.
-        fractions: of them for "validation" and "test", in (0, 1); a part that is left out stays empty.
-        seed: an integer, or a stateless pair.
-        labels: classes [n], to give each part the same share of every class.
+        fractions: the fractions of the rows for "validation" and "test", in (0, 1). A part without a fraction is empty.
+        seed: integer, or stateless seed pair, of the permutation.
+        labels: classes [n], if each part is to have the same share of every class.
 
     Raises:
         ValueError: if a part would be empty, or a class has too few rows to be divided.
@@ -28,8 +28,8 @@ def assign(n: int, fractions: dict[str, float], seed, labels: np.ndarray | None 
         if count < 1:
             wanted = " and ".join(f"{share:g} for {name}" for name, share in fractions.items())
             raise ValueError(
-                f"Invalid `{'test' if part == 'train' else part}`: expected a row at least for each part. "
-                f"Received: {n} rows, of them {wanted}, none for {part}."
+                f"Invalid `{'test' if part == 'train' else part}`: expected at least one row for each part. "
+                f"Received: {n} rows and fractions {wanted}, which leave none for {part}."
             )
     codes, rest, seed = np.zeros(n, np.uint8), np.arange(n), host_seed(seed)
     if labels is None:
@@ -44,9 +44,12 @@ def assign(n: int, fractions: dict[str, float], seed, labels: np.ndarray | None 
 
 
 def _stratified(rows: np.ndarray, count: int, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `rows` without `count` of them, and those, with equal shares of every class."""
     if labels.ndim != 1:
-        raise ValueError(f"Invalid `stratify`: expected one class a row. Received: targets of shape {labels.shape}.")
-    from sklearn.model_selection import train_test_split  # a second to import
+        raise ValueError(
+            f"Invalid `stratify`: expected one class for each row. Received: targets of shape {labels.shape}."
+        )
+    from sklearn.model_selection import train_test_split  # takes a second to import
 
     try:
         rest, chosen = train_test_split(rows, test_size=count, stratify=labels, random_state=seed)

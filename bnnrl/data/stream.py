@@ -1,4 +1,4 @@
-"""Datasets of rows: read into memory, or divided and measured as they stream."""
+"""Rows in tf.data.Datasets: read into memory, or divided and standardized while they stream."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.data import split, targets, values
+from bnnrl.data import casting, split, targets
 from bnnrl.data.scaler import Scaler
-from bnnrl.data.source import PARTS, Rows, Source
+from bnnrl.data.settings import Divided, DivideSettings
+from bnnrl.data.source import PARTS, Source
 
-_CHUNK = 1024  # rows
-_COMPARED = 256  # rows, of two passes
+_CHUNK = 1024  # rows that are read at a time
+_COMPARED = 256  # rows of two passes that are compared, to find out whether the order is fixed
 
 
 class Moments:
-    """Mean and standard deviation of columns, in one pass, by Chan's update in float64."""
+    """Mean and standard deviation of columns in one pass, in float64.
+
+    Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
+    """
 
     def __init__(self) -> None:
         self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
 
     def update(self, x: np.ndarray) -> None:
-        """Take in rows [B, ..., F]."""
+        """Add rows [B, ..., F]."""
         x = x.reshape(-1, x.shape[-1]).astype(np.float64)
         mean, total = x.mean(axis=0), self.count + len(x)
         shift = mean - self.mean
@@ -31,18 +35,22 @@ class Moments:
         self.count = total
 
     def scaler(self) -> Scaler:
+        """Return the scaler of all rows added so far."""
         return Scaler.from_moments(self.mean, np.sqrt(self.squares / self.count))
 
 
 def fits(parts: dict[str, tf.data.Dataset], max_bytes: float) -> bool:
-    """Return whether all rows, as numbers of 4 bytes, take no more than `max_bytes`."""
+    """Return whether all rows together, at 4 bytes a number, take at most `max_bytes`.
+
+    Datasets whose rows have no fixed shape count as empty.
+    """
     room = max_bytes
     for dataset in parts.values():
         shapes = [spec.shape for spec in tf.nest.flatten(dataset.element_spec)]
         if not all(shape.is_fully_defined() for shape in shapes):
             continue
         row = 4 * sum(shape.num_elements() or 0 for shape in shapes)
-        # Rows that nobody has counted are, no further than there is room.
+        # A dataset of unknown length is counted, but only as far as its rows fit.
         count = int(dataset.cardinality())
         if count < 0:
             count = sum(1 for _ in dataset.take(int(room // max(row, 1)) + 1))
@@ -53,10 +61,10 @@ def fits(parts: dict[str, tf.data.Dataset], max_bytes: float) -> bool:
 
 
 def into_memory(dataset: tf.data.Dataset, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return all rows as arrays.
+    """Return all rows of a part as arrays (x [N, ...], y [N, ...]).
 
     Raises:
-        ValueError: if there are none, or they are of different shapes.
+        ValueError: if there are no rows, or rows of different shapes.
     """
     try:
         chunks: Any = list(dataset.batch(_CHUNK).as_numpy_iterator())
@@ -67,44 +75,39 @@ def into_memory(dataset: tf.data.Dataset, part: str) -> tuple[np.ndarray, np.nda
     return np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
 
 
-def divide(
-    found: Source, parts: dict[str, Any], fractions: dict[str, float], seed, task: str | None, standardize: str | bool
-) -> tuple[dict[str, Rows], tuple[str, ...] | None, Scaler | None, Scaler | None]:
-    """Return parts as datasets of rows, the classes' names, and the scalers of inputs and targets.
+def divide(source: Source, parts: dict[str, Any], settings: DivideSettings) -> Divided:
+    """Return the parts as datasets, with classes numbered and scalers fitted to the training part.
 
     Args:
-        found: the source.
-        parts: its datasets.
-        fractions: of the training part that go to others. The row's number decides.
-        seed: of the division.
-        task: "classification", "regression" or None.
-        standardize: as for `load`.
+        source: gives the names of features, targets and classes.
+        parts: unbatched datasets of rows (x, y) by part, "train" among them.
+        settings: how they are divided. A row's number in the training dataset decides its part.
 
     Raises:
         ValueError: as for `load`.
     """
-    form = _Form.of(parts["train"].element_spec, task, standardize)
-    if fractions:
-        parts = _cut(parts, fractions, seed)
+    form = _Form.of(parts["train"].element_spec, settings.task, settings.standardize)
+    if settings.fractions:
+        parts = _cut(parts, settings.fractions, settings.seed)
     parts = {part: dataset.map(form.cast) for part, dataset in parts.items()}
-    class_names = found.class_names if form.classes else None
-    if class_names and not form.x_scaled and form.x_kind != "real":  # nothing to find out by a pass
-        return {part: dataset.map(_int32) for part, dataset in parts.items()}, class_names, None, None
-    survey = _Survey(form, found)
+    class_names = source.class_names if form.classes else None
+    if class_names and not form.x_scaled and form.x_kind != "real":  # a pass over the rows would find nothing new
+        return Divided({part: dataset.map(_int32) for part, dataset in parts.items()}, class_names, None, None)
+    survey = _Survey(form, source)
     parts = {part: survey.take(part, dataset) for part, dataset in parts.items()}
     if form.classes and not class_names:
-        class_names = targets.names_of(survey.labels, sum(int(d.cardinality()) for d in parts.values()), task)
+        class_names = targets.names_of(survey.labels, sum(int(d.cardinality()) for d in parts.values()), settings.task)
         known = tf.constant(survey.labels)
         number = lambda x, y: (x, tf.reshape(tf.searchsorted(known, tf.reshape(y, [-1])), tf.shape(y)))
         parts = {part: dataset.map(number) for part, dataset in parts.items()}
     elif form.classes:
         parts = {part: dataset.map(_int32) for part, dataset in parts.items()}
     x_scaler = survey.x_moments.scaler() if form.x_scaled else None
-    return parts, class_names, x_scaler, survey.y_moments.scaler() if form.y_scaled else None
+    return Divided(parts, class_names, x_scaler, survey.y_moments.scaler() if form.y_scaled else None)
 
 
 class _Form(NamedTuple):
-    """What becomes of a row."""
+    """How a row is cast, and what is standardized."""
 
     x_kind: str  # "image", "integer" or "real"
     x_scaled: bool
@@ -113,24 +116,25 @@ class _Form(NamedTuple):
 
     @classmethod
     def of(cls, spec, task: str | None, standardize: str | bool) -> _Form:
+        """Return the form of rows with the element spec `spec`, or raise ValueError."""
         x, y = spec
         classes = targets.is_classes(task, np.dtype(y.dtype.as_numpy_dtype))
         if tf.string in (x.dtype, y.dtype) or (classes and y.dtype.is_floating):
             raise ValueError(
                 f"Invalid `source`: expected numbers, and classes as integers, in a stream. Received: x of type "
-                f"{x.dtype.name}, y of type {y.dtype.name}. Number the classes, or use `stream=False`."
+                f"{x.dtype.name}, y of type {y.dtype.name}. Number the classes, or pass `stream=False`."
             )
         if not x.shape.is_fully_defined() or not y.shape.is_fully_defined():
             raise _unequal(spec)
-        scaled = values.scales_inputs(standardize, 1 + max(x.shape.rank, 1))
-        if values.is_image(np.dtype(x.dtype.as_numpy_dtype), 1 + x.shape.rank):
+        scaled = casting.scales_inputs(standardize, 1 + max(x.shape.rank, 1))
+        if casting.is_image(np.dtype(x.dtype.as_numpy_dtype), 1 + x.shape.rank):
             kind = "image"
         else:
             kind = "integer" if x.dtype.is_integer and not scaled else "real"
-        return cls(kind, scaled, values.scales_targets(standardize, classes), classes)
+        return cls(kind, scaled, casting.scales_targets(standardize, classes), classes)
 
     def cast(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return a row in the types and shapes that `Data` has."""
+        """Return a row with the types and shapes that `Data` documents."""
         if self.x_kind != "integer":
             x = tf.cast(x, tf.float32) / (255.0 if self.x_kind == "image" else 1.0)
         x = x[tf.newaxis] if x.shape.rank == 0 else x
@@ -140,23 +144,23 @@ class _Form(NamedTuple):
 
 
 class _Survey:
-    """One pass over each part: counts rows, checks them, and finds the classes and the training part's moments."""
+    """One pass over each part: counts and checks rows, and collects the classes and the training part's moments."""
 
-    def __init__(self, form: _Form, found: Source) -> None:
-        self.form, self.found = form, found
+    def __init__(self, form: _Form, source: Source) -> None:
+        self.form, self.source = form, source
         self.labels = np.zeros(0, np.int64)
         self.x_moments, self.y_moments = Moments(), Moments()
 
     def take(self, part: str, dataset: Any) -> tf.data.Dataset:
-        """Return the part, with its number of rows as its cardinality."""
-        form, found, count = self.form, self.found, 0
+        """Return the part with its number of rows as its cardinality."""
+        form, source, count = self.form, self.source, 0
         for x, y in dataset.batch(_CHUNK).as_numpy_iterator():
             if form.x_kind != "integer":
-                values.finite("x", x, part, found.feature_names, count)
+                casting.as_float32("x", x, part, source.feature_names, count)
             if not form.classes:
-                values.finite("y", y, part, found.target_names, count)
-            elif found.class_names:
-                targets.check_indices(y, found.class_names, part, count)
+                casting.as_float32("y", y, part, source.target_names, count)
+            elif source.class_names:
+                targets.check_indices(y, source.class_names, part, count)
             else:
                 self.labels = np.union1d(self.labels, y)
             if part == "train" and form.x_scaled:
@@ -170,11 +174,12 @@ class _Survey:
 
 
 def _int32(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return a row with its class as int32."""
     return x, tf.cast(y, tf.int32)
 
 
 def _cut(parts: dict[str, tf.data.Dataset], fractions: dict[str, float], seed) -> dict[str, tf.data.Dataset]:
-    """Return the training part divided by the rows' numbers. It takes a byte of memory a row."""
+    """Return the parts with the training part divided by row number. This takes one byte of memory for each row."""
     whole = _repeatable(parts["train"])
     count = int(whole.cardinality())
     count = sum(1 for _ in whole) if count < 0 else count
@@ -193,7 +198,7 @@ def _cut(parts: dict[str, tf.data.Dataset], fractions: dict[str, float], seed) -
 
 
 def _repeatable(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Return the dataset, if two passes give the same order: else rows would change parts between passes."""
+    """Return the dataset, or raise ValueError if two passes differ, as rows would then change parts between passes."""
     options = tf.data.Options()
     options.deterministic = True
     dataset = dataset.with_options(options)
@@ -202,14 +207,15 @@ def _repeatable(dataset: tf.data.Dataset) -> tf.data.Dataset:
         for a, b in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
             if not np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"):
                 raise ValueError(
-                    "Invalid `source`: expected the same rows in the same order at each pass, to be divided. Received "
-                    "a dataset whose order changes. Use `shuffle(..., reshuffle_each_iteration=False)`, or give the "
-                    "parts yourself by `test` and `validation`."
+                    "Invalid `source`: expected the same rows in the same order at each pass, to be divided. Received: "
+                    "a dataset whose order changes. Use `shuffle(..., reshuffle_each_iteration=False)`, or pass "
+                    "the parts yourself as `test` and `validation`."
                 )
     return dataset
 
 
 def _unequal(spec) -> ValueError:
+    """Return the error for rows of different or unknown shapes."""
     return ValueError(
         f"Invalid `source`: expected rows of one known shape. Received: {spec}. Resize images by "
         "`image_size`, set shapes by `tf.ensure_shape`, or undo batches by `dataset.unbatch()`."

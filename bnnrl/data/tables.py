@@ -1,4 +1,4 @@
-"""Tables: pandas DataFrames, and files that pandas reads."""
+"""Reader of tables: pandas DataFrames, and CSV and Parquet files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnrl.checks import nearest
+from bnnrl.data.settings import ReadSettings
 from bnnrl.data.source import Source
 
 if TYPE_CHECKING:
@@ -18,35 +19,35 @@ if TYPE_CHECKING:
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+", ".dat": r"\s+"}
 SUFFIXES = (*SEPARATORS, ".parquet", ".pq")
-_MOST_CATEGORIES = 1000  # a column of more is an identifier or a text
+_MAX_CATEGORIES = 1000  # a column with more categories holds identifiers or text
 
 
 def is_frame(source: Any) -> bool:
-    """Return whether `source` is a DataFrame, without importing pandas for it."""
+    """Return whether `source` is a DataFrame; pandas is not imported to find out."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
-def read(tables: dict[str, Any], inputs, targets) -> Source:
-    """Return the columns of tables by part, encoded alike.
+def read(tables: dict[str, Any], settings: ReadSettings) -> Source:
+    """Return the columns of tables as arrays, encoded in the same way for all parts.
 
     Args:
-        tables: a DataFrame, or the path of a file in one of `SUFFIXES`, for each part.
-        inputs: the names of the columns that are inputs, all others than the targets if None.
-        targets: the names of the target columns, or the name of the only one, or None for the last column.
+        tables: for each part, a DataFrame or the path of a file with one of `SUFFIXES`.
+        settings: `inputs` names the columns that are inputs, all but the targets if None. `targets` names the columns
+            that are targets, the last column if None.
 
     Raises:
-        ValueError: if a column is missing, a value is missing, or a column is neither numbers, strings nor booleans.
+        ValueError: if a column or a value is missing, or a column holds no numbers, strings, booleans or categories.
         ImportError: if pandas, or pyarrow for a Parquet file, is not installed.
     """
     name = "table" if is_frame(tables["train"]) else Path(tables["train"]).stem
     frames = {part: table if is_frame(table) else _read_file(Path(table)) for part, table in tables.items()}
-    targets = _columns("targets", targets, frames["train"], [frames["train"].columns[-1]])
+    targets = _columns("targets", settings.targets, frames["train"], [frames["train"].columns[-1]])
     others = [c for c in frames["train"].columns if c not in targets]
-    inputs = _columns("inputs", inputs, frames["train"], others)
+    inputs = _columns("inputs", settings.inputs, frames["train"], others)
     if not inputs or set(inputs) & set(targets):
         raise ValueError(
-            f"Invalid `inputs`: expected one column at least, and none of the targets {targets}. Received: {inputs}."
+            f"Invalid `inputs`: expected at least one column, and none of the targets {targets}. Received: {inputs}."
         )
     for part, frame in frames.items():
         _check(frame, [*inputs, *targets], part)
@@ -59,6 +60,7 @@ def read(tables: dict[str, Any], inputs, targets) -> Source:
 
 
 def _pandas():
+    """Return the module pandas, or raise ImportError."""
     try:
         import pandas
     except ImportError as error:
@@ -67,6 +69,7 @@ def _pandas():
 
 
 def _read_file(path: Path) -> pd.DataFrame:
+    """Return the table in a file; columns of a file without a header are numbered."""
     pandas = _pandas()
     if not path.is_file():
         raise ValueError(f"Invalid `source`: expected an existing file. Received: {os.fspath(path)!r}.")
@@ -77,7 +80,7 @@ def _read_file(path: Path) -> pd.DataFrame:
             raise ImportError("Reading a Parquet file needs pyarrow: pip install 'bnnrl[data]'.") from error
     separator = SEPARATORS[path.suffix.lower()]
     try:
-        # A first line of numbers is a row, not the columns' names, and would be lost as such.
+        # A first line of numbers is a row; as a header, pandas would take it for the names of the columns.
         first = pandas.read_csv(path, sep=separator, header=None, nrows=1)
         headless = all(kind.kind in "iuf" for kind in first.dtypes)
         return pandas.read_csv(path, sep=separator, header=None if headless else "infer")
@@ -88,7 +91,7 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 
 def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> list:
-    """Return the columns that `names` says, as a list."""
+    """Return the columns that `names` lists, or `default` if it is None."""
     if names is None:
         return list(default)
     names = list(names) if isinstance(names, list | tuple) else [names]
@@ -102,6 +105,7 @@ def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> li
 
 
 def _check(frame: pd.DataFrame, columns: list, part: str) -> None:
+    """Raise ValueError unless the frame has rows, distinct columns, `columns` among them, and no missing values."""
     if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
         raise ValueError(
             f"Invalid `source`: expected distinct columns, {columns} among them. Received: {list(frame.columns)} in "
@@ -119,7 +123,7 @@ def _check(frame: pd.DataFrame, columns: list, part: str) -> None:
 
 
 def _encode(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with columns of categories one-hot encoded as "column=category", in the columns' order."""
+    """Return the frame with categorical columns one-hot encoded as "column=category", in the order of the columns."""
     pandas = _pandas()
     is_ = pandas.api.types
     frame = frame.infer_objects()
@@ -131,14 +135,14 @@ def _encode(frame: pd.DataFrame) -> pd.DataFrame:
         if not strings and not is_.is_bool_dtype(column):
             raise ValueError(
                 f"Invalid `source`: expected columns of numbers, strings, booleans or categories. Received: column "
-                f"{name!r} of type {column.dtype}. Turn it into numbers, or leave it out by `inputs`."
+                f"{name!r} of type {column.dtype}. Convert it to numbers, or leave it out of `inputs`."
             )
-        # Categories that were declared keep their order, and a column where no row has them.
+        # A declared categorical type keeps its order of categories, and a column for those without rows.
         categories[name] = column.astype("category")
-        if len(categories[name].cat.categories) > _MOST_CATEGORIES:
+        if len(categories[name].cat.categories) > _MAX_CATEGORIES:
             raise ValueError(
-                f"Invalid `source`: expected at most {_MOST_CATEGORIES} categories a column. Received: "
-                f"{len(categories[name].cat.categories)} in column {name!r}. Leave it out by `inputs`."
+                f"Invalid `source`: expected at most {_MAX_CATEGORIES} categories in a column. Received: "
+                f"{len(categories[name].cat.categories)} in column {name!r}. Leave it out of `inputs`."
             )
     blocks = [
         pandas.get_dummies(categories[name], prefix=str(name), prefix_sep="=", dtype=np.float32)
@@ -150,13 +154,14 @@ def _encode(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(frame: pd.DataFrame) -> np.ndarray:
+    """Return all columns as [N, F]: int64 if all are integers, else float64."""
     integers = all(_pandas().api.types.is_integer_dtype(kind) for kind in frame.dtypes)
     return frame.to_numpy(np.int64 if integers else np.float64)
 
 
 def _targets(frame: pd.DataFrame) -> np.ndarray:
-    """Return one column as [N], several columns of numbers as [N, K]."""
-    # Through a list every column type, categories and nullable integers among them, gives plain values.
+    """Return a single column as [N], and several columns of numbers as [N, K]."""
+    # A list turns every column type, including categories and nullable integers, into plain Python values.
     columns = [np.array(frame[name].tolist()) for name in frame.columns]
     if len(columns) == 1:
         return columns[0]
@@ -164,6 +169,6 @@ def _targets(frame: pd.DataFrame) -> np.ndarray:
         if column.dtype.kind not in "biuf":
             raise ValueError(
                 f"Invalid `targets`: expected one column of classes, or columns of numbers. Received: "
-                f"{list(frame.columns)}, of which {name!r} is of type {column.dtype}."
+                f"{list(frame.columns)}, with {name!r} of type {column.dtype}."
             )
     return np.stack(columns, axis=1)

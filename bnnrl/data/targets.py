@@ -1,4 +1,4 @@
-"""Targets: classes numbered from 0, or real numbers."""
+"""Conversion of targets: to classes numbered from 0, or to real numbers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnnrl.checks import nearest
-from bnnrl.data import values
+from bnnrl.data import casting
 
 TASKS = ("classification", "regression")
-# Integers of more values than these, and fewer rows for each, may as well be counts or rounded reals.
-_MANY_CLASSES, _ROWS_A_CLASS = 30, 10
+# Integers with more distinct values than _MAX_CLASSES and fewer rows per value than _MIN_ROWS_PER_CLASS may be counts
+# or rounded real numbers, so `task` has to say what they are.
+_MAX_CLASSES, _MIN_ROWS_PER_CLASS = 30, 10
 
 
 def check_task(task: str | None) -> None:
+    """Raise ValueError unless `task` is one of `TASKS` or None."""
     if task is not None and task not in TASKS:
         raise ValueError(
-            f"Invalid `task`: expected one of {list(TASKS)} or None, to judge by the targets' type. "
+            f"Invalid `task`: expected one of {list(TASKS)} or None, to infer it from the targets. "
             f"Received: {task!r}.{nearest(str(task), TASKS)}"
         )
 
 
 def is_classes(task: str | None, dtype: np.dtype) -> bool:
-    """Return whether targets of this type are classes: unless `task` says otherwise, all but real numbers are."""
+    """Return whether targets are classes: by `task`, or if it is None, whether their type is not real."""
     return task == "classification" if task else dtype.kind != "f"
 
 
@@ -33,17 +35,18 @@ def encode(
     class_names: tuple[str, ...] | None = None,
     columns: Sequence[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
-    """Return the targets of each part and the classes' names, None for real targets.
+    """Return the targets of each part as numbers, and the names of the classes.
 
     Args:
         parts: targets [N, ...] by part.
-        task: "classification", "regression", or None to judge by type.
-        class_names: where known, the targets are indices into them.
-        columns: names of the targets.
+        task: "classification", "regression", or None to infer it from the targets' type.
+        class_names: names of the classes if targets are indices into them; None to number the classes here.
+        columns: names of the targets, for error messages.
 
     Returns:
-        Classes as int32 [N, ...], numbered in sorted order over all parts; real targets as float32 [N, K]. For both a
-        last axis of size 1 is the same as none.
+        The targets by part: classes as int32 [N, ...], numbered in sorted order over all parts, or real targets as
+        float32 [N, K]. Classes [N, 1] become [N], real targets [N] become [N, 1].
+        The names of the classes, None for real targets.
 
     Raises:
         ValueError: if a target is missing or does not fit the task.
@@ -63,37 +66,37 @@ def encode(
 
 
 def names_of(classes: np.ndarray, rows: int, task: str | None) -> tuple[str, ...]:
-    """Return the names of sorted, distinct `classes` of so many rows.
+    """Return the names of sorted, distinct `classes` that `rows` rows have.
 
     Raises:
-        ValueError: if there is but one, or if `task` is None and integers have too many values to be surely classes.
+        ValueError: if there is only one class, or if `task` is None and the integers may not be classes.
     """
     if len(classes) < 2:
-        raise ValueError(f"Invalid targets: expected two classes at least. Received: only {classes.tolist()}.")
-    if task is None and classes.dtype.kind in "iu" and len(classes) > max(_MANY_CLASSES, rows / _ROWS_A_CLASS):
+        raise ValueError(f"Invalid targets: expected at least two classes. Received: only {classes.tolist()}.")
+    if task is None and classes.dtype.kind in "iu" and len(classes) > max(_MAX_CLASSES, rows / _MIN_ROWS_PER_CLASS):
         raise ValueError(
-            f"Invalid targets: expected integers to be classes, some rows of each. Received: {len(classes)} different "
-            f"integers in {rows} rows. Say which they are: `task='regression'` or `task='classification'`."
+            f"Invalid targets: expected at least {_MIN_ROWS_PER_CLASS} rows of each class. Received: {len(classes)} "
+            f"different integers in {rows} rows. Pass `task='regression'` or `task='classification'`."
         )
     return tuple(str(c) for c in classes)
 
 
-def check_indices(y: np.ndarray, class_names: tuple[str, ...], part: str, first: int = 0) -> None:
-    """Raise ValueError unless `y`, of rows from number `first` on, are indices into `class_names`."""
+def check_indices(y: np.ndarray, class_names: tuple[str, ...], part: str, first_row: int = 0) -> None:
+    """Raise ValueError unless all entries of `y` are indices into `class_names`; its row 0 is row `first_row`."""
     bad = np.argwhere((y < 0) | (y >= len(class_names)))
     if len(bad):
         raise ValueError(
             f"Invalid targets: expected classes from 0 to {len(class_names) - 1}. Received: {y[tuple(bad[0])]} in row "
-            f"{first + bad[0][0]} of the {part} part. Leave out a part without labels by `split`."
+            f"{first_row + bad[0][0]} of the {part} part. Leave out parts without labels with `split`."
         )
 
 
 def _plain(y, part: str) -> np.ndarray:
-    """Return targets as numbers or strings."""
+    """Return targets as an array of numbers or strings, or raise ValueError."""
     y = np.asarray(y)
     if y.ndim == 0 or y.size == 0:
         raise ValueError(f"Invalid targets: expected at least one row. Received: shape {y.shape} as the {part} part.")
-    if y.dtype.kind == "O":  # strings of TensorFlow, of pandas, or a mixture
+    if y.dtype.kind == "O":  # strings from TensorFlow or pandas, or mixed types
         texts = [v.decode() if isinstance(v, bytes) else v for v in y.ravel()]
         bad = next((i for i, v in enumerate(texts) if not isinstance(v, str)), None)
         if bad is not None:
@@ -110,16 +113,17 @@ def _plain(y, part: str) -> np.ndarray:
 
 
 def _real(y: np.ndarray, part: str, columns: Sequence[str] | None) -> np.ndarray:
+    """Return real targets as float32 [N, K], or raise ValueError."""
     if y.dtype.kind == "U":
         raise ValueError(
             f"Invalid targets: expected numbers for regression. Received: {y.flat[0]!r} in the {part} part. "
-            "Strings are classes: `task='classification'`."
+            "For strings, which are classes, pass `task='classification'`."
         )
-    return values.finite("y", y[:, np.newaxis] if y.ndim == 1 else y, part, columns)
+    return casting.as_float32("y", y[:, np.newaxis] if y.ndim == 1 else y, part, columns)
 
 
 def _whole(y: np.ndarray, part: str) -> np.ndarray:
-    """Return real numbers that are whole as integers."""
+    """Return targets as they are, real numbers as integers, or raise ValueError if one is not whole."""
     if y.dtype.kind != "f":
         return y
     bad = np.argwhere(y != np.round(y))  # NaN is unequal to itself

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.data import values
+from bnnrl.data import casting
 from bnnrl.problem import align_targets
 
 # An array [N, ...], or for a network of several inputs a list, tuple or dictionary of arrays.
@@ -82,7 +82,7 @@ def finite(name: str, given) -> np.ndarray:
     array = np.asarray(given)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
-    return values.finite(name, array)
+    return casting.as_float32(name, array)
 
 
 def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Folders of images."""
+"""`load` from image folders."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Arrays into parts with scalers."""
+"""`load` from arrays: parts, scalers, files and mistakes."""
 
 from typing import Any
 
@@ -136,7 +136,7 @@ _BAD_X[7, 1] = np.nan
         ((_ROWS[0], _ROWS[1][:-1]), {}, r"as many targets as rows.*\(60, 2\).*\(59, 1\)"),
         ((_ROWS,), {"test": 1.0}, r"`test`: expected a number in \[0, 1\)"),
         ((_ROWS,), {"test": 0.6, "validation": 0.4}, "add up to less than 1"),
-        ((_ROWS,), {"test": 0.001}, "expected a row at least for each part"),
+        ((_ROWS,), {"test": 0.001}, "expected at least one row for each part"),
         ((_ROWS,), {"test": (_ROWS[0][:, :1], _ROWS[1])}, "rows of the same shape in each part"),
         ((_ROWS,), {"test": "digits"}, "parts of the same kind"),
         ((_ROWS,), {"standardize": "all"}, "Received: standardize='all'"),

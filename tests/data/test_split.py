@@ -1,4 +1,4 @@
-"""Which row goes where."""
+"""Random division of rows into parts."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_strata_have_equal_shares():
     ("n", "fractions"), [(2, {"test": 0.2}), (10, {"test": 0.01}), (1, {"test": 0.9}), (2, _FRACTIONS)]
 )
 def test_no_part_is_empty(n, fractions):
-    with pytest.raises(ValueError, match=rf"expected a row at least for each part.*Received: {n} rows.*none for"):
+    with pytest.raises(ValueError, match=rf"expected at least one row for each part.*Received: {n} rows.*none for"):
         assign(n, fractions, 0)
 
 

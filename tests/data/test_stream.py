@@ -1,4 +1,4 @@
-"""Datasets of rows, in memory and as they stream."""
+"""`load` from a tf.data.Dataset, in memory and as a stream."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ _BAD[70, 2] = np.inf
         (tf.data.Dataset.from_tensor_slices((_BAD, _X)), {}, "`x`.*inf in row 70, column 2"),
         (_dataset("classes").take(0), {"test": 0, "stream": True}, "at least one row"),
         (_dataset("classes").take(0), {"stream": False}, "at least one row"),
-        (_dataset("classes").take(2), {"stream": True}, "expected a row at least for each part"),
+        (_dataset("classes").take(2), {"stream": True}, "expected at least one row for each part"),
         (_dataset("classes"), {"stream": True, "stratify": True}, "Invalid `stratify`"),
         (_dataset("classes"), {"targets": "y"}, "names only for rows that are dictionaries"),
         (tf.data.Dataset.range(9), {}, r"rows \(x, y\) or of dictionaries"),

@@ -1,4 +1,4 @@
-"""DataFrames and files of them."""
+"""`load` from DataFrames and from table files."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Classes and real targets."""
+"""Conversion of targets to class indices or real numbers."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_known_names_are_kept_where_a_class_has_no_row():
     ("y", "task", "names", "message"),
     [
         (np.arange(100), None, None, "100 different integers in 100 rows.*`task='regression'`"),
-        (np.zeros(5, int), None, None, r"two classes at least.*\[0\]"),
+        (np.zeros(5, int), None, None, r"at least two classes.*\[0\]"),
         (np.array([0.0, 0.5]), "classification", None, "whole numbers.*0.5 in row 1"),
         (np.array([1.0, np.nan]), "classification", None, "nan in row 1"),
         (np.array(["a", "b"]), "regression", None, "expected numbers for regression.*'a'"),

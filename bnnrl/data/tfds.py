@@ -1,59 +1,60 @@
-"""TensorFlow Datasets that were prepared before. Nothing is ever downloaded."""
+"""Reader of data sets that TensorFlow Datasets (TFDS) has prepared before. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from bnnrl.checks import nearest
-from bnnrl.data import records
-from bnnrl.data.examples import EXAMPLES
+from bnnrl.data import tf_data
+from bnnrl.data.scikit_learn import EXAMPLES
+from bnnrl.data.settings import ReadSettings
 from bnnrl.data.source import PARTS, Source
 
 
-def read(name: str, *, data_dir=None, split=None, inputs=None, targets=None, image_size=None) -> Source:
+def read(name: str, settings: ReadSettings) -> Source:
     """Return a data set that TFDS has prepared.
 
     Args:
         name: such as "mnist", "mnist:3.0.1" or "glue/cola:2.0.0".
-        data_dir: where data sets were prepared, TFDS's own default if None.
-        split: a TFDS split for each part, such as {"train": "train[:90%]", "test": "test"}, or one split to be cut.
-            None means the data set's own.
-        inputs: as for `records.read`; what TFDS calls supervised if neither `inputs` nor `targets` is given.
-        targets: likewise.
-        image_size: as for `records.read`.
+        settings: `data_dir` is the folder where data sets were prepared, by default TFDS's own. `split` is a TFDS split
+            for each part, or one split, by default the data set's own. `inputs` and `targets` name features, by default
+            TFDS's supervised keys. Images are resized to `image_size`.
 
     Raises:
-        ValueError: if it is not there, which says how to prepare it; if a split or feature does not exist, or splits
-            overlap.
+        ValueError: if the data set is not prepared (the message says how to prepare it), a split or feature does not
+            exist, or splits overlap.
     """
-    import tensorflow_datasets as tfds  # slow to import
+    import tensorflow_datasets as tfds  # takes seconds to import
     from tensorflow_datasets.core import read_only_builder
 
+    data_dir = settings.data_dir
     try:
-        # From files alone: the classes that generate data sets would look for their descriptions in the network.
+        # Read from files alone: the classes that generate data sets would look up their descriptions online.
         builder: Any = read_only_builder.builder_from_files(name, data_dir=data_dir and os.fspath(data_dir))
     except ValueError as error:
         raise _missing(name, data_dir, tfds) from error
-    chosen = _splits(builder.info, split)
-    _check_disjoint(builder.info, chosen)
-    features = dict(getattr(builder.info.features, "items", dict)())  # none if a row is a single feature
-    supervised = builder.info.supervised_keys
-    if inputs is None and targets is None:
+    splits = _splits(builder.info, settings.split)
+    _check_disjoint(builder.info, splits)
+    features = dict(getattr(builder.info.features, "items", dict)())  # empty if a row is a single feature
+    if settings.inputs is None and settings.targets is None:
+        supervised = builder.info.supervised_keys
         if not supervised or not all(isinstance(key, str) for key in supervised[:2]):
             raise ValueError(
                 f"Invalid `targets`: expected the names of `inputs` and `targets` among {sorted(features)}"
-                f", as {name!r} does not say which they are. Received: None."
+                f", as {name!r} has no supervised keys. Received: None."
             )
-        inputs, targets = supervised[:2]
-    parts = {part: builder.as_dataset(split=which, shuffle_files=False) for part, which in chosen.items()}
-    return records.read(builder.info.full_name, parts, inputs, targets, image_size, features)
+        settings = replace(settings, inputs=supervised[0], targets=supervised[1])
+    parts = {part: builder.as_dataset(split=which, shuffle_files=False) for part, which in splits.items()}
+    return tf_data.read(builder.info.full_name, parts, settings, features)
 
 
 def _splits(info, split: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Return the TFDS split of each part: those that `split` gives, else the data set's own."""
     own = list(info.splits)
     if isinstance(split, str):
         return {"train": split}
@@ -75,7 +76,7 @@ def _splits(info, split: str | Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _check_disjoint(info, chosen: dict[str, str]) -> None:
-    """Raise ValueError if splits do not exist, have no rows, or share some."""
+    """Raise ValueError if splits do not exist, are empty, or share rows."""
     rows: dict[str, list[Any]] = {}
     for part, split in chosen.items():
         try:
@@ -97,7 +98,7 @@ def _check_disjoint(info, chosen: dict[str, str]) -> None:
 
 
 def _missing(name: str, data_dir, tfds) -> ValueError:
-    """Return the error for a data set that is not there, with the nearest names and the way to prepare it."""
+    """Return the error for a data set that is not prepared, with the nearest names or the command that prepares it."""
     root = Path(tfds.core.constants.DATA_DIR if data_dir is None else data_dir).expanduser()
     # name[/config]/version/features.json
     found = sorted(
@@ -110,7 +111,7 @@ def _missing(name: str, data_dir, tfds) -> ValueError:
         hint = " Ask for one of those prepared."
     elif base in known:
         hint = (
-            f" Prepare it once, where there is a network: `tfds build {base} --data_dir {root}`, or in Python "
+            f" Prepare it once on a machine with a network: `tfds build {base} --data_dir {root}`, or in Python "
             f"`tensorflow_datasets.load({base!r}, data_dir={os.fspath(root)!r})`."
         )
     else:

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, prepared here from scikit-learn's data."""
+"""`load` from data sets of TensorFlow Datasets, prepared here from scikit-learn's data."""
 
 import numpy as np
 import pytest

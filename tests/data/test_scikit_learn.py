@@ -1,11 +1,11 @@
-"""Data sets by name."""
+"""`load` from the data sets of scikit-learn."""
 
 import numpy as np
 import pytest
 from sklearn import datasets
 
 from bnnrl.data import load
-from bnnrl.data.examples import EXAMPLES
+from bnnrl.data.scikit_learn import EXAMPLES
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -1,4 +1,4 @@
-"""Data sets that come with scikit-learn, by name."""
+"""Reader of the data sets that come with scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EXAMPLES = ("breast_cancer", "diabetes", "digits", "friedman1", "iris", "wine")
 def read(name: str) -> Source:
     """Return one of `EXAMPLES`.
 
-    Digits are images [8, 8, 1] in [0, 1]. "friedman1" is 1000 rows of Friedman's first problem with noise of standard
-    deviation 1, the same each time.
+    "digits" holds images [8, 8, 1] in [0, 1]. "friedman1" holds 1000 rows of Friedman's first regression problem, with
+    noise of standard deviation 1 and a fixed seed.
     """
-    from sklearn import datasets  # a second to import
+    from sklearn import datasets  # takes a second to import
 
     if name == "friedman1":
         x, y = datasets.make_friedman1(n_samples=1000, n_features=10, noise=1.0, random_state=0)

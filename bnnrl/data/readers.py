@@ -1,64 +1,73 @@
-"""From whatever holds data to a `Source`."""
+"""Choice of the reader for a source: arrays, .npz files, tables, folders, datasets and names."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.data import examples, images, prepared, records, tables
-from bnnrl.data.source import Source
+from bnnrl.data import images, scikit_learn, tables, tf_data, tfds
+from bnnrl.data.settings import ReadSettings
+from bnnrl.data.source import PARTS, Source
 
 
-def read(given: dict[str, Any], targets, inputs, split, data_dir, image_size, color_mode, seed) -> Source:
-    """Return the data of sources of one kind, one for each part that is given, "train" among them; see `load`.
+def read(given: dict[str, Any], settings: ReadSettings) -> Source:
+    """Return the rows of all given sources.
+
+    Args:
+        given: a source for each part that is given, "train" among them, all of the same kind.
+        settings: how they are read.
 
     Raises:
         ValueError: if a source is of no known kind, or parts are of different kinds.
     """
-    if targets is not None and _kind(given["train"], data_dir) == "array":
-        given = {**given, "train": (given["train"], targets)}
-        targets = None
-    kinds = {part: _kind(source, data_dir) for part, source in given.items()}
+    if settings.targets is not None and _kind(given["train"], settings) == "array":
+        given = {**given, "train": (given["train"], settings.targets)}
+        settings = replace(settings, targets=None)
+    kinds = {part: _kind(source, settings) for part, source in given.items()}
     kind = kinds["train"]
     if set(kinds.values()) != {kind}:
         raise ValueError(f"Invalid `source`: expected parts of the same kind. Received: {kinds}.")
     if kind in ("example", "TFDS name") and len(given) > 1:
         raise ValueError(f"Invalid `test`: expected fractions for data known by name. Received: {given}. Use `split`.")
     if kind == "table":
-        return tables.read(given, inputs, targets)
+        return tables.read(given, settings)
     if kind == "dataset":
-        return records.read("dataset", given, inputs, targets, image_size)
-    name = given["train"]
+        return tf_data.read("dataset", given, settings)
     if kind == "TFDS name":
-        return prepared.read(
-            name, data_dir=data_dir, split=split, inputs=inputs, targets=targets, image_size=image_size
-        )
-    if inputs is not None or targets is not None:
+        return tfds.read(given["train"], settings)
+    if settings.inputs is not None or settings.targets is not None:
         raise ValueError(
             f"Invalid `targets`: expected names, and `inputs`, only where columns or features have names. Received: "
-            f"inputs={inputs!r}, targets={targets!r} with a source of kind {kind}."
+            f"inputs={settings.inputs!r}, targets={settings.targets!r} with a source of kind {kind}."
         )
+    return _read_unnamed(kind, given, settings)
+
+
+def _read_unnamed(kind: str, given: dict[str, Any], settings: ReadSettings) -> Source:
+    """Return the rows of sources in which `inputs` and `targets` cannot be chosen by name."""
+    train = given["train"]
     if kind == "folder":
-        return images.read(given, image_size, color_mode, seed)
+        return images.read(given, settings)
     if kind == "example":
-        return examples.read(name)
+        return scikit_learn.read(train)
     if kind == "pair":
         return Source("arrays", given)
     if kind == "npz file":
         files = {part: _read_npz(Path(path)) for part, path in given.items()}
-        return Source(Path(name).stem, {**files["train"], **{part: file["train"] for part, file in files.items()}})
+        return Source(Path(train).stem, {**files["train"], **{part: file["train"] for part, file in files.items()}})
     raise ValueError(
         "Invalid `source`: expected (x, y), x with `targets`, a DataFrame, a tf.data.Dataset, the path of a file "
-        f"{(*tables.SUFFIXES, '.npz')} or an image folder, or a name. Received: {type(name).__name__}. "
+        f"{(*tables.SUFFIXES, '.npz')} or an image folder, or a name. Received: {type(train).__name__}. "
         "For arrays give the targets."
     )
 
 
-def _kind(source, data_dir) -> str:
+def _kind(source, settings: ReadSettings) -> str:
     if isinstance(source, tuple) and len(source) == 2:
         return "pair"
     if isinstance(source, tf.data.Dataset):
@@ -72,9 +81,9 @@ def _kind(source, data_dir) -> str:
         return "table"
     if path.suffix.lower() == ".npz":
         return "npz file"
-    if isinstance(source, str) and data_dir is not None:
+    if isinstance(source, str) and settings.data_dir is not None:
         return "TFDS name"
-    if isinstance(source, str) and source in examples.EXAMPLES:
+    if isinstance(source, str) and source in scikit_learn.EXAMPLES:
         return "example"
     if path.is_dir():
         return "folder"
@@ -84,7 +93,7 @@ def _kind(source, data_dir) -> str:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    """Return the parts of a file of arrays x and y, or x_train, y_train and the same for other parts."""
+    """Return the parts of a file with arrays x and y, or x_train, y_train and the same for other parts."""
     if not path.is_file():
         raise ValueError(f"Invalid `source`: expected an existing file. Received: {os.fspath(path)!r}.")
     with np.load(path, allow_pickle=False) as file:
@@ -95,5 +104,4 @@ def _read_npz(path: Path) -> dict[str, Any]:
                 f"Invalid `source`: expected arrays x and y, or x_train and y_train, in {os.fspath(path)!r}. "
                 f"Received: {sorted(file)}."
             )
-        parts = ("train", "validation", "test")
-        return {part: (file[f"x_{part}"], file[f"y_{part}"]) for part in parts if f"x_{part}" in file}
+        return {part: (file[f"x_{part}"], file[f"y_{part}"]) for part in PARTS if f"x_{part}" in file}

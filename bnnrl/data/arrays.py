@@ -1,0 +1,57 @@
+"""Rows held in memory: cast, divided into parts and standardized."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bnnrl.data import casting
+from bnnrl.data.scaler import Scaler
+from bnnrl.data.settings import Divided, DivideSettings
+from bnnrl.data.source import PARTS, Rows, Source
+from bnnrl.data.split import assign
+from bnnrl.data.targets import encode
+
+
+def divide(source: Source, parts: dict[str, tuple[Any, Any]], settings: DivideSettings) -> Divided:
+    """Return the parts as arrays, with classes numbered and scalers fitted to the training part.
+
+    Args:
+        source: gives the names of features, targets and classes.
+        parts: arrays (x, y) by part, "train" among them.
+        settings: how they are divided.
+
+    Raises:
+        ValueError: as for `load`.
+    """
+    x_scaled = casting.scales_inputs(settings.standardize, max(np.ndim(parts["train"][0]), 2))
+    xs = {part: casting.as_inputs(x, part, source.feature_names, x_scaled) for part, (x, _) in parts.items()}
+    targets = {part: y for part, (_, y) in parts.items()}
+    ys, class_names = encode(targets, settings.task, source.class_names, source.target_names)
+    _check_shapes(xs, ys)
+    if settings.stratify and class_names is None:
+        raise ValueError(
+            "Invalid `stratify`: expected False for real targets, which have no classes. Received: stratify=True."
+        )
+    divided: dict[str, Rows] = {part: (x, ys[part]) for part, x in xs.items()}
+    x, y = xs["train"], ys["train"]
+    if settings.fractions:
+        codes = assign(len(x), settings.fractions, settings.seed, y if settings.stratify else None)
+        chosen = {part: codes == code for code, part in enumerate(PARTS)}
+        divided.update({part: (x[rows], y[rows]) for part, rows in chosen.items() if rows.any()})
+        x, y = x[chosen["train"]], y[chosen["train"]]
+    y_scaled = casting.scales_targets(settings.standardize, class_names is not None)
+    by_last_axis = lambda a: Scaler.fit(a.reshape(-1, a.shape[-1]))
+    return Divided(divided, class_names, by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled else None)
+
+
+def _check_shapes(xs: dict[str, np.ndarray], ys: dict[str, np.ndarray]) -> None:
+    for part, x in xs.items():
+        same = x.shape[1:] == xs["train"].shape[1:] and ys[part].shape[1:] == ys["train"].shape[1:]
+        if len(x) != len(ys[part]) or not same:
+            raise ValueError(
+                f"Invalid `source`: expected as many targets as rows, and rows of the same shape in each part. "
+                f"Received: x {x.shape} and y {ys[part].shape} in the {part} part, x {xs['train'].shape} and y "
+                f"{ys['train'].shape} in the train part."
+            )

@@ -1,0 +1,88 @@
+"""Conversion of inputs and targets to numbers: accepted types, finite float32, and the rule of standardization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+STANDARDIZE = ("auto", "inputs", True, False)
+
+
+def is_image(dtype: np.dtype, rank: int) -> bool:
+    """Return whether an array of this type and rank holds images: uint8 of shape [N, H, W] or [N, H, W, C]."""
+    return dtype == np.uint8 and rank >= 3
+
+
+def scales_inputs(standardize: str | bool, rank: int) -> bool:
+    """Return whether `standardize` gives inputs of this rank, the axis of rows included, a scaler."""
+    return standardize is True or (standardize in ("auto", "inputs") and rank == 2)
+
+
+def scales_targets(standardize: str | bool, classes: bool) -> bool:
+    """Return whether `standardize` gives targets, which are classes or real numbers, a scaler."""
+    return not classes and standardize in ("auto", True)
+
+
+def as_inputs(x, part: str, columns: Sequence[str] | None = None, scaled: bool = False) -> np.ndarray:
+    """Return inputs as float32 [N, ...].
+
+    A single feature [N] becomes [N, 1]. Images of bytes are divided by 255. Integers, such as tokens, keep their type
+    unless they are standardized.
+
+    Args:
+        x: inputs [N, ...].
+        part: the part that the rows belong to, for error messages.
+        columns: names of the last axis, for error messages.
+        scaled: whether the inputs are going to be standardized.
+
+    Raises:
+        ValueError: if x has no rows, holds something else than numbers, or has a value that is not finite.
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Invalid `x`: expected an array of numbers. Received: type {x.dtype} in the {part} part. To have strings "
+            "one-hot encoded, pass a DataFrame."
+        )
+    if x.ndim == 0 or x.size == 0:
+        raise ValueError(f"Invalid `x`: expected at least one row. Received: shape {x.shape} as the {part} part.")
+    if is_image(x.dtype, x.ndim):
+        return x.astype(np.float32) / np.float32(255)
+    x = x[:, np.newaxis] if x.ndim == 1 else x
+    return x if x.dtype.kind in "iu" and not scaled else as_float32("x", x, part, columns)
+
+
+def as_float32(
+    name: str,
+    values: np.ndarray,
+    part: str | None = None,
+    columns: Sequence[str] | None = None,
+    first_row: int = 0,
+) -> np.ndarray:
+    """Return finite `values` [N, ...] as float32.
+
+    Args:
+        name: the argument's name, for error messages.
+        values: numbers [N, ...].
+        part: the part that the rows belong to, for error messages; None for rows that are not divided.
+        columns: names of the last axis, for error messages.
+        first_row: the number that error messages give to row 0 of `values`.
+
+    Raises:
+        ValueError: if a value is not finite, or too large for float32. The message names its row and column.
+    """
+    with np.errstate(over="ignore"):
+        array = values.astype(np.float32)
+    if not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))
+        row, *column = bad[0].tolist()
+        where = f"row {first_row + row}" + (f", column {', '.join(map(str, column))}" if column else "")
+        if columns and column:
+            where += f" ({columns[column[-1]]!r})"
+        where += f", of the {part} part" if part else ""
+        raise ValueError(
+            f"Invalid `{name}`: expected finite float32 numbers. Received: {array[tuple(bad[0])]} in {where}, the "
+            f"first of {len(bad)}. Drop such rows, or fill them in."
+        )
+    return array

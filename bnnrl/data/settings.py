@@ -1,0 +1,47 @@
+"""The arguments of `load` in two groups: how a source is read, and how its rows are divided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bnnrl.data.scaler import Scaler
+from bnnrl.data.source import Rows
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How a source is read. Each field is the argument of `load` with the same name."""
+
+    targets: Any = None
+    inputs: str | Sequence[str] | None = None
+    split: str | Mapping[str, str] | None = None
+    data_dir: str | os.PathLike[str] | None = None
+    image_size: tuple[int, int] | None = None
+    color_mode: str | None = None
+    seed: Any = 0
+
+
+@dataclass(frozen=True)
+class DivideSettings:
+    """How the training rows are divided, and how all rows become numbers.
+
+    Each field but `fractions` is the argument of `load` with the same name.
+    """
+
+    fractions: dict[str, float]  # shares of the training rows that become "validation" and "test", in (0, 1)
+    seed: Any = 0
+    stratify: bool = False
+    task: str | None = None
+    standardize: str | bool = "auto"
+
+
+class Divided(NamedTuple):
+    """Rows as `Data` holds them, with what was learned from them."""
+
+    parts: dict[str, Rows]
+    class_names: tuple[str, ...] | None  # None for real targets
+    x_scaler: Scaler | None  # None where inputs are not standardized
+    y_scaler: Scaler | None  # None where targets are not standardized
