@@ -112,7 +112,7 @@ class Trainer:
         """Take an epoch's steps and return their mean Info."""
         infos, weights, start = [], [], self._steps_taken
         for arrays, num_data, steps in shards:
-            # The rows of a piece are permuted as its own epoch, and weighted as a part of all rows.
+            # The minibatches of a piece of a stream are an epoch of their own; N counts the rows of all pieces.
             piece = {"origin": start, "total": shards.num_data} if shards.streams else {}
             run = self.driver.run
             self.state, info = run(self.state, arrays, steps, self._seed, start=start, num_data=num_data, **piece)
@@ -182,7 +182,7 @@ class TrainingLoop:
 
 @contextmanager
 def _without_early_stopping_warning() -> Iterator[None]:
-    """Silence EarlyStopping where the score it monitors is missing only until a sampler's first draw."""
+    """Silence EarlyStopping's warning that the monitored score is missing: a sampler has none before its first draw."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Early stopping conditioned on metric")
         yield
