@@ -1,4 +1,4 @@
-"""What tests of learning agents share."""
+"""Fixtures of the tests of learning agents."""
 
 import pytest
 import tensorflow as tf
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 @pytest.fixture(scope="module")
 def without_xla():
-    """While it lasts, functions are made as plain graphs: XLA compiles longer than a small agent learns."""
+    """Make tf.function build plain graphs for a module: XLA takes longer to compile than a small agent to learn."""
     make = tf.function
     plain = lambda function=None, **settings: make(function, **settings | {"jit_compile": False, "autograph": False})
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A mass on a line that a force moves: linear, cheap, and what PILCO's tests learn."""
+"""Small environments of the tests of PILCO: a point mass that a force moves on a line, and variants."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,9 +21,9 @@ class PointMass(gymnasium.Env):
     """(x, v) -> A (x, v) + B u. Episodes begin near rest at 0.
 
     Args:
-        fault: what a later observation's entry or the reward becomes, for tests: {"step": 3, "entry": 1, "value": nan}
-            or {"step": 3, "reward": nan}.
-        episode: in which of the environment's episodes, counted from 0.
+        fault: the value that an observation's entry or the reward takes at one step, for tests of faults:
+            {"step": 3, "entry": 1, "value": nan} or {"step": 3, "reward": nan}.
+        episode: the number of the faulty episode among the environment's episodes, counted from 0.
     """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -59,6 +59,7 @@ gymnasium.register(ENV_ID, lambda **kwargs: PointMass(**kwargs), max_episode_ste
 
 
 def goal_distance(next_obs: tf.Tensor) -> tf.Tensor:
+    """Return the squared distance from the goal, position 1."""
     return tf.square(next_obs[..., 0] - 1.0)
 
 
@@ -72,7 +73,7 @@ TASK = bnnrl.Task(
 
 
 def make_agent(seed: int = 0, task: bnnrl.Task | str = TASK, **changes) -> bnnrl.PILCO:
-    """Return an agent with settings so small that a trial takes no time once it is compiled."""
+    """Return an agent with settings so small that a trial takes almost no time once its functions are compiled."""
     settings: dict[str, Any] = {
         "dynamics": bnnrl.Dynamics(hidden=(8,), size=3, steps=150, batch_size=16),
         "policy": bnnrl.policies.RBF(6),
@@ -99,7 +100,7 @@ def faulty_task(episode: int = 0, **fault) -> bnnrl.Task:
 
 
 class Drawn(PointMass):
-    """A point mass that shows its position by a bar, or whatever it is told to return."""
+    """A point mass whose frames show its position as a bar; `shows` is "error" or "nothing" for a faulty renderer."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
 
@@ -122,7 +123,7 @@ DRAWN = replace(TASK, env_id="test/Drawn-v0")
 
 
 class Spaces(gymnasium.Env):
-    """An environment of any spaces that never ends, and that reports something of its own as a state."""
+    """An environment of any spaces, which never ends and whose info["state"] is not a state of the task."""
 
     def __init__(self, observation, action):
         self.observation_space, self.action_space = observation, action
@@ -140,16 +141,17 @@ VECTOR = gymnasium.spaces.Box(-1, 1, (2,))
 
 
 def endless(observation: gymnasium.Space = VECTOR, action: gymnasium.Space = VECTOR) -> bnnrl.Task:
+    """Return the task of an environment of these spaces that never ends."""
     return bnnrl.Task("test/Spaces-v0", TASK.cost, env_kwargs={"observation": observation, "action": action})
 
 
 class Counting(gymnasium.Env):
-    """Counts its steps, rewards a step with its number, and does as it is told at one of them.
+    """An environment that rewards a step with its number, and terminates or fails at a given step.
 
     Args:
         end: the step at which it terminates, or None.
-        error: the step that raises.
-        broken: the reset, counted from 1, that raises.
+        error: the step that raises an error, or None.
+        broken: the reset, counted from 1, that raises an error, or None.
     """
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)

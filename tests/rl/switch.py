@@ -1,4 +1,4 @@
-"""A point mass that a switch of three positions moves: discrete, without a task, with pictures; ends on a wall."""
+"""An environment without a task: a point mass with three discrete actions, which terminates at a wall and renders."""
 
 import gymnasium
 import numpy as np
@@ -9,6 +9,8 @@ ENV_ID = "tests.rl.switch:test/Switch-v0"
 
 
 class Switch(Drawn):
+    """A point mass on which an action, 1, 2 or 3, pushes left, not at all, or right."""
+
     action_space = gymnasium.spaces.Discrete(3, start=1)
 
     def step(self, action):

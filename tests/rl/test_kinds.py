@@ -1,4 +1,4 @@
-"""Runs of other kinds than RBF policies on a known cost: planners, discrete actions, learned rewards, own modules."""
+"""Runs with planners, linear policies, discrete actions, learned rewards and environments from modules of the user."""
 
 import json
 import re
@@ -26,7 +26,10 @@ OTHER = ["--propagation", "ts1", "--learn-reward", "--episodes-per-trial", "2", 
 
 @pytest.fixture(scope="module", params=[pytest.param("linear", marks=pytest.mark.slow), "icem"])
 def run(request, tmp_path_factory):
-    """A run of two trials, that of the planner in two parts, since a search takes long to compile: folder and kind."""
+    """The folder and the policy's name of a run of two trials.
+
+    Only the planner's run is interrupted and resumed: a resumed run with a search would compile the search again.
+    """
     folder = str(tmp_path_factory.mktemp("kinds") / "run")
     command = ["train", ENV_ID, "--policy", request.param, *SMALL, *OTHER, "--folder", folder]
     assert cli.main([*command, "--trials", "1" if request.param == "icem" else "2"]) == 0

@@ -1,22 +1,16 @@
-"""The dynamics model: what it sees, what it learns, and the step it hands to rollouts."""
-
-from typing import Any
+"""The dynamics model: its fit, its data buffer, and the step function that rollouts call."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
-from bnnrl.inference.base import innermost
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.presets import PRESETS
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed
-from tests.scenarios import linear_regression
 
-STAGED = {"ensemble": "method", "laplace": "optimizer"}
 SAMPLERS = ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"]
 A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([[0.0], [0.5]])
@@ -36,14 +30,6 @@ def fitted():
     return model
 
 
-def test_features():
-    obs = tf.constant([[1.0, 2.0, 0.5, 4.0]])
-    np.testing.assert_allclose(Features(4, (2,))(obs), [[1, 2, 4, np.sin(0.5), np.cos(0.5)]], rtol=1e-6)
-    np.testing.assert_allclose(Features(4, (2,), omitted=(0,))(obs), [[2, 4, np.sin(0.5), np.cos(0.5)]], rtol=1e-6)
-    np.testing.assert_array_equal(Features(4)(obs), obs)
-    assert [Features(4).size, Features(4, (2,)).size, Features(4, (2,), (0,)).size] == [4, 5, 4]
-
-
 def test_learns_a_linear_system(fitted):
     obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
     step = fitted.make_step(fitted.sample(3, as_seed(0)))
@@ -61,17 +47,6 @@ def test_positions_follow_from_their_velocities(fitted):
     learned, got = fitted.make_step(draws)(obs, actions, noise), model.make_step(draws)(obs, actions, noise)
     np.testing.assert_array_equal(got[..., 1], learned[..., 1])
     np.testing.assert_allclose(got[..., 0], obs[..., 0] + 0.25 * (obs[..., 1] + learned[..., 1]), rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_samplers_by_name_start_from_estimates_and_run_long_enough(name):
-    dynamics = Dynamics(method=name, size=3)
-    method = dynamics.resolve_method()
-    assert isinstance(method, WarmStart) and type(innermost(method)) is REGISTRY[name]
-    assert method.min_steps <= dynamics.num_steps
-    assert method.init(linear_regression().problem, 0).theta.shape == (3, 3)
-    with pytest.raises(ValueError, match=rf"`steps`: expected at least {method.min_steps} for {name}.*Received: 100"):
-        Dynamics(method=name, steps=100)
 
 
 def test_a_sampler_takes_all_rows():
@@ -145,39 +120,6 @@ def test_a_fixed_noise_is_heeded():
     zeros = tf.zeros([2, 4, 2])
     difference = step(zeros, zeros[..., :1], zeros + 1.0) - step(zeros, zeros[..., :1], zeros)
     np.testing.assert_allclose(difference[0, 0], 0.1 * model.scalers[1].std, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"hidden": (0,)}, "hidden"),
-        ({"size": 0}, "size"),
-        ({"steps": 0}, "steps"),
-        ({"prior_std": 0.0}, "prior_std"),
-        ({"method": "ensembel"}, "Did you mean 'ensemble'"),
-    ],
-)
-def test_bad_settings(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        Dynamics(**kwargs)
-
-
-def test_every_method_has_a_preset():
-    assert set(PRESETS) == set(REGISTRY)
-
-
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in SAMPLERS])
-@pytest.mark.parametrize("steps", [100, 2000])
-def test_a_method_by_name_has_the_runs_length(name, steps):
-    """Whatever a method does by stages is over before the run is, and its rate ends low."""
-    method: Any = Dynamics(method=name, steps=steps, learning_rate=0.5).resolve_method()
-    assert type(method) is REGISTRY[name]
-    if steps > 1:
-        assert getattr(method, "min_steps", 0) <= steps
-    if name not in ("swag",):
-        inner = STAGED.get(name)
-        schedule = (getattr(method, inner) if inner else method).learning_rate
-        assert schedule.initial == 0.5 and schedule.final == 0.005 and schedule.steps <= steps
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What an agent infers of an environment besides its dynamics: rewards and ends."""
+"""The learned environment: rewards and terminations, alone and in agents."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def reward_of(obs, action, next_obs):
 
 
 def episodes(n, seed=0, ends=True):
-    """Return random episodes of at most 20 steps, that terminate beyond FALLEN, with rewards of a known formula."""
+    """Return random episodes of at most 20 steps that terminate beyond FALLEN, with the rewards of `reward_of`."""
     rng, runs = np.random.default_rng(seed), []
     for _ in range(n):
         obs, actions = [rng.normal(size=2) * 0.3], []
@@ -168,7 +168,7 @@ def test_a_learned_environment_of_arrays_is_the_same(learned, held_out):
 
 
 class Toppling(PointMass):
-    """A point mass of three pushes, that topples when it goes back too far.
+    """A point mass with three discrete actions, whose episode terminates when the mass moves back too far.
 
     Args:
         clock: the step at which it is truncated.

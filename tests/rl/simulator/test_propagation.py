@@ -1,4 +1,4 @@
-"""Propagations against the moments that a linear-Gaussian system has by calculation."""
+"""Propagations against the exact moments of a linear-Gaussian system."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The rollout against a plain loop, and its gradient against finite differences."""
+"""Rollouts against a plain NumPy loop, and their gradients against finite differences."""
 
 import numpy as np
 import pytest
