@@ -53,7 +53,7 @@ class CEM:
             check_count(name, getattr(self, name))
         if self.elites > self.population:
             raise ValueError(
-                f"Invalid `elites`: expected at most the population, {self.population}. Received: {self.elites}."
+                f"Invalid `elites`: expected at most the population, {self.population}. Received: elites={self.elites}."
             )
         check_positive("std", self.std)
         check_fraction("momentum", self.momentum)
@@ -79,6 +79,11 @@ class ICEM(CEM):
     Args:
         beta: β of the noise: 0 white, 1 pink, 2 red.
         kept: share of the elites that remain candidates.
+
+    The other arguments are those of CEM.
+
+    Raises:
+        ValueError: if a number is out of its range.
     """
 
     beta: float = 2.0

@@ -50,6 +50,7 @@ class ClippedGaussian(Gaussian):
     """The noise model of the JAX and PyTorch benchmarks: the second half of the outputs is a clipped log-scale."""
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution of the targets for outputs [..., 2 O]."""
         mean, log_scale = tf.split(outputs, 2, axis=-1)
         return tfd.Normal(mean, tf.exp(tf.clip_by_value(log_scale, -5.0, -2.0)))
 
@@ -81,6 +82,7 @@ def gradient_in_groups(cost, groups: int):
 
 
 def main(args: Args) -> None:
+    """Time blocks of updates for `run.py`, which starts this script."""
     dynamics = (
         MODEL
         if args.defaults

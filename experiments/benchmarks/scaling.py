@@ -112,6 +112,7 @@ def _a_unit(row: Row) -> float:
 
 
 def main(args: Args) -> None:
+    """Time all sizes and write the table."""
     calls = [(axis, size, args.repeats) for axis, sizes in SIZES.items() for size in sizes]
     tabulate(run_all(measure, calls, 1), args.name, summary)
 

@@ -1,4 +1,4 @@
-"""Action vectors: what a space means to a model, and back."""
+"""Action spaces: action vectors of a Box and of a Discrete space, and the environment's actions for them."""
 
 import gymnasium
 import numpy as np

@@ -1,4 +1,4 @@
-"""Real episodes: what is recorded, and environments an agent cannot use."""
+"""Real episodes: their records, faults of environments, and environments that an agent cannot use."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def test_lengths_are_read_from_the_environment():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_bad_observation_is_named_and_what_came_before_is_kept(value):
+def test_a_bad_observation_is_named_and_the_steps_before_are_kept(value):
     good = run_episode(make_env(TASK), pushes, seed=3)
     with pytest.raises(
         EnvironmentFault, match=f"at step 4, entry 1 of the observation is {value}. The 3 steps"
@@ -123,7 +123,7 @@ def test_unknown_keyword_arguments():
         make_env(replace(TASK, env_kwargs={"mass": 2.0}))
 
 
-# Errors of the environment's own, ends and held actions.
+# Errors that the environment raises, terminations and action repeat.
 
 
 def counting(repeat=1, **kwargs):
@@ -134,7 +134,7 @@ def idle(obs):
     return np.zeros(1, np.float32)
 
 
-def test_a_step_that_raises_is_told_and_what_came_before_is_kept():
+def test_an_error_in_a_step_is_reported_and_the_steps_before_are_kept():
     with pytest.raises(EnvironmentFault, match="step 4 raised RuntimeError: the cable broke. The 3 steps") as info:
         run_episode(counting(error=4), idle, seed=0)
     kept = info.value.episode
@@ -144,13 +144,13 @@ def test_a_step_that_raises_is_told_and_what_came_before_is_kept():
     assert kept.actions.shape == (3, 1) and kept.states.shape == (4, 2)
 
 
-def test_a_reset_that_raises_is_told():
+def test_an_error_in_a_reset_is_reported():
     with pytest.raises(EnvironmentFault, match="its reset raised RuntimeError: the motor is off. The 0 steps") as info:
         run_episode(counting(broken=1), idle, seed=0)
     assert len(info.value.episode) == 0
 
 
-def test_an_end_by_the_environment_is_told_from_one_by_its_clock():
+def test_terminations_and_truncations_are_told_apart():
     ended, timed = (run_episode(counting(end=end), idle, seed=0) for end in (4, None))
     assert len(ended) == 4 and ended.terminated[0] and ended.terminated.shape == (1,)
     assert len(timed) == 10 and not timed.terminated[0]

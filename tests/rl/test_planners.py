@@ -1,4 +1,4 @@
-"""Planners against optima that are known, and the noise that they draw."""
+"""Planners: known optima, bounds, coloured noise, and agents that plan."""
 
 from functools import cache, partial
 
@@ -83,7 +83,7 @@ def cost_of(actions):
 
 @pytest.mark.parametrize(
     ("kind", "kwargs", "share"),
-    # Noise of few high frequencies leaves the last bits of a short sequence unsought.
+    # Red noise has little power at high frequencies, which leaves a larger error in a short sequence.
     [(CEM, {}, 0.01), (ICEM, {"beta": 0.0}, 0.01), (ICEM, {}, 0.1)],
     ids=["cem", "icem, white", "icem, red"],
 )
@@ -98,7 +98,7 @@ def test_the_optimum_of_a_quadratic_cost_is_found(kind, kwargs, share):
 
 @both
 def test_at_each_step_the_plan_goes_on(kind):
-    """Receding, with few iterations: each plan starts from the last, and the goal is reached and held."""
+    """With few iterations, each plan starts from the previous one, and the goal is reached and held."""
     made = quick(kind)
     plan, x = made.begin(), START.numpy().astype(float)
     for t in range(12):
@@ -109,7 +109,7 @@ def test_at_each_step_the_plan_goes_on(kind):
 
 @both
 def test_a_plan_moves_on_by_one(kind):
-    """With a distribution that hardly moves, the next plan is this one, but for its first step."""
+    """With a distribution that hardly changes, the next plan is the given one without its first step."""
     planner = kind(horizon=H, population=4, elites=4, iterations=1, std=1e-6)
     made = planning(planner)
     start = made.begin()
@@ -134,7 +134,7 @@ def test_elites_that_stay_never_let_the_best_get_worse():
 
 @both
 def test_actions_stay_within_the_bounds(kind):
-    """A goal far away asks for more than there is: all of it is given, and not a bit more."""
+    """A goal out of reach drives the action to its bound, and never one bit beyond."""
     made = thorough(kind)
     for goal, bound in ((50.0, HIGH), (-50.0, LOW)):
         action, plan = made.advance(START, made.begin(), (PUSHES, tf.constant(goal)), as_seed(0))
@@ -158,7 +158,7 @@ def test_the_seed_makes_the_plan(kind):
 
 @both
 def test_of_discrete_actions_the_best_is_done(kind):
-    """Each step has an action of its own that costs nothing: the plan finds the whole sequence."""
+    """At each step another action costs nothing: the plans find the whole sequence."""
     best = [2, 0, 1, 1]
 
     def make_clock(draws):
@@ -190,7 +190,7 @@ def test_sequences_that_leave_what_a_float_can_hold_are_passed_over():
 
 
 def test_an_end_counts():
-    """A step that ends the episode is dear, but all after it is free: worth it at once, and not when that costs."""
+    """A step that terminates costs 2, another one 1: it pays if later steps are then free, not if they cost 3."""
 
     def make_cliff(after):
         step = lambda obs, action, noise: action
@@ -207,7 +207,7 @@ def test_an_end_counts():
 
 @pytest.mark.parametrize("propagation", PROPAGATIONS)
 def test_a_sequences_cost_is_its_own(propagation):
-    """Sequences go side by side, each with its particles: what one costs does not depend on the others."""
+    """Sequences are evaluated together, and the cost of one does not depend on the others."""
     made = planning(CEM(horizon=H), propagation=propagation, per_draw=3)
     candidates = tf.constant(np.random.default_rng(0).uniform(-1, 1, size=(4, H, 1)), tf.float32)
     noise = tf.random.stateless_normal(made._noise_shape(2), as_seed(0))
@@ -309,7 +309,7 @@ def test_it_predicts_for_one_or_many_and_always_the_same(agent):
     obs = np.array([[0.7, 0.0], [1.4, 0.0], [0.7, -1.0]], np.float32)
     actions, state = agent.predict(obs)
     assert state is None and actions.shape == (3, 1) and (actions >= LEAST).all() and (actions <= MOST).all()
-    assert actions[1] < actions[0] < actions[2]  # past the goal it pulls back; moving away, it pushes the more
+    assert actions[1] < actions[0] < actions[2]  # it pulls back beyond the goal, and harder when moving away
     for row, action in zip(obs, actions, strict=True):
         np.testing.assert_array_equal(agent.predict(row)[0], action)
 
@@ -330,7 +330,7 @@ def test_saved_and_loaded_it_plans_the_same(agent, tmp_path):
 
 
 def test_its_film_and_report_can_be_made(agent, tmp_path):
-    """A film is of an episode that evaluation runs; of a plan for each step there is no picture of a policy."""
+    """The film shows an episode of the evaluation, and the report has no picture of a policy."""
     act, env, seen = agent.evaluation_actor(3), agent.env, []
     obs, _ = env.reset(seed=agent.evaluation_seed(3))
     for _ in range(STEPS):

@@ -1,4 +1,4 @@
-"""Films: the episode that evaluation runs, at its own pace, and words for what cannot be filmed."""
+"""Films: the evaluation's episode in real time, file formats, and errors for what cannot be filmed."""
 
 import subprocess
 from dataclasses import replace
