@@ -58,7 +58,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         model: Any = self.model
         steps = (epoch + 1) * (self.params or {})["steps"]
-        if steps < getattr(model.method, "min_steps", 0):
+        if steps < model.method.min_steps:
             return
         if not self.save_best_only or self._improves(logs or {}):
             model.save(self.folder)

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.inference.base import Info, State, innermost
+from bnnrl.inference.base import Info, State
+from bnnrl.inference.hmc import HMCState
+from bnnrl.inference.warm_start import WarmStartState
 from bnnrl.posterior import Mixture, Posterior, Samples
 
 Function = Callable[[tf.Tensor], Any]  # of draws [n, D], to an array [n, ...]
@@ -175,8 +177,9 @@ def _rhat(values: np.ndarray) -> np.ndarray:
 
 
 def _step_size(state: State | None) -> float | None:
-    inner = innermost(state)
-    return float(inner.adaptation.step_size) if hasattr(inner, "adaptation") else None
+    while isinstance(state, WarmStartState):
+        state = state.method
+    return float(state.adaptation.step_size) if isinstance(state, HMCState) else None
 
 
 def _complaints(found: Diagnostics, function: Function | None) -> list[str]:

@@ -71,7 +71,7 @@ def fit(name: str, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, float]
     method = methods(len(x) // BATCH * EPOCHS)[name]
     prior = tfd.Normal(0.0, 3.0 if name == WIDE else 1.0)
     model = bnnrl.BayesianModel(keras.Sequential([keras.Input((64,)), *layers]), "categorical", prior, method)
-    whole = getattr(method, "full_batch_only", False)
+    whole = method.full_batch_only
     started = perf_counter()
     model.fit(x, y, batch_size=None if whole else BATCH, epochs=700 if whole else EPOCHS, seed=seed, verbose=0)
     return model, perf_counter() - started

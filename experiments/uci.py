@@ -215,7 +215,7 @@ def fitted(model: Any, split: Split, seed: int) -> dict[str, float]:
     data = bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
     method = model.method
     started = perf_counter()
-    if getattr(method, "full_batch_only", False):
+    if method.full_batch_only:
         model.fit(data, batch_size=None, epochs=method.min_steps + 99, seed=seed, verbose=0)
     else:
         model.fit(data, batch_size=BATCH, epochs=EPOCHS, seed=seed, verbose=0)

@@ -133,7 +133,7 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
         try:
             model.fit(
                 rows,
-                batch_size=None if getattr(model.method, "full_batch_only", False) else settings["batch_size"],
+                batch_size=None if model.method.full_batch_only else settings["batch_size"],
                 epochs=settings["epochs"],
                 callbacks=[recorder, callbacks.WandbCallback(tracker, artifact=path.name)],
                 seed=settings["seed"],

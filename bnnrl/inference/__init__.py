@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Diverged, Info, Method
+from bnnrl.inference.base import Diverged, Info, Method, OptimizationMethod, as_method
 from bnnrl.inference.bbb import BBB
 from bnnrl.inference.bsam import BSAM
 from bnnrl.inference.csgld import CyclicalSGLD
@@ -15,6 +15,7 @@ from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
 from bnnrl.inference.nuts import NUTS
+from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Polynomial, Schedule
 from bnnrl.inference.sgd import SGD
 from bnnrl.inference.sghmc import SGHMC
@@ -70,7 +71,9 @@ __all__ = [
     "Laplace",
     "MCDropout",
     "Method",
+    "OptimizationMethod",
     "Polynomial",
+    "Sampler",
     "Schedule",
     "WarmStart",
     "get",
@@ -97,10 +100,7 @@ def get(method: str | Method, **hyper_parameters) -> Method:
                     f"{nearest(name, known)}"
                 )
         return cls(**hyper_parameters)
-    if isinstance(method, type) or not isinstance(method, Method):
-        raise ValueError(
-            f"Invalid `method`: expected an instance such as Adam(), or one of {sorted(REGISTRY)}. Received: {method!r}"
-        )
+    method = as_method(method, expected=f"an instance such as Adam(), or one of {sorted(REGISTRY)}")
     if hyper_parameters:
         raise ValueError(
             f"Invalid hyper-parameters: expected them inside the method's instance. Received: {method!r} and "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.checks import check_fraction, check_positive
-from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
 from bnnrl.problem import Batch, Problem
@@ -22,7 +22,7 @@ class AdamState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(OptimizationMethod):
     """Minimise −log p(θ, data) / N by Adam with bias correction.
 
         m = β₁ m + (1 − β₁) g        v = β₂ v + (1 − β₂) g²        g = −∇ log p(θ, data) / N

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, prior_grad
 from bnnrl.inference.schedules import Schedule, check_rate
 from bnnrl.posterior import MeanField
@@ -28,7 +28,7 @@ class BBBState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BBB:
+class BBB(OptimizationMethod):
     """Maximise the evidence bound over q(θ) = N(μ, σ²), σ = softplus(ρ), by Adam.
 
         loss = { E_q[ −log p(data | θ) − log p(θ) ] − T H(q) } / N        θ = μ + σ ε

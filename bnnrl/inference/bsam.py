@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
-from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
@@ -25,7 +25,7 @@ class BSAMState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BSAM:
+class BSAM(OptimizationMethod):
     """SAM with an adversary in the natural parameters' space, and q(θ) = N(w, T / (N s)) from it.
 
         θ = w + ε √T / √(N s)           g  = −∇ log p(data | θ) / N

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import append, check_chain, no_draws, ordered
+from bnnrl.inference.draw_buffer import append, no_draws
+from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.sgld import SGLDState
-from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
 
 
 @dataclass(frozen=True)
-class CyclicalSGLD:
+class CyclicalSGLD(Sampler):
     """SGLD whose step size falls again and again, to visit one mode in each cycle of C steps.
 
         η = (η₀/2) [cos(π r) + 1]       r = (t mod C) / C,  t counted from 0
@@ -46,6 +47,8 @@ class CyclicalSGLD:
     thin: int = 10
     max_draws: int = 100
 
+    burn_in: ClassVar[int] = 0  # each cycle begins with its exploration instead
+
     def __post_init__(self):
         check_positive("step_size", self.step_size)
         check_count("cycle", self.cycle)
@@ -55,7 +58,7 @@ class CyclicalSGLD:
                 f"Invalid `exploration`: expected one that leaves a step of a cycle to sample. "
                 f"Received: exploration={self.exploration!r} of cycle={self.cycle!r}."
             )
-        check_chain(0, self.thin, self.max_draws)
+        super().__post_init__()
 
     @property
     def min_steps(self) -> int:
@@ -76,6 +79,3 @@ class CyclicalSGLD:
         draws = append(state.draws, theta, sampling, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info
-
-    def posterior(self, problem: Problem, state: SGLDState) -> Samples:
-        return Samples(ordered(state.draws, self.thin))

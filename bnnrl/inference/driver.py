@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
-from bnnrl.inference.base import Diverged, Info, Method, State, innermost
-from bnnrl.inference.schedules import rate
+from bnnrl.inference.base import Diverged, Info, Method, State, as_method, innermost
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import as_seed, fold_in, split, uniform
 
@@ -36,11 +35,11 @@ class Driver:
     """
 
     def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool | None = None):
-        self._problem, self._method = problem, cast(Any, method)
+        self._problem, self._method = problem, as_method(method)
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
-        if batch_size is not None and getattr(method, "full_batch_only", False):
+        if batch_size is not None and self._method.full_batch_only:
             raise ValueError(
-                f"Invalid `batch_size`: expected None, for all rows, with {type(innermost(method)).__name__}. "
+                f"Invalid `batch_size`: expected None, for all rows, with {type(innermost(self._method)).__name__}. "
                 f"Received: {batch_size}. It accepts steps by the exact log joint; on minibatches it would sample "
                 "something else."
             )
@@ -129,12 +128,8 @@ class Driver:
         return self._compiled(*args)
 
     def _diverged(self, state: State, step: int, finite: np.ndarray) -> Diverged:
-        method, own = self._method, step  # of the method at work, and its own count of steps
-        while hasattr(method, "method"):
-            warm_up = getattr(method, "steps", 0)
-            method, own = (method.start, own) if own < warm_up else (method.method, own - warm_up)
-        name = next((name for name in ("learning_rate", "step_size") if hasattr(method, name)), None)
-        at_rate = f" with {name}={float(rate(getattr(method, name), tf.constant(own))):.3g}" if name else ""
+        name, value = self._method.current_rate(step) or (None, 0.0)
+        at_rate = f" with {name}={value:.3g}" if name else ""
         members = f" of members {np.flatnonzero(~finite).tolist()}" if len(finite) > 1 else ""
         return Diverged(
             f"Diverged at step {step}{at_rate}: the log joint, its gradient or the new θ{members} is not finite. "
@@ -152,7 +147,7 @@ class Driver:
         batch_size = self._batch_size
         order_seed, noise_seed = split(seed)
         # A sampler that corrects its steps needs one log joint throughout.
-        noise = problem.network.draws_noise and not getattr(self._method, "full_batch_only", False)
+        noise = problem.network.draws_noise and not self._method.full_batch_only
         steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
 
         def permutation(step):

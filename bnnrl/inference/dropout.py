@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction
 from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate
 from bnnrl.posterior import Dropout
 from bnnrl.problem import Batch, Problem, without_padding
 
 
 @dataclass(frozen=True)
-class MCDropout:
+class MCDropout(OptimizationMethod):
     """Minimise E_z[ −log p(data | z ∘ θ) ] / N − log p(θ) / N over θ by Adam, z being random masks of rows.
 
         θ_k = z_k ∘ θ,  z_k = Bernoulli(1 − rate) / (1 − rate) for each row of each kernel     k = 1 … masks

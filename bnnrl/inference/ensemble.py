@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State, starting_point
+from bnnrl.inference.base import Info, Method, State, as_method, starting_point
 from bnnrl.posterior import Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Method):
     """`size` members of `method` with independent initialisations and batch orders, vectorised.
 
     `Ensemble(Adam())` is the deep ensemble; the posterior is the equal mixture of the members' posteriors.
@@ -38,20 +38,29 @@ class Ensemble:
 
     def __post_init__(self):
         check_count("size", self.size)
-        many = isinstance(self.method, type) or getattr(self.method, "has_members", False)
-        if many or not isinstance(self.method, Method):
-            raise ValueError(
-                f"Invalid `method`: expected an instance of a method for one member, such as Adam(). "
-                f"Received: {self.method!r}"
-            )
+        expected = "an instance of a method for one member, such as Adam()"
+        object.__setattr__(self, "method", as_method(self.method, expected=expected))
+        if self.method.has_members:
+            raise ValueError(f"Invalid `method`: expected {expected}. Received: {self.method!r}")
 
     @property
     def full_batch_only(self) -> bool:
-        return getattr(self.method, "full_batch_only", False)
+        """Whether the members' method needs all rows at every step."""
+        return self.method.full_batch_only
 
     @property
     def min_steps(self) -> int:
-        return getattr(self.method, "min_steps", 0)
+        """The number of steps after which each member has a posterior."""
+        return self.method.min_steps
+
+    @property
+    def inner(self) -> Method:
+        """The members' method."""
+        return self.method
+
+    def current_rate(self, step: int) -> tuple[str, float] | None:
+        """Return the learning rate of the members at a step."""
+        return self.method.current_rate(step)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State:
         start = starting_point(problem, seed, theta, self.size)

@@ -11,7 +11,8 @@ import tensorflow_probability as tfp
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import DrawBuffer, append, check_chain, no_draws, ordered
+from bnnrl.inference.draw_buffer import DrawBuffer, append, no_draws, ordered
+from bnnrl.inference.sampler import Sampler
 from bnnrl.posterior import Posterior, Samples, mixture
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import split, uniform
@@ -37,7 +38,7 @@ class HMCState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HMC:
+class HMC(Sampler):
     """Parallel chains of Hamiltonian Monte Carlo with an identity mass matrix in units of the prior.
 
         p ~ N(0, I);  L times:  p += (ε/2) σ ∇ log p(θ, data);  θ += ε σ p;  p += (ε/2) σ ∇ log p(θ, data)
@@ -89,16 +90,12 @@ class HMC:
 
     def __post_init__(self):
         check_sampler(self.step_size, self.chains, self.target_accept)
-        check_chain(self.burn_in, self.thin, self.max_draws)
+        super().__post_init__()
         if self.num_leapfrog is not None:
             check_count("num_leapfrog", self.num_leapfrog)
         check_positive("trajectory", self.trajectory)
         check_count("max_leapfrog", self.max_leapfrog)
         check_fraction("jitter", self.jitter)
-
-    @property
-    def min_steps(self) -> int:
-        return self.burn_in + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> HMCState:
         return start_chains(problem, seed, theta, self.chains, self.step_size, self.max_draws)

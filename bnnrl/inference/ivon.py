@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.adam import one_minus_power
-from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
@@ -26,7 +26,7 @@ class IVONState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class IVON:
+class IVON(OptimizationMethod):
     """Natural gradients for q(θ) = N(m, σ²), σ² = T / (N (h + δ)), δ = λ / N, under the prior N(m₀, 1/λ).
 
         θ = m + σ ε                     ĝ = −∇ log p(data | θ) / N at each draw

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.base import Info, Method, starting_point, value_and_grad
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.sgd import SGD
 from bnnrl.posterior import LowRank, MeanField, Point
@@ -31,7 +31,7 @@ class LaplaceState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Laplace:
+class Laplace(Method):
     """Optimise for `start` steps; then keep θ, and average the likelihood's curvature there over the batches.
 
         q(θ) = N(θ̂, (N H + λ)⁻¹)         the prior being N(m₀, 1/λ)
@@ -73,6 +73,10 @@ class Laplace:
     @property
     def min_steps(self) -> int:
         return self.start + 1
+
+    def current_rate(self, step: int) -> tuple[str, float] | None:
+        """Return the optimiser's learning rate at a step."""
+        return self.optimizer.current_rate(step)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> LaplaceState:
         start = starting_point(problem, seed, theta)

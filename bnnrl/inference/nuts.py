@@ -10,14 +10,15 @@ import tensorflow_probability as tfp
 
 from bnnrl.checks import check_count
 from bnnrl.inference.base import Info
-from bnnrl.inference.draw_buffer import check_chain, ordered
+from bnnrl.inference.draw_buffer import ordered
 from bnnrl.inference.hmc import HMCState, advance, check_sampler, current, start_chains
+from bnnrl.inference.sampler import Sampler
 from bnnrl.posterior import Posterior, Samples, mixture
 from bnnrl.problem import Batch, Problem
 
 
 @dataclass(frozen=True)
-class NUTS:
+class NUTS(Sampler):
     """Parallel chains of the No-U-Turn Sampler, with multinomial draws from a trajectory, in units of the prior.
 
     A trajectory doubles, forward or backward in time, until its ends approach each other, and a point of it is drawn by
@@ -53,12 +54,8 @@ class NUTS:
 
     def __post_init__(self):
         check_sampler(self.step_size, self.chains, self.target_accept)
-        check_chain(self.burn_in, self.thin, self.max_draws)
+        super().__post_init__()
         check_count("max_doublings", self.max_doublings)
-
-    @property
-    def min_steps(self) -> int:
-        return self.burn_in + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> HMCState:
         return start_chains(problem, seed, theta, self.chains, self.step_size, self.max_draws)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.checks import check_fraction
-from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
 from bnnrl.problem import Batch, Problem
@@ -21,7 +21,7 @@ class SGDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(OptimizationMethod):
     """Minimise −log p(θ, data) / N by gradient descent with momentum.
 
         v = β v + g        g = −∇ log p(θ, data) / N

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import DrawBuffer, append, check_chain, no_draws, ordered
+from bnnrl.inference.draw_buffer import DrawBuffer, append, no_draws
+from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Rate, check_rate, rate
-from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
 
@@ -23,7 +23,7 @@ class SGHMCState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGHMC:
+class SGHMC(Sampler):
     """Hamiltonian dynamics with friction, and the noise that balances it: SGLD with momentum.
 
         v = (1 − α) v + η ∇ log p(θ, data) + N(0, 2 (α − β) η)        θ += v
@@ -61,11 +61,7 @@ class SGHMC:
                 f"Invalid `noise_estimate`: expected a number in [0, friction) with friction={self.friction!r}. "
                 f"Received: {self.noise_estimate!r}"
             )
-        check_chain(self.burn_in, self.thin, self.max_draws)
-
-    @property
-    def min_steps(self) -> int:
-        return self.burn_in + 1
+        super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGHMCState:
         theta = starting_point(problem, seed, theta)
@@ -80,6 +76,3 @@ class SGHMC:
         draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGHMCState(state.step + 1, theta, v, draws), info
-
-    def posterior(self, problem: Problem, state: SGHMCState) -> Samples:
-        return Samples(ordered(state.draws, self.thin))

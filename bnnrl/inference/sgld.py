@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from bnnrl.checks import check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import DrawBuffer, append, check_chain, no_draws, ordered
+from bnnrl.inference.draw_buffer import DrawBuffer, append, no_draws
 from bnnrl.inference.gradients import prior_grad
+from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Rate, check_rate, rate
-from bnnrl.posterior import Samples
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
 
@@ -24,7 +24,7 @@ class SGLDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGLD:
+class SGLD(Sampler):
     """Gradient steps with noise whose variance is the step size: a chain that needs no more than minibatches.
 
         θ += (η/2) ∇ log p(θ, data) + N(0, η)
@@ -54,11 +54,7 @@ class SGLD:
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)
-        check_chain(self.burn_in, self.thin, self.max_draws)
-
-    @property
-    def min_steps(self) -> int:
-        return self.burn_in + 1
+        super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
         theta = starting_point(problem, seed, theta)
@@ -72,9 +68,6 @@ class SGLD:
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info
 
-    def posterior(self, problem: Problem, state: SGLDState) -> Samples:
-        return Samples(ordered(state.draws, self.thin))
-
 
 class PSGLDState(NamedTuple):
     step: tf.Tensor  # [] int32, steps taken
@@ -84,7 +77,7 @@ class PSGLDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PSGLD:
+class PSGLD(Sampler):
     """SGLD with RMSprop's step size for each weight.
 
         V = α V + (1 − α) g²        G = 1 / (λ + √V)        g = −∇ log p(batch | θ) / B
@@ -121,11 +114,7 @@ class PSGLD:
         check_rate("step_size", self.step_size)
         check_fraction("alpha", self.alpha)
         check_positive("damping", self.damping)
-        check_chain(self.burn_in, self.thin, self.max_draws)
-
-    @property
-    def min_steps(self) -> int:
-        return self.burn_in + 1
+        super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> PSGLDState:
         theta = starting_point(problem, seed, theta)
@@ -142,6 +131,3 @@ class PSGLD:
         return PSGLDState(state.step + 1, theta, v, draws), Info.unadjusted(
             log_joint, tf.norm(grad, axis=-1) / num_data
         )
-
-    def posterior(self, problem: Problem, state: PSGLDState) -> Samples:
-        return Samples(ordered(state.draws, self.thin))

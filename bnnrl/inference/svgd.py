@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate
 from bnnrl.posterior import Point, Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
 
 @dataclass(frozen=True)
-class SVGD:
+class SVGD(OptimizationMethod):
     """Move P particles along the steepest descent of the KL divergence to the posterior within an RKHS, by Adam.
 
         φᵢ = (1/P) Σⱼ [ k(θⱼ, θᵢ) ∇ log p(θⱼ, data) + ∇_θⱼ k(θⱼ, θᵢ) ]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, starting_point, value_and_grad
+from bnnrl.inference.base import Info, Method, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import write_slot
 from bnnrl.inference.schedules import Schedule
 from bnnrl.inference.sgd import SGD
@@ -30,7 +30,7 @@ class SWAGState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SWAG:
+class SWAG(Method):
     """Optimise to a good region, go on there at a higher rate than one would, and fit a Gaussian to the path.
 
         rate: α until start / 2, on a line to `swa_rate` until 0.9 start, then `swa_rate`
@@ -80,6 +80,10 @@ class SWAG:
     @property
     def min_steps(self) -> int:
         return self.start + 2 * self.every
+
+    def current_rate(self, step: int) -> tuple[str, float] | None:
+        """Return "learning_rate" and its value at a step, between the optimiser's and `swa_rate`."""
+        return "learning_rate", float(self._rate(tf.constant(step)))
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SWAGState:
         start = starting_point(problem, seed, theta)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.adam import one_minus_power
-from bnnrl.inference.base import Info, starting_point
+from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
@@ -26,7 +26,7 @@ class VADAMState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VADAM:
+class VADAM(OptimizationMethod):
     """Approximate natural gradients for q(θ) = N(μ, T / (N s + λ)) under the prior N(m₀, 1/λ).
 
         θ = μ + ε √T / √(N s + λ)              g = −∇ log p(data | θ) / N at each draw

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State
+from bnnrl.inference.base import Info, Method, State, as_method
 from bnnrl.inference.hmc import HMC
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
@@ -23,7 +23,7 @@ class WarmStartState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WarmStart:
+class WarmStart(Method):
     """`steps` steps of `start`, then `method` from its θ: chains that begin near a mode need a shorter burn-in.
 
     `WarmStart(HMC())` starts each chain at a maximum a posteriori estimate, found from initial weights of its own.
@@ -42,25 +42,34 @@ class WarmStart:
     steps: int = 500
 
     def __post_init__(self):
-        for name in ("method", "start"):
-            value = getattr(self, name)
-            if isinstance(value, type) or not isinstance(value, Method):
-                raise ValueError(
-                    f"Invalid `{name}`: expected an instance of a method, such as HMC(). Received: {value!r}"
-                )
+        for name, value in (("method", self.method), ("start", self.start)):
+            object.__setattr__(self, name, as_method(value, name, "an instance of a method, such as HMC()"))
         check_count("steps", self.steps)
 
     @property
     def has_members(self) -> bool:
-        return getattr(self.method, "has_members", False)
+        """Whether `method` has several members."""
+        return self.method.has_members
 
     @property
     def full_batch_only(self) -> bool:
-        return getattr(self.method, "full_batch_only", False)
+        """Whether `method` needs all rows at every step; `start` is then given all rows too."""
+        return self.method.full_batch_only
 
     @property
     def min_steps(self) -> int:
-        return self.steps + getattr(self.method, "min_steps", 0)
+        """The steps of `start`, and those `method` needs."""
+        return self.steps + self.method.min_steps
+
+    @property
+    def inner(self) -> Method:
+        """The method that gives the posterior."""
+        return self.method
+
+    def current_rate(self, step: int) -> tuple[str, float] | None:
+        """Return the learning rate of the method at work at a step."""
+        warming_up = step < self.steps
+        return self.start.current_rate(step) if warming_up else self.method.current_rate(step - self.steps)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> WarmStartState:
         state = self.method.init(problem, seed, theta)

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
-from bnnrl.inference.schedules import rate
+from bnnrl.inference import Method
 
 
 class KerasOptimizerView:
     """Shows an inference method to callbacks as a Keras optimizer; it optimises nothing.
 
     Args:
-        method: the inference method.
+        method: the inference method, or None for a loaded model without one.
 
     Attributes:
         iterations: steps taken in the present fit.
     """
 
-    def __init__(self, method: Any):
+    def __init__(self, method: Method | None):
         self.iterations = 0
         self._method = method
 
     @property
     def learning_rate(self) -> tf.Tensor:
         """The method's learning rate or step size at the present step, []; NaN for a method without one."""
-        method, found = self._method, None
-        while method is not None and found is None:  # Ensemble, SWAG and the like hold another method
-            found = getattr(method, "learning_rate", getattr(method, "step_size", None))
-            method = getattr(method, "method", getattr(method, "optimizer", None))
-        return tf.constant(float("nan") if found is None else float(rate(found, tf.constant(self.iterations))))
+        found = self._method.current_rate(self.iterations) if self._method else None
+        return tf.constant(found[1] if found else float("nan"))
 
     @learning_rate.setter
     def learning_rate(self, value) -> None:

@@ -21,13 +21,13 @@ from bnnrl.problem import Problem
 Scores = dict[str, float]
 
 
-def check_epochs(epochs: int, method: Any, shards: Shards) -> int:
+def check_epochs(epochs: int, method: inference.Method, shards: Shards) -> int:
     """Return `epochs` as an int.
 
     Raises:
         ValueError: if it is not an integer of at least 1, or leaves the method without a posterior.
     """
-    epochs, least = check_count("epochs", epochs), getattr(method, "min_steps", 0)
+    epochs, least = check_count("epochs", epochs), method.min_steps
     if epochs * shards.steps < least:
         raise ValueError(
             f"Invalid `epochs`: expected at least {-(-least // shards.steps)}, as the method's burn-in and first draw "
@@ -46,7 +46,7 @@ class Trainer:
         seed: of the initial state, the order of the rows, and the method's own randomness.
     """
 
-    def __init__(self, problem: Problem, method: Any, driver: inference.Driver, seed: int):
+    def __init__(self, problem: Problem, method: inference.Method, driver: inference.Driver, seed: int):
         self.driver = driver
         self._problem, self._method, self._seed = problem, method, seed
         self._steps_taken = 0
@@ -73,12 +73,12 @@ class Trainer:
     @property
     def is_sampler(self) -> bool:
         """Whether the method has a posterior only after a number of steps, as samplers have."""
-        return getattr(self._method, "min_steps", 0) > 0
+        return self._method.min_steps > 0
 
     @property
     def has_posterior(self) -> bool:
         """Whether the method has taken the steps of its burn-in and its first draw."""
-        return self._steps_taken >= getattr(self._method, "min_steps", 0)
+        return self._steps_taken >= self._method.min_steps
 
     @property
     def info(self) -> inference.Info | None:
@@ -102,8 +102,8 @@ class Trainer:
         except inference.Diverged as error:
             self.state = error.state
             raise
-        burnt_in = self._steps_taken >= getattr(self._method, "min_steps", 0) - 1
-        if burnt_in and getattr(self._method, "full_batch_only", False):
+        burnt_in = self._steps_taken >= self._method.min_steps - 1
+        if burnt_in and self._method.full_batch_only:
             self._infos_after_burn_in.append(info)
         self._steps_taken += shards.steps
         return float(-tf.reduce_mean(info.log_joint)) / shards.num_data

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from bnnrl import seeds
 from bnnrl.inference import CyclicalSGLD, Driver, Ensemble
+from bnnrl.posterior import Samples
 from tests.scenarios import chains_of, draws, linear_regression, moments, z_scores
 
 LINE = linear_regression()
@@ -24,7 +25,9 @@ def test_golden_steps_over_two_cycles():
         if r >= 0.5:
             kept.append(theta)
     assert len(kept) == 4 and method.min_steps == 4
-    np.testing.assert_allclose(method.posterior(LINE.problem, state).draws, kept, rtol=2e-5)
+    posterior = method.posterior(LINE.problem, state)
+    assert isinstance(posterior, Samples)
+    np.testing.assert_allclose(posterior.draws, kept, rtol=2e-5)
 
 
 @pytest.mark.slow

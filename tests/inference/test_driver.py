@@ -1,6 +1,6 @@
 """The compiled driver: which rows it visits, repeatability, padding, tracing."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.inference import Adam, Diverged, Driver, Ensemble, Info, Schedule
+from bnnrl.inference import Adam, Diverged, Driver, Ensemble, Info, Method, OptimizationMethod, Schedule
 from bnnrl.problem import Problem
 from tests.scenarios import draws, linear_regression
 
@@ -23,7 +23,7 @@ class VisitsState(NamedTuple):
     noise: tf.Tensor  # [2] the sum of the seeds
 
 
-class Visits:
+class Visits(Method):
     """Counts the rows it is given, which name themselves: x[n] = n."""
 
     def start(self, *lead):
@@ -212,7 +212,7 @@ def test_a_network_xla_cannot_compile_runs_without_and_one_told_to_compile_says_
     assert driver.num_traces == traces
 
 
-class Grows:
+class Grows(OptimizationMethod):
     """θ grows tenfold a step, and its log joint with it, until neither is finite; or the gradient is not, at once."""
 
     learning_rate = Schedule(0.8, 0.4, steps=100, kind="linear")
@@ -266,7 +266,7 @@ def test_a_real_method_diverges_with_advice():
 
 def test_a_method_that_needs_all_rows_refuses_minibatches(problem):
     class Corrected(Visits):
-        full_batch_only = True
+        full_batch_only: ClassVar[bool] = True
 
     for method in (Corrected(), Ensemble(Corrected(), 2)):
         with pytest.raises(ValueError, match=r"`batch_size`: expected None.*Received: 4.*exact log joint"):

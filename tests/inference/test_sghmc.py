@@ -7,6 +7,7 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from bnnrl import seeds
 from bnnrl.inference import SGHMC, SGLD, Driver, Ensemble
+from bnnrl.posterior import Samples
 from tests.scenarios import chains_of, draws, expected_moments, linear_regression, moments, z_scores
 
 LINE = linear_regression()
@@ -29,7 +30,9 @@ def test_golden_steps():
         np.testing.assert_allclose(state.theta, theta, rtol=1e-5)
         np.testing.assert_allclose(state.v, v, rtol=1e-5)
     assert info.accept == 1 and info.divergent == 0
-    np.testing.assert_allclose(method.posterior(LINE.problem, state).draws[-1], theta, rtol=1e-5)
+    posterior = method.posterior(LINE.problem, state)
+    assert isinstance(posterior, Samples)
+    np.testing.assert_allclose(posterior.draws[-1], theta, rtol=1e-5)
 
 
 def test_without_memory_it_is_sgld():

@@ -57,7 +57,9 @@ def test_golden_steps_of_psgld():
         state, _ = method.step(LINE.problem, state, batch(rows), seed=t)
         np.testing.assert_allclose(state.theta, theta, rtol=1e-5)
         np.testing.assert_allclose(state.v, v, rtol=1e-5)
-    np.testing.assert_allclose(method.posterior(LINE.problem, state).draws[-1], theta, rtol=1e-5)
+    posterior = method.posterior(LINE.problem, state)
+    assert isinstance(posterior, Samples)
+    np.testing.assert_allclose(posterior.draws[-1], theta, rtol=1e-5)
 
 
 def run(method, steps, chains=200, batch_size=None, line=LINE):

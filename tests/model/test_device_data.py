@@ -1,7 +1,5 @@
 """Streamed training data: each row is used once an epoch, and the log joint is that of all rows."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import pytest
@@ -41,7 +39,7 @@ def test_rows_come_in_equal_pieces_and_a_rest(small, batched):
     np.testing.assert_array_equal(y, Y)
 
 
-class Seen:
+class Seen(bnnrl.inference.Method):
     """An inference method whose θ is the sum of the rows of its batches."""
 
     def init(self, problem, seed, theta=None):
@@ -57,7 +55,7 @@ class Seen:
 
 
 def test_a_stream_is_fitted_as_the_whole_would_be(small):
-    method: Any = Seen()
+    method = Seen()
     bnn = bnnrl.BayesianModel(mlp(3, 2), bnnrl.likelihoods.Gaussian(1.0), method=method)
     epochs, start = 3, Adam().init(bnn._problem, 0).theta
     history = bnn.fit(dataset(), batch_size=2, epochs=epochs, verbose=0)

@@ -75,7 +75,7 @@ class RegressionModel:
         self.scalers: tuple[Scaler, Scaler] | None = None
 
     def _minibatch_rows(self) -> int | None:
-        needs_all = getattr(self._method, "full_batch_only", False)
+        needs_all = self._method.full_batch_only
         if self._settings.rows is None and self._capacity > _MAX_FULL_BATCH and not needs_all:
             return _MAX_FULL_BATCH // 2
         return self._settings.rows

@@ -59,7 +59,7 @@ class Dynamics:
         check_positive("prior_std", self.prior_std)
         if self.learning_rate is not None:
             check_positive("learning_rate", self.learning_rate)
-        least = getattr(self.resolve_method(), "min_steps", 0)
+        least = self.resolve_method().min_steps
         if self.num_steps < least:
             raise ValueError(
                 f"Invalid `steps`: expected at least {least} for {self.method_name}, its burn-in and first draw. "
@@ -74,7 +74,7 @@ class Dynamics:
     @property
     def rows(self) -> int | None:
         """Rows in a minibatch, or None for all rows."""
-        if getattr(self.resolve_method(), "full_batch_only", False):
+        if self.resolve_method().full_batch_only:
             return None
         return self.batch_size or (self._preset.batch_size if self._preset else None)
 
