@@ -12,13 +12,14 @@ from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
-# Files outside docs/ that become part of the site at the same path. Pages link to them as GitHub does, relative to the
-# repository, such as (../../experiments/results/README.md) in docs/results/index.md.
-MOUNTED = ("CHANGELOG.md", "experiments/**/*.md", "experiments/**/*.png", "experiments/**/*.csv")
+# Files outside docs/ that become part of the site at the same path. Links between them and the pages in docs/ are
+# relative to the file, as GitHub needs them: (../../experiments/results/README.md) in docs/results/index.md.
+MOUNTED = ("CHANGELOG.md", "CONTRIBUTING.md", "experiments/**/*.md", "experiments/**/*.png", "experiments/**/*.csv")
 # A paragraph that is nothing but such a link, named Table, is replaced by the file's content.
 _TABLE = re.compile(r"^\[Table\]\((?:\.\./)+(experiments/[\w/.-]+\.md)\)$", re.MULTILINE)
 _PICTURE = re.compile(r'<img([^>]*?)src="([^"]+\.png)"([^>]*)>')
-_OUTSIDE = re.compile(r"\]\(\.\./((?:\.\./)*(?:experiments/|CHANGELOG\.md))")
+_OUTSIDE = re.compile(r"\]\(\.\./((?:\.\./)*(?:experiments/|CHANGELOG\.md|CONTRIBUTING\.md))")
+_INSIDE = re.compile(r"\]\(((?:\.\./)*)docs/")
 
 
 def on_config(config):
@@ -43,10 +44,10 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, **_):
-    """Put in the tables, and point links that leave `docs/` to the mounted files."""
-    if page.file.src_uri.startswith("experiments/"):
-        return markdown
+    """Put in the tables, and adapt links between `docs/` and the mounted files to their paths on the site."""
     root = Path(config.config_file_path).parent
+    if (root / page.file.src_uri).is_file():  # a mounted file
+        return _INSIDE.sub(r"](\1", markdown)
     tables = _TABLE.sub(lambda found: _table(root / found[1]), markdown)
     return _OUTSIDE.sub(r"](\1", tables)
 

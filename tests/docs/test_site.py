@@ -10,6 +10,8 @@ import bnnrl
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+OTHERS = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+OTHERS += sorted((ROOT / "experiments").rglob("README.md"))
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 CODE = re.compile(r"^(`{3,}).*?^\1", re.DOTALL | re.MULTILINE)
 
@@ -20,7 +22,7 @@ def test_the_readme_has_at_most_130_lines_and_one_picture():
     assert text.count("![") == 1
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*OTHERS, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file(page):
     targets = [target for target, _ in LINK.findall(CODE.sub("", page.read_text())) if "://" not in target]
     missing = [target for target in targets if not (page.parent / target).exists()]
@@ -53,7 +55,7 @@ def test_nothing_on_the_site_is_fetched_from_elsewhere():
         assert not re.search(r"<(?:script|link|img)[^>]*https?://|!\[[^\]]*\]\(https?://", page.read_text()), page.name
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*OTHERS, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_exists(page):
     text = page.read_text()
     named = re.findall(r"`((?:bnnrl|envs|experiments|tests|docs)/[\w./]+\.py|(?:bnnrl|tests)/[\w/]+/)`", text)
