@@ -1,6 +1,7 @@
-"""Names of version 0.1.0 that live elsewhere since 0.2.0. They work, with a DeprecationWarning, until 0.3.0.
+"""Deprecated module paths and names of version 0.1.0, which work with a DeprecationWarning until version 0.3.0.
 
-A new module path is found by `import`; a new name inside a module by that module's `__getattr__`.
+A finder on `sys.meta_path` makes the old module paths importable. A module that has lost names keeps them by
+`__getattr__ = _moved.lookup(__name__)`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _R = TypeVar("_R")
 
 REMOVED_IN = "0.3.0"
 
-# Module of 0.1.0 -> the modules that hold its contents now.
+# Module of 0.1.0 -> the modules that hold its contents now; a name is looked up in their order.
 MODULES: dict[str, tuple[str, ...]] = {
     "bnnrl.aggregates": ("bnnrl.comparison.statistics",),
     "bnnrl.board": ("bnnrl.comparison.live_table",),
@@ -73,45 +74,52 @@ MODULES: dict[str, tuple[str, ...]] = {
     "bnnrl.standings": ("bnnrl.comparison.results",),
 }
 
-# Name of 0.1.0, in a module that is still there or in one of the table above -> its place and name now.
+# Name of 0.1.0 -> its new full name. The old name's module is one of the table above, or calls `lookup`.
 NAMES: dict[str, str] = {
+    "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
     "bnnrl.data.values.finite": "bnnrl.data.casting.as_float32",
     "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
     "bnnrl.front.Optimizer": "bnnrl.model.keras_optimizer.KerasOptimizerView",
+    "bnnrl.inference.chain.Draws": "bnnrl.inference.draw_buffer.DrawBuffer",
+    "bnnrl.inference.chain.keep": "bnnrl.inference.draw_buffer.append",
+    "bnnrl.inference.chain.put": "bnnrl.inference.draw_buffer.write_slot",
+    "bnnrl.rl.actions.Actions": "bnnrl.rl.action_space.ActionSpace",
+    "bnnrl.rl.checking.Level": "bnnrl.rl.checks.findings.Level",
     "bnnrl.rl.dynamics.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
     "bnnrl.rl.dynamics.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
     "bnnrl.rl.dynamics.integrated": "bnnrl.rl.simulator.dynamics.integrate_positions",
-    "bnnrl.rl.regression.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
-    "bnnrl.rl.regression.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
-    "bnnrl.rl.actions.Actions": "bnnrl.rl.action_space.ActionSpace",
-    "bnnrl.rl.rollout.World": "bnnrl.rl.simulator.rollout.SimulatedEnv",
-    "bnnrl.rl.search.Starts": "bnnrl.rl.search.InitialStates",
-    "bnnrl.rl.world.true_steps": "bnnrl.rl.simulator.learned_env.true_transitions",
-    "bnnrl.rl.world.WorldDraws": "bnnrl.rl.simulator.learned_env.ModelDraws",
-    "bnnrl.rl.world.WorldModel": "bnnrl.rl.simulator.learned_env.LearnedEnv",
-    "bnnrl.seeds.noise": "bnnrl.seeds.fast_normal",
-    "bnnrl.standings.Standing": "bnnrl.comparison.results.RunResult",
-    "bnnrl.rl.reporting.write": "bnnrl.rl.reporting.html.write",
     "bnnrl.rl.markov.dynamics": "bnnrl.rl.checks.hidden_state.judge_dynamics",
     "bnnrl.rl.markov.enough": "bnnrl.rl.checks.hidden_state.has_enough_data",
     "bnnrl.rl.markov.reward": "bnnrl.rl.checks.hidden_state.judge_reward",
-    "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
+    "bnnrl.rl.regression.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
+    "bnnrl.rl.regression.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
+    "bnnrl.rl.reporting.write": "bnnrl.rl.reporting.html.write",
+    "bnnrl.rl.rollout.World": "bnnrl.rl.simulator.rollout.SimulatedEnv",
+    "bnnrl.rl.search.Starts": "bnnrl.rl.search.InitialStates",
+    "bnnrl.rl.world.WorldDraws": "bnnrl.rl.simulator.learned_env.ModelDraws",
+    "bnnrl.rl.world.WorldModel": "bnnrl.rl.simulator.learned_env.LearnedEnv",
+    "bnnrl.rl.world.true_steps": "bnnrl.rl.simulator.learned_env.true_transitions",
+    "bnnrl.seeds.noise": "bnnrl.seeds.fast_normal",
+    "bnnrl.standings.Standing": "bnnrl.comparison.results.RunResult",
 }
 
 
 def lookup(module: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module, some of whose names moved."""
+    """Return the `__getattr__` for a module of version 0.1.0 that has moved or lost names.
+
+    Raises:
+        AttributeError: by the returned function, for a name that version 0.1.0 did not have either.
+    """
 
     def __getattr__(name: str) -> Any:
         old = f"{module}.{name}"
         if old in NAMES:
-            place, _, new = NAMES[old].rpartition(".")
+            new_module, _, new_name = NAMES[old].rpartition(".")
             _warn(old, NAMES[old])
-            return getattr(importlib.import_module(place), new)
-        for place in MODULES.get(module, ()):
-            found = importlib.import_module(place)
-            if hasattr(found, name):
-                return getattr(found, name)
+            return getattr(importlib.import_module(new_module), new_name)
+        for new_module in map(importlib.import_module, MODULES.get(module, ())):
+            if hasattr(new_module, name):
+                return getattr(new_module, name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return __getattr__
@@ -120,7 +128,7 @@ def lookup(module: str) -> Callable[[str], Any]:
 def install() -> None:
     """Make the old module paths importable."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.append(_Finder())  # last, so that an existing module of the same path comes first
 
 
 def renamed_argument(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
@@ -147,11 +155,12 @@ def renamed_argument(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, 
 
 
 def _warn(old: str, new: str) -> None:
+    # Level 1 is this function, 2 its caller here, 3 the user's line: Python skips the frames of its own importer.
     warnings.warn(f"{old} is deprecated and will be removed in {REMOVED_IN}. Use {new}.", DeprecationWarning, 3)
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds the modules of the table above, after everything that exists."""
+    """Finder and loader of the old module paths: empty modules whose names are looked up in the new ones."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
