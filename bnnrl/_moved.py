@@ -103,6 +103,23 @@ NAMES: dict[str, str] = {
     "bnnrl.standings.Standing": "bnnrl.comparison.results.RunResult",
 }
 
+# Name of 0.1.0 that `bnnrl._deprecated` keeps, because its successor has another signature -> the successor.
+REPLACED: dict[str, str] = {
+    "bnnrl.compare.COMMAND": "bnnrl.storage.run_folder.COMPARISON.command",
+    "bnnrl.compare.KIND": "bnnrl.storage.run_folder.COMPARISON.name",
+    "bnnrl.fitting.COMMAND": "bnnrl.storage.run_folder.FIT.command",
+    "bnnrl.fitting.KIND": "bnnrl.storage.run_folder.FIT.name",
+    "bnnrl.fitting.draw": "bnnrl.cli.fit_report.FitReport.write",
+    "bnnrl.fitting.evaluate": "bnnrl.cli.fit_report.FitReport.scores",
+    "bnnrl.fitting.show": "bnnrl.cli.fit_report.FitReport.write",
+    "bnnrl.fitting.write_report": "bnnrl.cli.fit_report.FitReport.write",
+    "bnnrl.folders.create": "bnnrl.storage.run_folder.RunKind.create",
+    "bnnrl.folders.kind_of": "bnnrl.storage.run_folder.RunKind.matches",
+    "bnnrl.folders.read_config": "bnnrl.storage.run_folder.RunKind.read_config",
+    "bnnrl.folders.write_config": "bnnrl.storage.run_folder.RunKind.write_config",
+    "bnnrl.folders.write_text": "bnnrl.storage.atomic.atomic_write",
+}
+
 
 def lookup(module: str) -> Callable[[str], Any]:
     """Return the `__getattr__` for a module of version 0.1.0 that has moved or lost names.
@@ -117,6 +134,9 @@ def lookup(module: str) -> Callable[[str], Any]:
             new_module, _, new_name = NAMES[old].rpartition(".")
             _warn(old, NAMES[old])
             return getattr(importlib.import_module(new_module), new_name)
+        if old in REPLACED:
+            _warn(old, REPLACED[old])
+            return getattr(importlib.import_module("bnnrl._deprecated"), old.removeprefix("bnnrl.").replace(".", "_"))
         for new_module in map(importlib.import_module, MODULES.get(module, ())):
             if hasattr(new_module, name):
                 return getattr(new_module, name)

@@ -1,6 +1,7 @@
 """Module paths and names of version 0.1.0 still work; those that have moved warn."""
 
 import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -64,10 +65,31 @@ def test_an_old_name_warns_once_and_is_the_new_one(old, new):
     assert value is getattr(importlib.import_module(new_module), new_name)
 
 
+@pytest.mark.parametrize(("old", "new"), _moved.REPLACED.items())
+def test_a_replaced_name_warns_of_its_successor(old, new):
+    module, name = old.rsplit(".", 1)
+    with deprecation_of(old, new) as warned:
+        getattr(import_quietly(module), name)
+    assert len(warned) == 1
+    assert pkgutil.resolve_name(new) is not None
+
+
+def test_run_folders_by_the_old_functions(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from bnnrl.folders import create, kind_of, read_config  # pyright: ignore[reportMissingImports]
+    assert kind_of(tmp_path) is None
+    assert create(tmp_path / "a", "digits", "fit", {"seed": 3}, "run it again", ".") == tmp_path / "a"
+    assert kind_of(tmp_path / "a") == "fit" and [p.name for p in (tmp_path / "a").iterdir()] == ["config.json"]
+    assert read_config(tmp_path / "a", "fit", "bnnrl fit")["settings"] == {"seed": 3}
+    with pytest.raises(ValueError, match="made by `bnnrl train`"):
+        read_config(tmp_path / "a", "run", "bnnrl train")
+
+
 def test_warnings_point_at_the_users_line(monkeypatch):
     monkeypatch.delitem(sys.modules, "bnnrl.files", raising=False)
     with deprecation_of("bnnrl.files", "bnnrl.storage.atomic") as warned:
-        import bnnrl.files
+        import bnnrl.files  # pyright: ignore[reportMissingImports]
     with deprecation_of("bnnrl.files.replacing", "bnnrl.storage.atomic.atomic_write") as warned_of_name:
         bnnrl.files.replacing  # noqa: B018
     assert [w.filename for w in (*warned, *warned_of_name)] == [__file__] * 2
@@ -80,4 +102,4 @@ def test_an_unknown_name_is_an_attribute_error(module):
 
 
 def test_the_tables_hold_only_modules_of_0_1_0():
-    assert {*_moved.MODULES, *(old.rpartition(".")[0] for old in _moved.NAMES)} <= set(NAMES_0_1_0)
+    assert {*_moved.MODULES, *(old.rpartition(".")[0] for old in (*_moved.NAMES, *_moved.REPLACED))} <= set(NAMES_0_1_0)
