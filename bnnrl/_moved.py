@@ -118,6 +118,9 @@ REPLACED: dict[str, str] = {
     "bnnrl.folders.read_config": "bnnrl.storage.run_folder.RunKind.read_config",
     "bnnrl.folders.write_config": "bnnrl.storage.run_folder.RunKind.write_config",
     "bnnrl.folders.write_text": "bnnrl.storage.atomic.atomic_write",
+    "bnnrl.rl.predictions.Compared": "bnnrl.rl.reporting.predictions.TrialComparison",
+    "bnnrl.rl.predictions.Summary": "bnnrl.rl.reporting.predictions.Quantiles",
+    "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
 }
 
 

@@ -105,7 +105,7 @@ class Train:
         from bnnrl.rl.reporting import html
 
         if not finished or not (run.folder / "report.html").exists():
-            html.write(run.folder, agent, most_panels=40)  # some seconds
+            html.write(run.folder, agent, max_panels=40)  # which takes some seconds
         print(f"{run.outcome(agent)}: {run.folder}")
         return 0
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: its folder, tables, pictures and report.html."""
+"""Run folders of `bnnrl train`: checkpoints, metrics, pictures, predictions, the report, and a live table."""
 
 from bnnrl import _moved
 

@@ -1,4 +1,4 @@
-"""An agent's run on one page: costs by trial, predictions against reality, slices of policy and value, a film."""
+"""report.html of an agent's run: learning curve, predictions against reality, policy and value function, video."""
 
 from __future__ import annotations
 
@@ -9,119 +9,165 @@ from typing import Any
 
 import numpy as np
 
-from bnnrl import plots, report
+from bnnrl import _moved, plots, report
 from bnnrl.rl import video
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting import predictions, slices
+from bnnrl.rl.reporting.predictions import TrialComparison
 from bnnrl.rl.reporting.run import Run
+from bnnrl.rl.reporting.slices import Plane
 from bnnrl.storage import run_folder
 
-_POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries
-_MOST_STEPS = 100  # of a rollout that tells a state's value
+_POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries; the value function takes longer
+_MAX_STEPS = 100  # of a rollout for the value function
 
 
+@_moved.renamed_argument(most_panels="max_panels")
 def write(
-    folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = None, most_panels: int | None = None
+    folder: Path | str, agent: PILCO, entries: tuple[int, int] | None = None, max_panels: int | None = None
 ) -> Path:
-    """Write report.html of a run, one file that fetches nothing, and return its path.
+    """Write report.html of a run, a single file without external resources, and return its path.
 
     Args:
         folder: the run folder.
-        agent: the run's.
-        entries: the two observation entries over which policy and value are shown; None takes the first angle and the
-            entry after it, or the first two.
-        most_panels: of rollouts, which take most of the time: only as many of the last trials are shown as fit, one at
-            least. None shows all.
+        agent: the agent of the run.
+        entries: the two observation entries over which policy and value function are shown; None takes the first
+            angle and the entry after it, or the first two.
+        max_panels: largest number of panels of predicted trajectories, which take most of the time to draw: as many of
+            the last trials are shown as fit, at least one. None shows all trials.
 
     Raises:
-        ValueError: if the folder is no run of an agent, `entries` are not two of the observation's, or a prediction or
-            film in it is damaged.
+        ValueError: if the folder is not a run of an agent, `entries` are not two different observation entries, or a
+            prediction or video in the folder is damaged.
     """
     folder = Path(folder)
-    described = run_folder.TRAIN.read_config(folder)
-    title = Run.title(agent)
+    config = run_folder.TRAIN.read_config(folder)
     with tempfile.TemporaryDirectory() as pictures:
         sections = [
             *_learning(agent, Path(pictures)),
-            *_film(folder),
-            *_rollouts(folder, agent, Path(pictures), most_panels),
-            *_slices(agent, Path(pictures), entries),
+            *_video(folder),
+            *_predictions(folder, agent, Path(pictures), max_panels),
+            *_policy_and_value(agent, Path(pictures), entries),
             report.Heading("Settings and versions"),
-            report.Json(described),
+            report.Json(config, "Settings that repeat this run, and versions of the packages that it was made with."),
         ]
-        report.write(folder / "report.html", title, sections)
+        report.write(folder / "report.html", Run.title(agent), sections)
     return folder / "report.html"
 
 
 def _learning(agent: PILCO, pictures: Path) -> list[Any]:
-    words = Run.outcome(agent)
+    outcome = Run.outcome(agent)
     if agent.task.step_seconds:
-        words += f", {sum(len(e) for e in agent.episodes) * agent.task.step_seconds:.1f} s of experience"
-    found: list[Any] = [report.Heading("Learning"), report.Text(f"{words[0].upper()}{words[1:]}.")]
-    if agent.history:
-        Run.draw_curve(pictures / "curve.png", agent, "")
-        beside = "success" if agent.task.success else "returns"
-        found.append(report.Picture(pictures / "curve.png", f"Costs and {beside} by trial."))
-        rows = [{k.replace("_", " "): v for k, v in asdict(t).items()} for t in agent.history]
-        found.append(report.Table(rows, "Trials. Costs are means over steps; experience is in seconds."))
-    return found
+        seconds = sum(len(e) for e in agent.episodes) * agent.task.step_seconds
+        outcome += f", after {seconds:.1f} s of experience in the environment"
+    sections: list[Any] = [report.Heading("Learning"), report.Text(f"{outcome[0].upper()}{outcome[1:]}.")]
+    if not agent.history:
+        return sections
+    Run.draw_curve(pictures / "curve.png", agent, "")
+    score = "share of them that succeeded" if agent.task.success else "mean of their returns"
+    caption = (
+        "Mean cost per step of each trial, as predicted by the model before the trial and as it really was; that of "
+        f"the evaluation episodes after the trial; and the {score}."
+    )
+    rows = [{name.replace("_", " "): value for name, value in asdict(trial).items()} for trial in agent.history]
+    words = (
+        "One row per trial. Costs are means over steps. Steps and experience (in seconds) are those of all trials so "
+        "far; evaluation episodes, from which the agent does not learn, are not counted."
+    )
+    explanation = (
+        "In each trial the agent fits its model of the environment to all data so far, plans with the model, and acts "
+        "in the environment. The actions of trial 1 are random."
+    )
+    return [
+        *sections,
+        report.Text(explanation),
+        report.Picture(pictures / "curve.png", "Costs and success or returns by trial.", caption),
+        report.Table(rows, words),
+    ]
 
 
-def _film(folder: Path) -> list[Any]:
+def _video(folder: Path) -> list[Any]:
     films = video.films(folder)
     if not films:
         return []
     newest = max(films, key=lambda path: path.stat().st_mtime)
-    words = f"An episode, {newest.stem.replace('_', ' ').replace('-', ', ')}."
-    return [report.Heading("Video"), report.Video(newest, words, words)]
+    caption = f"An episode of the agent in the environment: {newest.stem.replace('_', ' ').replace('-', ', ')}."
+    return [report.Heading("Video"), report.Video(newest, caption, caption)]
 
 
-def _rollouts(folder: Path, agent: PILCO, pictures: Path, most_panels: int | None) -> list[Any]:
+def _predictions(folder: Path, agent: PILCO, pictures: Path, max_panels: int | None) -> list[Any]:
     compared = predictions.compare(folder, agent)
     if not compared:
         return []
-    labels, dt, shares = agent.task.labels, agent.task.step_seconds, predictions.coverage(compared)
-    plots.coverage_by_horizon(pictures / "coverage.png", shares[50], shares[95], "", dt)
-    which = f"trials {compared[0].trial.trial} to {compared[-1].trial.trial}" if len(compared) > 1 else "one trial"
-    words = f"Share of real observation entries inside the predicted bands, by how far ahead; {which}."
     panels = compared[-1].episode.obs.shape[1] + 1
-    shown = compared if most_panels is None else compared[-max(1, most_panels // panels) :]
-    note = "Each trial's rollouts were predicted by the model before the trial was run."
+    shown = compared if max_panels is None else compared[-max(1, max_panels // panels) :]
+    words = (
+        "Before each trial the model predicted the observations and costs that would follow, by many simulated "
+        "trajectories. The bands hold 50 % and 95 % of these trajectories at each step."
+    )
     if len(shown) < len(compared):
-        note += f" Shown are the last of {len(compared)}; `bnnrl report` shows all."
-    found: list[Any] = [
+        words += f" Only the last of {len(compared)} trials are shown; `bnnrl report` shows all."
+    return [
         report.Heading("Predictions against reality"),
-        report.Text(note),
-        report.Picture(pictures / "coverage.png", words, words),
+        report.Text(words),
+        _coverage(compared, pictures / "coverage.png", agent.task.step_seconds),
+        *(section for comparison in shown for section in _trajectories(comparison, agent, pictures)),
     ]
-    for trial, predicted, episode in shown:
-        path = pictures / f"trial_{trial.trial}.png"
-        costs = agent.costs(episode)
-        plots.rollout_bands(path, predicted.obs, predicted.costs, episode.obs, costs, "", labels, dt)
-        words = f"Predicted and real observations and costs of trial {trial.trial}."
-        found += [report.Heading(f"Trial {trial.trial}", 3), report.Picture(path, words)]
-    return found
 
 
-def _slices(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> list[Any]:
+def _coverage(compared: list[TrialComparison], path: Path, dt: float | None) -> report.Picture:
+    shares = predictions.coverage(compared)
+    plots.coverage_by_horizon(path, shares[50], shares[95], "", dt)
+    first, last = compared[0].trial.trial, compared[-1].trial.trial
+    trials = f"trials {first} to {last}" if len(compared) > 1 else f"trial {first}"
+    words = f"Share of real observation entries inside the predicted bands, by steps ahead, in {trials}."
+    return report.Picture(path, words, f"{words} The predictions are calibrated where 50 % and 95 % are inside.")
+
+
+def _trajectories(comparison: TrialComparison, agent: PILCO, pictures: Path) -> list[Any]:
+    trial, predicted, episode = comparison
+    path, task = pictures / f"trial_{trial.trial}.png", agent.task
+    costs = agent.costs(episode)
+    plots.rollout_bands(path, predicted.obs, predicted.costs, episode.obs, costs, "", task.labels, task.step_seconds)
+    words = f"Predicted and real observations and costs of trial {trial.trial}."
+    return [report.Heading(f"Trial {trial.trial}", 3), report.Picture(path, words)]
+
+
+def _policy_and_value(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> list[Any]:
     if agent.model.posterior is None or agent.is_planner or agent.episodes[0].obs.shape[1] < 2:
-        return []  # a planner has no policy that a picture could show: it plans anew at every point
+        return []  # a planner has no policy to draw: each action would be a search of its own
     policy, value = (slices.plane(agent, size, entries) for size in (_POLICY_GRID, _VALUE_GRID))
     names = agent.task.labels or [f"observation {i}" for i in range(policy.obs.shape[-1])]
     labels = names[policy.entries[0]], names[policy.entries[1]]
-    short = [label.split(",")[0] for label in labels]  # without the unit
-    words = f"over {short[0]} and {short[1]}, other entries at their observed median. Dots: the last trial."
-    chosen = slices.actions(agent, policy)
-    found: list[Any] = [report.Heading("Policy and value")]
-    for i in range(chosen.shape[-1]):
-        name = "action" if chosen.shape[-1] == 1 else f"action {i}"
-        largest = float(np.abs(chosen[..., i]).max()) or 1.0
-        limits = (-largest, largest) if chosen[..., i].min() < 0 else None
+    return [
+        report.Heading("Policy and value"),
+        *_policy(agent, policy, labels, pictures),
+        _value(agent, value, labels, pictures / "value.png"),
+    ]
+
+
+def _policy(agent: PILCO, plane: Plane, labels: tuple[str, str], pictures: Path) -> list[Any]:
+    actions = slices.actions(agent, plane)
+    found = []
+    for i in range(actions.shape[-1]):
+        name = "action" if actions.shape[-1] == 1 else f"action {i}"
+        largest = float(np.abs(actions[..., i]).max()) or 1.0
+        limits = (-largest, largest) if actions[..., i].min() < 0 else None
         path = pictures / f"policy_{i}.png"
-        plots.heat_map(path, policy.x, policy.y, chosen[..., i], policy.seen, "", labels, name, limits)
-        found.append(report.Picture(path, f"{name.capitalize()} {words}", f"{name.capitalize()} {words}"))
-    steps = min(agent.horizon, _MOST_STEPS)
-    expected, path = slices.values(agent, value, steps), pictures / "value.png"
-    plots.heat_map(path, value.x, value.y, expected, value.seen, "", labels, "mean cost of a step")
-    words = f"Cost the model expects of the policy in the next {steps} steps, {words}"
-    return [*found, report.Picture(path, words, words)]
+        plots.heat_map(path, plane.x, plane.y, actions[..., i], plane.trajectory, "", labels, name, limits)
+        caption = f"{name.capitalize()} that the policy takes {_over(labels)}"
+        found.append(report.Picture(path, caption, caption))
+    return found
+
+
+def _value(agent: PILCO, plane: Plane, labels: tuple[str, str], path: Path) -> report.Picture:
+    steps = min(agent.horizon, _MAX_STEPS)
+    costs = slices.values(agent, plane, steps)
+    plots.heat_map(path, plane.x, plane.y, costs, plane.trajectory, "", labels, "mean cost of a step")
+    caption = f"Mean cost per step that the model predicts for the policy over the next {steps} steps, {_over(labels)}"
+    return report.Picture(path, caption, caption)
+
+
+def _over(labels: tuple[str, str]) -> str:
+    x, y = (label.split(",")[0] for label in labels)  # without the unit
+    return f"over {x} and {y}, with all other observation entries at their observed median. Dots: the last trial."

@@ -1,4 +1,4 @@
-"""A live table of the trials on a terminal."""
+"""Live table of a run's trials on a terminal."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from rich.table import Table
 from bnnrl.rl.callbacks import Callback, Trial
 from bnnrl.rl.pilco import PILCO
 
-_DOING = {
-    "model": "inferring the dynamics model",
+_PHASES = {
+    "model": "fitting the dynamics model",
     "policy": "searching for a policy",
     "episode": "acting in the environment",
-    "evaluation": "evaluating",
+    "evaluation": "evaluating the policy",
 }
 
 
 class Progress(Callback):
-    """Shows trial, experience, predicted against real cost, and success or return; nothing where there is no terminal.
+    """Callback of `PILCO.learn` that shows a table with one row per trial, and what the agent is doing.
 
-    Use it as a context manager around `PILCO.learn`.
+    Columns are the experience, the predicted and the real cost, and the success rate or return. Without a terminal
+    nothing is shown. The table is live inside a `with` statement::
+
+        with Progress("my run") as progress:
+            agent.learn(trials=8, callbacks=[progress])
 
     Args:
-        title: above the table.
-        history: trials of an earlier part of the run.
-        console: where to; None is standard output.
+        title: title of the table.
+        history: trials of an earlier part of the run, which are shown first.
+        console: where to show the table; None is standard output.
     """
 
     def __init__(self, title: str, history: list[Trial] | None = None, console: Console | None = None):
@@ -48,23 +52,26 @@ class Progress(Callback):
             self._live.stop()
 
     def on_phase(self, agent: PILCO, trial: int, phase: str) -> None:
-        self._show(f"trial {trial}: {_DOING[phase]}")
+        """Show what the agent is doing below the table."""
+        self._show(f"trial {trial}: {_PHASES[phase]}")
 
     def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+        """Add the trial's row."""
         self._trials.append(trial)
         self._show()
 
-    def _show(self, doing: str | None = None) -> None:
+    def _show(self, activity: str | None = None) -> None:
         if self._live:
-            parts = [self._table(), *([Spinner("dots", doing)] if doing else [])]
-            self._live.update(Group(*parts))
+            spinner = [Spinner("dots", activity)] if activity else []
+            self._live.update(Group(self._table(), *spinner))
 
     def _table(self) -> Table:
         table = Table(title=self._title, title_justify="left", header_style="bold")
-        has_return = [t.success_rate is None and t.evaluation_return is not None for t in self._trials]
-        by_return = bool(has_return) and all(has_return)
-        scored = "return" if by_return else "success"
-        for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", scored, "seconds"):
+        by_return = bool(self._trials) and all(
+            t.success_rate is None and t.evaluation_return is not None for t in self._trials
+        )
+        score = "return" if by_return else "success"
+        for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", score, "seconds"):
             table.add_column(heading, justify="right")
         for t in self._trials:
             table.add_row(

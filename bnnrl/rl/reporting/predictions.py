@@ -1,4 +1,4 @@
-"""What the model expected of each trial, as quantiles of its particles, and how often reality fell inside them."""
+"""Predictions of each trial as quantiles of the model's particles, saved in the run folder, and their coverage."""
 
 from __future__ import annotations
 
@@ -16,76 +16,81 @@ from bnnrl.rl.episodes import Episode
 from bnnrl.rl.pilco import PILCO
 from bnnrl.storage.atomic import atomic_write
 
-BANDS = {50: (1, 3), 95: (0, 4)}  # per cent inside, and the rows of the band's lower and upper end
+# Probability of a predicted band in per cent -> indices of its lower and upper quantile in `LEVELS`.
+BANDS = {50: (1, 3), 95: (0, 4)}
 _FOLDER = "predictions"
 
 
-class Summary(NamedTuple):
-    """Quantiles of a trial's particles at `LEVELS`; NaN or infinite where particles left what a float can hold."""
+class Quantiles(NamedTuple):
+    """Quantiles of a trial's particles at the probabilities `LEVELS`; NaN or infinite where particles overflowed."""
 
-    obs: np.ndarray  # [5, H + 1, O] float32, of each observation entry
-    costs: np.ndarray  # [5, H] float32
+    obs: np.ndarray  # [5, H + 1, O] float32, quantiles of each observation entry
+    costs: np.ndarray  # [5, H] float32, quantiles of the cost of each step
 
     @classmethod
-    def of(cls, prediction: Prediction) -> Summary:
-        """Return the quantiles of a prediction."""
-        with np.errstate(invalid="ignore"):  # between two infinite particles lies NaN
+    def of(cls, prediction: Prediction) -> Quantiles:
+        """Return the quantiles of a prediction's particles."""
+        with np.errstate(invalid="ignore"):  # interpolation between two infinite particles gives NaN
             quantiles = (np.percentile(a, LEVELS, axis=1) for a in (prediction.obs, prediction.costs))
             return cls(*(q.astype(np.float32) for q in quantiles))
 
 
-class Compared(NamedTuple):
-    """A trial beside what was expected of it."""
+class TrialComparison(NamedTuple):
+    """A trial, the prediction made before it, and its real episode."""
 
     trial: Trial
-    predicted: Summary
+    predicted: Quantiles
     episode: Episode
 
 
 def write(folder: str | os.PathLike[str], trial: int, prediction: Prediction) -> None:
-    """Write the summary of a trial's prediction to the run folder, whole or not at all."""
+    """Write the quantiles of a trial's prediction to the run folder, atomically."""
     path = _path(folder, trial)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as unfinished:
-        unfinished.write_bytes(safetensors.numpy.save(Summary.of(prediction)._asdict()))
+        unfinished.write_bytes(safetensors.numpy.save(Quantiles.of(prediction)._asdict()))
 
 
-def compare(folder: str | os.PathLike[str], agent: PILCO) -> list[Compared]:
-    """Return each trial that was planned beside what was expected of it, oldest first.
+def compare(folder: str | os.PathLike[str], agent: PILCO) -> list[TrialComparison]:
+    """Return the trials that have a prediction, each with its prediction and its real episode, oldest first.
 
-    Left out are trials whose summary the folder does not have, as those of runs by earlier versions, save the last one,
-    whose prediction the agent itself holds.
+    The first trial acts at random and has none. Trials whose quantiles are not in the folder, as in runs of early
+    versions, are left out, except for the last trial, whose prediction the agent itself holds.
 
     Raises:
-        ValueError: if a summary is damaged.
+        ValueError: if a file of quantiles is damaged.
     """
     found = []
     for trial, episode in trial_episodes(agent):
-        summary = _read(_path(folder, trial.trial))
+        quantiles = _read(_path(folder, trial.trial))
         is_last = trial is agent.history[-1] and episode is agent.episodes[-1]
-        if summary is None and is_last and agent.prediction is not None:
-            summary = Summary.of(agent.prediction)
-        if summary is not None and summary.obs.shape[-1] == episode.obs.shape[-1]:
-            found.append(Compared(trial, summary, episode))
+        if quantiles is None and is_last and agent.prediction is not None:
+            quantiles = Quantiles.of(agent.prediction)
+        if quantiles is not None and quantiles.obs.shape[-1] == episode.obs.shape[-1]:
+            found.append(TrialComparison(trial, quantiles, episode))
     return found
 
 
 def trial_episodes(agent: PILCO) -> list[tuple[Trial, Episode]]:
-    """Return each trial with its real episode.
+    """Return each trial with its last real episode.
 
-    An episode that a fault of the environment cut short is among the agent's, but of no trial: steps tell them apart.
+    An episode that a fault of the environment cut short belongs to the agent's data but to no trial, so episodes are
+    matched to trials by the number of steps so far.
     """
     ends = np.cumsum([len(episode) for episode in agent.episodes])
     return [(trial, agent.episodes[int(np.searchsorted(ends, trial.steps))]) for trial in agent.history]
 
 
-def coverage(compared: list[Compared]) -> dict[int, np.ndarray]:
-    """Return the share of real observation entries inside each of `BANDS`, over trials, at steps 1, 2, … [T].
+def coverage(compared: list[TrialComparison]) -> dict[int, np.ndarray]:
+    """Return how often real observation entries fell inside the predicted bands, by steps ahead.
 
-    Step 0 is left out: there the bands are of the initial states observed so far, and not of the model.
+    Step 0 is left out, since its bands are those of the initial states observed so far, not of the model.
 
     Args:
         compared: at least one trial.
+
+    Returns:
+        For each band in `BANDS`, the share of entries inside over all trials, at steps 1, 2, …, [T].
     """
     steps = min(max(len(c.episode) for c in compared), max(c.predicted.costs.shape[1] for c in compared))
     shares = {}
@@ -104,13 +109,13 @@ def _path(folder: str | os.PathLike[str], trial: int) -> Path:
     return Path(folder) / _FOLDER / f"trial_{trial}.safetensors"
 
 
-def _read(path: Path) -> Summary | None:
+def _read(path: Path) -> Quantiles | None:
     if not path.is_file():
         return None
     try:
-        return Summary(**safetensors.numpy.load(path.read_bytes()))
+        return Quantiles(**safetensors.numpy.load(path.read_bytes()))
     except (safetensors.SafetensorError, TypeError) as error:
         raise ValueError(
-            f"Invalid run folder: expected {path} as it was written. Received: a damaged file ({error}). "
-            "Remove it: the report then leaves that trial's prediction out."
+            f"Invalid run folder: expected the file {path} as it was written. Received: a damaged file ({error}). "
+            "Remove the file: the report then omits the trial's prediction."
         ) from error

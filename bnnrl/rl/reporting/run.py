@@ -1,4 +1,4 @@
-"""Run folders: one run, one command, one folder that can be resumed and read by anyone."""
+"""Run folders of agents: a callback that keeps checkpoints, metrics and pictures up to date, and resumes them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from bnnrl.storage import checkpoint, run_folder
 
 
 class Run(Callback):
-    """A run folder, kept up to date after each trial.
+    """Callback of `PILCO.learn` that updates a run folder after each trial. Make it by `create` or `reopen`.
 
-        config.json          the settings that make the run again, and the versions it was made with
-        metrics.csv          a row for each trial
+    The folder holds:
+
+        config.json          settings that repeat the run, and the versions of Python and packages
+        metrics.csv          one row per trial
         checkpoints/step_N/  the agent after trial N; the two newest are kept
-        curve.png            costs, and success or returns, by trial
-        rollouts.png         the last trial's predicted trajectories against the real one
-        predictions/         what was expected of each trial: quantiles of the particles
-        video/               films of episodes, by `bnnrl evaluate --video`
-        report.html          all of this on one page, by `bnnrl report` and at the end of a run
+        curve.png            costs, and success rates or returns, by trial
+        rollouts.png         predicted trajectories of the last trial, and the real one
+        predictions/         quantiles of the predicted trajectories of each trial
+        video/               videos of episodes, made by `bnnrl evaluate --video`
+        report.html          all of this on one page, made at the end of a run and by `bnnrl report`
 
-    Make one with `create` or `reopen`.
+    Args:
+        folder: the run folder.
+        settings: the settings in its config.json.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
@@ -41,8 +45,8 @@ class Run(Callback):
         """Make a new run folder.
 
         Args:
-            folder: where, or None for runs/<env>/<method>/<seed>-<time>.
-            settings: what makes the run again; needs "env", "method" and "seed" where `folder` is None.
+            folder: path of the folder, or None for runs/<env>/<method>/<seed>-<time>.
+            settings: settings that repeat the run; must hold "env", "method" and "seed" if `folder` is None.
 
         Raises:
             ValueError: if the folder exists and is not empty, or cannot be made.
@@ -55,84 +59,89 @@ class Run(Callback):
         """Open the folder of an earlier run.
 
         Raises:
-            ValueError: if it is not one of ours.
+            ValueError: if the folder was not made by `bnnrl train`.
         """
         return cls(Path(folder), run_folder.TRAIN.read_config(folder)["settings"])
 
     def change(self, **settings) -> None:
-        """Change settings of the run, in config.json too."""
+        """Change settings of the run, also in config.json."""
         self.settings |= settings
         versions = run_folder.TRAIN.read_config(self.folder)["versions"]
         run_folder.TRAIN.write_config(self.folder, self.settings, versions)
 
     def latest(self, warn: Callable[[str], None]) -> PILCO | None:
-        """Return the agent of the newest checkpoint that can be read, or None where there is none yet.
+        """Return the agent of the newest checkpoint that can be read, or None if there is no checkpoint yet.
 
-        Tables and pictures are brought to its state: they differ where a run died just before they were written, or
-        where the newest checkpoint is damaged.
+        metrics.csv and the pictures are written again, since they differ from the checkpoint if the run died between
+        writing the two, or if the newest checkpoint is damaged.
+
+        Args:
+            warn: called with a message for each damaged checkpoint that is skipped.
 
         Raises:
-            CheckpointError: if there are checkpoints and none can be read.
+            CheckpointError: if there are checkpoints, but none can be read.
         """
         found = checkpoint.read_latest(self.folder, warn)
         if found is None:
             return None
         agent = PILCO.from_saved(*found[1:])
-        self.show(agent)
+        self.write_outputs(agent)
         return agent
 
     def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+        """Write the trial's prediction, a checkpoint, metrics and pictures."""
         if agent.prediction is not None:
-            # Before the checkpoint: a run that dies between the two does the trial again, and writes the same.
+            # Before the checkpoint: a run that dies between the two repeats the trial and writes the same prediction.
             predictions.write(self.folder, trial.trial, agent.prediction)
         checkpoint.write_step(self.folder, trial.trial, *agent.to_saved())
-        self.show(agent)
+        self.write_outputs(agent)
 
     def on_error(self, agent: PILCO, error: BaseException) -> None:
+        """Write a checkpoint after a fault of the environment, which keeps the steps before the fault."""
         if isinstance(error, EnvironmentFault) and agent.episodes:
             checkpoint.write_step(self.folder, len(agent.history), *agent.to_saved())
 
-    def show(self, agent: PILCO) -> None:
-        """Write metrics.csv and the pictures."""
+    def write_outputs(self, agent: PILCO) -> None:
+        """Write metrics.csv and, after the first trial, the pictures."""
         self.write_metrics(agent)
         if agent.history:
             self.draw(agent)
 
     def write_metrics(self, agent: PILCO) -> None:
-        """Write metrics.csv, a row for each trial."""
+        """Write metrics.csv, one row per trial."""
         columns = [f.name for f in fields(Trial)]
         run_folder.write_table(self.folder / "metrics.csv", columns, [asdict(trial) for trial in agent.history])
 
     @staticmethod
     def title(agent: PILCO) -> str:
-        """Return what pictures and reports of an agent are called."""
+        """Return the title of an agent's pictures and report: environment, method and seed."""
         preset = agent.task.env_kwargs.get("preset")
         name = agent.task.env_id + (f" ({preset})" if preset else "")
         return f"{name}, {agent.dynamics.method_name}, seed {agent.seed}"
 
     @staticmethod
     def outcome(agent: PILCO) -> str:
-        """Return what came of an agent's trials, in words."""
+        """Return a sentence fragment that says whether an agent solved its task, or the last return."""
         trials, task = len(agent.history), agent.task
-        words = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {trials} trials"
+        outcome = f"solved at trial {agent.solved}" if agent.solved else f"not solved in {trials} trials"
         if task.success is not None or not agent.history:
-            return words
-        last = agent.history[-1].evaluation_return
-        if last is None:  # of an earlier version
+            return outcome
+        last_return = agent.history[-1].evaluation_return
+        if last_return is None:  # a run of an early version, which recorded no returns
             return f"{trials} trials done"
         if task.solved_return is None:
-            return f"{trials} trials done, return {last:.4g}"
-        return f"{words}, return {last:.4g} of {task.solved_return:g}"
+            return f"{trials} trials done, return {last_return:.4g}"
+        return f"{outcome}, return {last_return:.4g} of {task.solved_return:g}"
 
     @staticmethod
     def draw_curve(path: Path, agent: PILCO, title: str) -> None:
-        """Draw costs and success by trial, or returns where the task has no notion of success."""
+        """Draw costs and success rates by trial to a PNG, or returns if the task does not define success."""
         columns = ("predicted_cost", "real_cost", "evaluation_cost", "success_rate", "evaluation_return")
         *series, returns = [[getattr(trial, column) for trial in agent.history] for column in columns]
         plots.learning_curve(path, *series, title=title, returns=None if agent.task.success else returns)
 
     def draw(self, agent: PILCO) -> None:
-        """Draw curve.png and, once a policy was planned, rollouts.png."""
+        """Draw curve.png and, if the last trial has a prediction, rollouts.png."""
         last, title = agent.history[-1], self.title(agent)
         self.draw_curve(self.folder / "curve.png", agent, title)
         if agent.prediction is not None:
@@ -143,7 +152,7 @@ class Run(Callback):
                 agent.prediction.costs,
                 episode.obs,
                 np.asarray(agent.costs(episode)),
-                title=f"{title}, trial {last.trial}: predicted before it was run, and real",
+                title=f"{title}, trial {last.trial}: predicted before the trial, and real",
                 labels=agent.task.labels,
                 dt=agent.task.step_seconds,
             )

@@ -12,7 +12,7 @@ from bnnrl import cli, report
 from bnnrl.rl.callbacks import Callback, Prediction
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting import html, predictions, slices
-from bnnrl.rl.reporting.predictions import Compared, Summary
+from bnnrl.rl.reporting.predictions import Quantiles, TrialComparison
 from bnnrl.rl.reporting.run import Run
 from bnnrl.rl.tasks import registry
 from tests.rl.point_mass import DRAWN, STEPS, TASK, control_of, faulty_task, make_agent
@@ -83,7 +83,7 @@ def test_an_older_run_has_its_last_prediction_alone(run):
     shutil.rmtree(folder / "predictions")
     (only,) = predictions.compare(folder, agent)
     assert only.trial.trial == TRIALS
-    np.testing.assert_array_equal(only.predicted.obs, Summary.of(agent.prediction).obs)
+    np.testing.assert_array_equal(only.predicted.obs, Quantiles.of(agent.prediction).obs)
     assert "Trial 3" in Page(html.write(folder, agent).read_text()).of("h3")
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_prediction_is_told(run):
     folder, agent = run
     path = folder / "predictions" / "trial_2.safetensors"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"Invalid run folder: .*trial_2.*Received: a damaged file.*Remove it"):
+    with pytest.raises(ValueError, match=r"Invalid run folder: .*trial_2.*Received: a damaged file.*Remove the file"):
         html.write(folder, agent)
     path.unlink()
     assert [c.trial.trial for c in predictions.compare(folder, agent)] == [3]
@@ -114,21 +114,21 @@ def test_coverage_counts_entries_inside_the_bands_at_each_step(learned):
     _, agent, _ = learned
     episode, trial = agent.episodes[0], agent.history[0]
     ends = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])[:, np.newaxis, np.newaxis]
-    exact = Summary((ends + episode.obs[np.newaxis]).astype(np.float32), np.zeros((5, STEPS)))
+    exact = Quantiles((ends + episode.obs[np.newaxis]).astype(np.float32), np.zeros((5, STEPS)))
     offset = np.array([1.5, 3.0])  # one entry between the bands, one beyond both
-    off = Summary((exact.obs + offset).astype(np.float32), np.zeros((5, STEPS)))
-    shorter = Summary(off.obs[:, :5], np.zeros((5, 4)))
-    shares = predictions.coverage([Compared(trial, exact, episode), Compared(trial, off, episode)])
+    off = Quantiles((exact.obs + offset).astype(np.float32), np.zeros((5, STEPS)))
+    shorter = Quantiles(off.obs[:, :5], np.zeros((5, 4)))
+    shares = predictions.coverage([TrialComparison(trial, exact, episode), TrialComparison(trial, off, episode)])
     np.testing.assert_allclose(shares[50], np.full(STEPS, 0.5))
     np.testing.assert_allclose(shares[95], np.full(STEPS, 0.75))
-    shares = predictions.coverage([Compared(trial, exact, episode), Compared(trial, shorter, episode)])
+    shares = predictions.coverage([TrialComparison(trial, exact, episode), TrialComparison(trial, shorter, episode)])
     np.testing.assert_allclose(shares[50], [0.5] * 4 + [1.0] * 4)
 
 
 def test_particles_that_left_what_a_float_holds_are_summed_up_without_a_warning():
     obs = np.zeros((3, 8, 2), np.float32)
     obs[1, :4], obs[2, 0] = np.inf, np.nan
-    summary = Summary.of(Prediction(obs, obs[1:, :, 0]))
+    summary = Quantiles.of(Prediction(obs, obs[1:, :, 0]))
     assert np.isfinite(summary.obs[:, 0]).all() and not np.isfinite(summary.obs[4, 1:]).any()
 
 
@@ -146,7 +146,7 @@ def test_a_plane_is_over_angles_and_what_was_observed(learned, monkeypatch):
     plane = slices.plane(agent, 4)
     assert plane.entries == (1, 0)
     np.testing.assert_allclose(plane.x, [-np.pi / 2, 0, np.pi / 2, np.pi])
-    assert plane.seen.shape == (STEPS + 1, 2) and (np.abs(plane.seen[:, 0]) <= np.pi).all()
+    assert plane.trajectory.shape == (STEPS + 1, 2) and (np.abs(plane.trajectory[:, 0]) <= np.pi).all()
 
 
 @pytest.mark.parametrize("entries", [(0, 0), (0, 2), (-1, 0)])
@@ -211,7 +211,7 @@ def test_a_page_shows_all_of_a_run(run):
 
 def test_as_many_rollouts_as_fit_are_the_last(run):
     for panels, trials in ((1, [3]), (6, [2, 3])):
-        page = Page(html.write(run[0], run[1], most_panels=panels).read_text())
+        page = Page(html.write(run[0], run[1], max_panels=panels).read_text())
         assert page.of("h3") == [f"Trial {i}" for i in trials]
         assert ("`bnnrl report` shows all" in " ".join(page.of("p"))) == (len(trials) < 2)
 
@@ -228,7 +228,7 @@ def test_a_film_is_within_and_no_more_is_allowed_than_it_needs(run):
         (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', markup)
         media = "media-src data:; " if tag == "video" else ""
         assert policy == f"default-src 'none'; img-src data:; {media}style-src 'unsafe-inline'"
-    assert "An episode, trial 3, seed 0." in page.of("figcaption")
+    assert "An episode of the agent in the environment: trial 3, seed 0." in page.of("figcaption")
     (folder / "video" / "b.gif").write_bytes(b"words")
     with pytest.raises(ValueError, match="Invalid `path`: expected a GIF or MP4 file"):
         report.Video(folder / "video" / "b.gif", "words").html()
