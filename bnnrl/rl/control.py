@@ -41,7 +41,7 @@ class ControlProblem(NamedTuple):
 
 
 class ControlStrategy(Protocol):
-    """How an agent acts. Each strategy chooses once what an agent's `policy` argument stands for."""
+    """How an agent acts on its learned environment: the interface that a searched policy and a planner share."""
 
     actor_per_episode: bool
     """Whether each evaluation episode has an actor of its own. If not, one actor serves all episodes in turn."""
@@ -260,8 +260,8 @@ def num_draws_of(posterior: Posterior | None, particles: int) -> int:
 def reference_features(episodes: Sequence[Episode], features: Features, seed: int) -> tf.Tensor:
     """Return features [N, F] of states in which a policy may have to act.
 
-    Observation entries are drawn from a normal distribution half as wide again as that of all observations; angles are
-    uniform over the circle.
+    Angles are uniform over the circle. The other entries are normal, with the mean of all observations and 1.5 times
+    their standard deviation.
     """
     rng = np.random.default_rng(seed)
     seen = np.concatenate([e.obs for e in episodes])
@@ -273,7 +273,7 @@ def reference_features(episodes: Sequence[Episode], features: Features, seed: in
 
 
 def visited_states(episodes: Sequence[Episode], seed: int) -> InitialStates:
-    """Return observed states for rollouts to begin in: a quarter are initial ones, the others any but the last ones.
+    """Return observed states for rollouts to begin in: a quarter initial states, the others from all along episodes.
 
     Initial states have a fixed share, because they are few among the states of long episodes.
     """
