@@ -13,7 +13,7 @@ import threading
 import time
 
 from bnnrl import _tensorflow
-from bnnrl.comparison.executors import GRACE
+from bnnrl.comparison.jobs import GRACE
 from bnnrl.exit_codes import INTERRUPTED
 
 

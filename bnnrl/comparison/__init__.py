@@ -1,1 +1,1 @@
-"""Methods compared over seeds: runs in processes of their own or on Ray, their results and statistics."""
+"""Comparison of methods over seeds: runs in processes or on Ray, their results and statistics."""

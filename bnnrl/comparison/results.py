@@ -1,4 +1,4 @@
-"""How the runs of a comparison stand: read from their folders, summed up by method, written as tables and a picture."""
+"""Results of the runs of a comparison: read from their folders, summarized by method, as tables and a picture."""
 
 from __future__ import annotations
 
@@ -22,102 +22,123 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run, as far as it went."""
+    """The result of a run, as far as it has got."""
 
     method: str
     seed: int
-    rows: list[Row]  # of its metrics.csv, one for each trial
+    rows: list[Row]  # the rows of its metrics.csv, one for each trial
     finished: bool
 
     @property
     def solved(self) -> int | None:
-        """The first trial that solved the task, or None."""
+        """The number of the first trial that solved the task, or None."""
         return next((int(row["trial"]) for row in self.rows if row.get("solved")), None)
 
     @property
     def seconds(self) -> float:
-        """Spent in inference and in the search for policies."""
+        """Seconds spent in model inference and policy search."""
         return sum(row.get(part) or 0.0 for row in self.rows for part in ("fit_seconds", "search_seconds"))
 
     def final(self, figure: str) -> float | None:
-        """Return a figure of the last trial, or None where there is none."""
+        """Return one of `FIGURES` at the last trial, or None if the run has no such figure."""
         if figure == "seconds":
             return self.seconds
         return self.rows[-1].get(figure) if self.rows else None
 
 
 def read(folder: Path, method: str, seed: int, trials: int, stop_when_solved: bool) -> RunResult:
-    """Return how the run in a folder stands; one without rows where it has not begun."""
+    """Return the result of the run in a folder; a run that has not begun has no rows.
+
+    Args:
+        folder: the run folder.
+        method: the run's method.
+        seed: the run's seed.
+        trials: the number of trials after which a run is finished.
+        stop_when_solved: whether a run is finished, too, when it has solved the task.
+    """
     try:
         rows = run_folder.read_table(folder / "metrics.csv")
     except OSError:
         rows = []
-    enough = len(rows) >= trials or (stop_when_solved and any(row.get("solved") for row in rows))
-    return RunResult(method, seed, rows, bool(rows) and enough)
+    complete = len(rows) >= trials or (stop_when_solved and any(row.get("solved") for row in rows))
+    return RunResult(method, seed, rows, bool(rows) and complete)
 
 
-def write_rows(path: Path, standings: Sequence[RunResult]) -> None:
-    """Write a row for each run and trial as CSV, with all columns that any run has."""
-    rows = [{"method": s.method, "seed": s.seed, **row} for s in standings for row in s.rows]
+def write_rows(path: Path, results: Sequence[RunResult]) -> None:
+    """Write a CSV file with a row for each run and trial, and the columns of all runs."""
+    rows = [{"method": result.method, "seed": result.seed, **row} for result in results for row in result.rows]
     columns = list(dict.fromkeys(["method", "seed", *(column for row in rows for column in row)]))
     run_folder.write_table(path, columns, rows)
 
 
-def summary(standings: Sequence[RunResult], trials: int) -> list[Row]:
-    """Return a row for each method.
+def summary(results: Sequence[RunResult], trials: int) -> list[Row]:
+    """Return a row of statistics for each method.
 
-    Success is counted over all runs, so that one which never finished counts as not solved. The other figures are of
-    the runs that finished, at their last trials.
+    Success is counted over all runs: a run that never finished counts as not solved. All other figures are those of the
+    finished runs at their last trials.
 
     Args:
-        standings: of all runs.
-        trials: that a run has at most.
+        results: the results of all runs.
+        trials: the largest number of trials of a run.
     """
-    rows = []
-    for method, runs in _by_method(standings).items():
-        row: Row = {"method": method, "runs": len(runs), "finished": sum(s.finished for s in runs)}
-        if _has_success(standings):
-            solved = [s.solved if s.finished else None for s in runs]
-            median = statistics.median_solved(solved)
-            row["solved"] = sum(trial is not None for trial in solved)
-            row["median_solved_trial"] = None if math.isinf(median) else median
-            for trial, share in enumerate(statistics.success_by_trial(solved, trials), start=1):
-                row[f"success_by_trial_{trial}"] = share
-        for figure in FIGURES:
-            found = statistics.estimate([s.final(figure) for s in runs if s.finished])
-            row |= {name: None if math.isnan(v) else v for name, v in zip(_columns(figure), found, strict=True)}
-        rows.append(row)
-    return rows
+    has_success = _has_success(results)
+    return [_method_row(method, runs, trials, has_success) for method, runs in _by_method(results).items()]
+
+
+def _method_row(method: str, runs: Sequence[RunResult], trials: int, has_success: bool) -> Row:
+    """Return one row of `summary`."""
+    row: Row = {"method": method, "runs": len(runs), "finished": sum(run.finished for run in runs)}
+    if has_success:
+        solved = [run.solved if run.finished else None for run in runs]
+        median = statistics.median_solved(solved)
+        row["solved"] = sum(trial is not None for trial in solved)
+        row["median_solved_trial"] = None if math.isinf(median) else median
+        for trial, share in enumerate(statistics.success_by_trial(solved, trials), start=1):
+            row[f"success_by_trial_{trial}"] = share
+    for figure in FIGURES:
+        estimate = statistics.estimate([run.final(figure) for run in runs if run.finished])
+        named = zip(_columns(figure), estimate, strict=True)
+        row |= {name: None if math.isnan(value) else value for name, value in named}
+    return row
 
 
 def table(rows: Sequence[Row], trials: int) -> Table:
-    """Return a summary's rows as a table for the terminal."""
-    caption = "Of each figure the median over seeds, and below it the interquartile mean with its 95 % interval."
+    """Return the rows of `summary` as a table for the terminal."""
+    caption = "Each figure: median over seeds, and below it the interquartile mean with its 95 % interval."
     found = Table(header_style="bold", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
-    success = "solved" in rows[0]
+    has_success = "solved" in rows[0]
     figures = [figure for figure in FIGURES if any(row[f"{figure}_iqm"] is not None for row in rows)]
-    headings = ["finished", *(("solved", "median trial") if success else ()), *(FIGURES[figure] for figure in figures)]
+    headings = ["solved", "median trial"] if has_success else []
     found.add_column("method")
-    for heading in headings:
+    for heading in ["finished", *headings, *(FIGURES[figure] for figure in figures)]:
         found.add_column(heading, justify="right")
     for row in rows:
         cells = [row["method"], f"{row['finished']}/{row['runs']}"]
-        if success:
+        if has_success:
             median = row["median_solved_trial"]
             cells += [f"{row['solved']}/{row['runs']}", f"> {trials}" if median is None else f"{median:g}"]
-        for figure in figures:
-            shown = ["-" if row[name] is None else f"{row[name]:.3g}" for name in _columns(figure)]
-            median, middle, low, high = shown
-            cells.append(f"{median}\n{middle}" + ("" if low == "-" else f" [{low}, {high}]"))
-        found.add_row(*cells)
+        found.add_row(*cells, *(_figure_cell(row, figure) for figure in figures))
     return found
 
 
-def draw(path: Path, standings: Sequence[RunResult], trials: int, title: str) -> None:
-    """Draw cost by trial of the runs that finished, at least one, and success by trial of all, to a PNG."""
+def _figure_cell(row: Row, figure: str) -> str:
+    shown = ["-" if row[name] is None else f"{row[name]:.3g}" for name in _columns(figure)]
+    median, iqm, low, high = shown
+    return f"{median}\n{iqm}" + ("" if low == "-" else f" [{low}, {high}]")
+
+
+def draw(path: Path, results: Sequence[RunResult], trials: int, title: str) -> None:
+    """Draw the evaluation cost of finished runs and the success of all runs by trial, to a PNG file.
+
+    Args:
+        path: the PNG file.
+        results: the results of all runs, at least one of them finished.
+        trials: the largest number of trials of a run.
+        title: the title of the picture.
+    """
     from bnnrl import plots
 
-    by_method = {method: runs for method, runs in _by_method(standings).items() if any(run.finished for run in runs)}
+    by_method = {method: runs for method, runs in _by_method(results).items() if any(run.finished for run in runs)}
     curves = []
     for runs in by_method.values():
         costs = [[row.get("evaluation_cost") for row in run.rows] for run in runs if run.finished]
@@ -126,17 +147,18 @@ def draw(path: Path, standings: Sequence[RunResult], trials: int, title: str) ->
         success = statistics.success_by_trial(solved, trials)
         curves.append([[e.iqm for e in columns], [e.low for e in columns], [e.high for e in columns], success])
     cost, low, high, success = np.array(curves, float).transpose(1, 0, 2)
-    plots.comparison(path, cost, low, high, success if _has_success(standings) else None, list(by_method), title)
+    plots.comparison(path, cost, low, high, success if _has_success(results) else None, list(by_method), title)
 
 
 def _columns(figure: str) -> list[str]:
     return [f"{figure}_{part}" for part in statistics.Estimate._fields]
 
 
-def _by_method(standings: Sequence[RunResult]) -> Mapping[str, list[RunResult]]:
-    return {m: [s for s in standings if s.method == m] for m in dict.fromkeys(s.method for s in standings)}
+def _by_method(results: Sequence[RunResult]) -> Mapping[str, list[RunResult]]:
+    methods = dict.fromkeys(result.method for result in results)
+    return {method: [result for result in results if result.method == method] for method in methods}
 
 
-def _has_success(standings: Sequence[RunResult]) -> bool:
-    """Whether the task has a notion of success, as far as its runs tell."""
-    return any(row.get("success_rate") is not None or row.get("solved") for s in standings for row in s.rows)
+def _has_success(results: Sequence[RunResult]) -> bool:
+    """Return whether any run reports success, as runs do if the task defines it."""
+    return any(row.get("success_rate") is not None or row.get("solved") for result in results for row in result.rows)

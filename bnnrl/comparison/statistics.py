@@ -1,4 +1,4 @@
-"""Statistics over seeds, few as they are: interquartile means with bootstrap intervals, and success by trial.
+"""Statistics over a few seeds: interquartile means with bootstrap intervals, and success by trial.
 
 Source: Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021.
 """
@@ -15,32 +15,32 @@ from scipy import stats
 
 
 class Estimate(NamedTuple):
-    """A figure over seeds; NaN where there are none, and for the bounds where there is one."""
+    """Statistics of a figure over seeds. All are NaN for no seeds; the bounds are NaN for one seed."""
 
     median: float
-    iqm: float
-    low: float
-    high: float
+    iqm: float  # interquartile mean
+    low: float  # lower bound of its 95 % interval
+    high: float  # upper bound of its 95 % interval
 
 
 def iqm(values: ArrayLike, axis: int = -1) -> np.ndarray:
-    """Return the interquartile mean: that of the middle half, ⌊n / 4⌋ values being cut off at either end."""
+    """Return the interquartile mean: the mean without the ⌊n / 4⌋ smallest and the ⌊n / 4⌋ largest values."""
     return stats.trim_mean(values, 0.25, axis=axis)
 
 
 def interval(*strata: ArrayLike, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> tuple[float, float]:
-    """Return the stratified percentile bootstrap's interval of the interquartile mean over all strata.
+    """Return the stratified percentile bootstrap interval of the interquartile mean over all strata.
 
-    Each resample draws as many runs as there are from every stratum, with replacement.
+    Each resample draws the runs of each stratum with replacement, as many as the stratum has.
 
     Args:
-        strata: for each task the figures of its runs, [S].
-        level: the share of resamples inside.
-        resamples: how many.
-        seed: of the resampling.
+        strata: for each task, the figures of its runs, [S].
+        level: the share of the resampled means inside the interval.
+        resamples: the number of resamples.
+        seed: the seed of the resampling.
 
     Returns:
-        The lower and the upper bound; NaN where a stratum has fewer than two runs, which say nothing of a spread.
+        The lower and the upper bound. Both are NaN if a stratum has fewer than two runs, which show no spread.
     """
     if min(len(np.atleast_1d(stratum)) for stratum in strata) < 2:
         return math.nan, math.nan
@@ -58,7 +58,7 @@ def interval(*strata: ArrayLike, level: float = 0.95, resamples: int = 9999, see
 
 
 def estimate(values: Sequence[float | None]) -> Estimate:
-    """Return median, interquartile mean and its 95 % interval of one figure of each run, None and NaN left out."""
+    """Return the statistics of one figure for each run. Runs with None or NaN are left out."""
     found = np.array([value for value in values if value is not None and not math.isnan(value)])
     if not len(found):
         return Estimate(math.nan, math.nan, math.nan, math.nan)
@@ -69,28 +69,29 @@ def success_by_trial(solved: Sequence[int | None], trials: int) -> np.ndarray:
     """Return the share of runs that have solved the task by each trial, [T].
 
     Args:
-        solved: each run's first trial that solved it, or None.
-        trials: T.
+        solved: for each run, the number of the first trial that solved the task, or None.
+        trials: the number of trials T.
     """
     first = _first(solved)
     return np.array([(first <= trial).mean() for trial in range(1, trials + 1)])
 
 
 def median_solved(solved: Sequence[int | None]) -> float:
-    """Return the median of the trials that solved the task, infinite where half of the runs or more never did."""
+    """Return the median of the trials that solved the task. It is infinite if at least half of the runs never did."""
     return float(np.median(_first(solved)))
 
 
 def carried(series: Sequence[Sequence[float | None]], trials: int) -> np.ndarray:
-    """Return figures of runs by trial as a table [S, T]: a run that stopped keeps its last one, its policy being kept.
+    """Return figures of runs by trial, [S, T]. A run that stopped early keeps its last figure, as it keeps its policy.
 
     Args:
-        series: for each run its figures, at least one; None is NaN.
-        trials: T.
+        series: for each run, its figures by trial, at least one; None becomes NaN.
+        trials: the number of trials T.
     """
     rows = [[math.nan if value is None else value for value in values][:trials] for values in series]
     return np.array([row + row[-1:] * (trials - len(row)) for row in rows])
 
 
 def _first(solved: Sequence[int | None]) -> np.ndarray:
+    """Return the first trials that solved the task, infinite for runs that never did."""
     return np.array([math.inf if trial is None else trial for trial in solved])

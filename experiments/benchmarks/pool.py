@@ -16,7 +16,8 @@ from time import perf_counter
 
 import tyro
 
-from bnnrl.comparison.executors import Job, Local, drive
+from bnnrl.comparison.executors import LocalExecutor, run_jobs
+from bnnrl.comparison.jobs import Job
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 
@@ -45,7 +46,7 @@ def turn(args: Args, jobs: int) -> float:
             folder = Path(parent) / str(i)
             todo.append(Job(f"run {i}", folder, (*command, "--folder", str(folder)), ()))
         started = perf_counter()
-        failed = drive(Local(jobs, threads=1), todo, 0, lambda job, state: None)
+        failed = run_jobs(LocalExecutor(jobs, threads=1), todo, 0, lambda job, state: None)
         seconds = perf_counter() - started
         for job, reason in failed.items():
             raise SystemExit(f"{job.name} failed: {reason}.\n" + "\n".join(job.log_tail()))

@@ -1,7 +1,7 @@
-"""Stands for `python -m bnnrl.cli.worker` in tests: the same arguments, lifeline and folder, and no TensorFlow.
+"""Replaces `python -m bnnrl.cli.worker` in tests: the same arguments, watch on the parent and folder, no TensorFlow.
 
-What befalls a run is in the environment, FAKES={"sgd/1": {"dies": [2]}}: "dies" has the trials that kill it when they
-are begun for the first time, "hangs" those that never end, and "fails" an exit code.
+The environment variable FAKES says what happens to each run, such as {"sgd/1": {"dies": [2]}}. "dies" lists trials that
+kill the run when they are begun for the first time, "hangs" lists trials that never end, and "fails" is an exit code.
 """
 
 import json

@@ -1,29 +1,20 @@
-"""Comparisons: which runs are carried out, tried again and kept, and what is made of them."""
+"""`bnnrl compare`: which runs are started, retried and kept, and the files written about them."""
 
 import csv
-import dataclasses
-import json
-import os
 import re
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-import tyro
-from rich.console import Console
 
 from bnnrl import cli
-from bnnrl.cli import train
-from bnnrl.comparison import comparison, executors, live_table, results
+from bnnrl.comparison import executors, jobs
 from bnnrl.storage import run_folder
+from tests.comparison.processes import ENV_ID, alive
 from tests.test_plots import share_inked
 
-ENV_ID = "bnnrl/CartPoleSwingUp-v0"
-FAKE = (sys.executable, str(Path(__file__).with_name("fake_run.py")))
-# A run whose trials take no time, in the real process and folder: there is no model, and a seed's policies are the same
-# under any method. That of adam is killed in trial 2, once.
+# Runs with the real process and folder whose trials take no time: no model is fitted, and the policies of a seed are
+# the same for all methods. The run of method adam is killed in trial 2, once.
 CHEAP = """
 import os, pathlib, signal, sys
 import numpy as np
@@ -65,31 +56,8 @@ def starts(folder: Path) -> dict[str, int]:
     return {name: text.count("$ bnnrl") for name, text in logs.items()}
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def wait_for(condition, seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def fakes(monkeypatch):
-    """Runs are fakes; returns what sets their fates."""
-    monkeypatch.setattr(executors, "PROGRAM", FAKE)
-    monkeypatch.setattr(train, "make_agent", lambda settings: None)
-    return lambda **fates: monkeypatch.setenv("FAKES", json.dumps({k.replace("_", "/"): v for k, v in fates.items()}))
-
-
 def test_runs_are_those_of_train_and_a_killed_one_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "PROGRAM", (sys.executable, "-P", "-c", CHEAP))
+    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, "-P", "-c", CHEAP))
     monkeypatch.chdir(tmp_path)
     options = ["--seed", "1", "--trials", "3", "--no-stop-when-solved"]
     command = ["compare", ENV_ID, "--methods", "adam,sgd", "--seeds", "1", "--jobs", "2", "--folder", "f"]
@@ -100,7 +68,7 @@ def test_runs_are_those_of_train_and_a_killed_one_goes_on_as_if_it_had_not(tmp_p
         f"$ bnnrl train {ENV_ID} --method adam {' '.join(options)} --folder {folder}",
         f"$ bnnrl train --trials 3 --resume {folder}",
     ]
-    threads = max(1, executors.cores() // 2)
+    threads = max(1, jobs.cores() // 2)
     assert f"threads {threads} {threads}\n" in log and "cuda" not in log and Path("died").exists()
     untimed = lambda row: {name: value for name, value in row.items() if not name.endswith("_seconds")}
     found, undisturbed = ([untimed(row) for row in rows_of(Path(f"f/{m}/1/metrics.csv"))] for m in ("adam", "sgd"))
@@ -131,7 +99,7 @@ def test_a_run_that_always_fails_is_told_and_the_others_go_on(tmp_path, fakes, c
     assert run(tmp_path, "--trials", "2", "--retries", "2", "--jobs", "2") == 1
     out, err = capfd.readouterr()
     assert f"adam, seed 1 failed: exit code 7. The end of {tmp_path}/adam/1.log:\n  line 10\n" in err
-    assert f"  line 19\n1 runs failed. Go on: bnnrl compare --resume {tmp_path}\n" in err and "sgd" not in err
+    assert f"  line 19\nFailed runs: 1. Resume: bnnrl compare --resume {tmp_path}\n" in err and "sgd" not in err
     assert "adam, seed 1: failed (" in out
     starts = {
         f"{m}/{s}": (tmp_path / m / f"{s}.log").read_text().count("$ bnnrl") for m in ("adam", "sgd") for s in "01"
@@ -159,7 +127,7 @@ def test_a_second_comparison_goes_on_and_may_ask_for_more(tmp_path, fakes, capfd
 
 def test_ctrl_c_stops_all_runs_and_says_how_to_go_on(tmp_path, fakes, monkeypatch, capfd):
     fakes(adam_0={"hangs": [2]}, adam_1={"hangs": [1]})
-    poll = executors.Local.poll
+    poll = executors.LocalExecutor.poll
 
     def interrupted(self):
         if (tmp_path / "adam/0/begun_2").exists() and (tmp_path / "adam/1/begun_1").exists():
@@ -167,81 +135,18 @@ def test_ctrl_c_stops_all_runs_and_says_how_to_go_on(tmp_path, fakes, monkeypatc
         return poll(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(executors.Local, "poll", interrupted)
+        patch.setattr(executors.LocalExecutor, "poll", interrupted)
         assert run(tmp_path, "--trials", "2", "--jobs", "2") == 130
     pids = [int((tmp_path / "adam" / seed / "pid").read_text()) for seed in "01"]
     assert not any(map(alive, pids))
     assert "KeyboardInterrupt" in (tmp_path / "adam/0.log").read_text()  # asked to stop, and not just killed
     err = capfd.readouterr().err
-    assert err == f"Interrupted; trials that were done are kept. Go on: bnnrl compare --resume {tmp_path}\n"
+    assert err == f"Interrupted; finished trials are kept. Resume: bnnrl compare --resume {tmp_path}\n"
     assert len(rows_of(tmp_path / "comparison.csv")) == 1
     assert not (tmp_path / "comparison.png").exists()  # no run has finished
     fakes()
     assert cli.main(["compare", "--resume", str(tmp_path)]) == 0
     assert len(rows_of(tmp_path / "comparison.csv")) == 8
-
-
-def test_a_run_does_not_outlive_its_watcher(tmp_path, fakes):
-    fakes(f_0={"hangs": [1]})
-    job = executors.Job(
-        "f", tmp_path / "f/0", ("train", ENV_ID, "--trials", "1", "--folder", str(tmp_path / "f/0")), ()
-    )
-    code = "import os, time; from pathlib import Path; from bnnrl.comparison import executors\n"
-    code += f"executors.PROGRAM = {FAKE!r}\n"
-    code += "p = executors.launch(executors.Job(" + ", ".join(
-        (repr(job.name), f"Path({str(job.folder)!r})", repr(job.begin), "()")
-    )
-    watcher = subprocess.Popen([sys.executable, "-c", code + "), 1); time.sleep(600)"])
-    try:
-        wait_for((tmp_path / "f/0/begun_1").exists)
-    finally:
-        watcher.kill()
-        watcher.wait()
-    pid = int((tmp_path / "f/0/pid").read_text())
-    wait_for(lambda: not alive(pid), executors.GRACE + 5)
-
-
-def test_a_run_that_is_deaf_to_requests_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "GRACE", -1.5)
-    deaf = (
-        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
-    )
-    monkeypatch.setattr(executors, "PROGRAM", (sys.executable, "-c", deaf))
-    local, job = executors.Local(1, 1), executors.Job("f", tmp_path / "f/0", (), ())
-    local.start(job)
-    wait_for(lambda: "deaf" in job.log_tail()[-1])
-    local.stop()
-    assert local.free == 1
-
-
-@pytest.mark.parametrize("left", [["checkpoints"], ["checkpoints", ".config.json.new"], []])
-def test_a_run_that_died_while_it_made_its_folder_begins_anew(tmp_path, fakes, left):
-    (tmp_path / "f/0").mkdir(parents=True)
-    for name in left:
-        (tmp_path / "f/0" / name).touch() if "." in name else (tmp_path / "f/0" / name).mkdir()
-    job = executors.Job(
-        "f", tmp_path / "f/0", ("train", ENV_ID, "--trials", "1", "--folder", str(tmp_path / "f/0")), ()
-    )
-    assert executors.drive(executors.Local(1, 1), [job], 0, lambda job, state: None) == {}
-
-
-def test_the_cores_are_shared(monkeypatch):
-    monkeypatch.setattr(executors, "cores", lambda: 8)
-    for jobs, todo, expected in ((None, 20, (8, 1)), (None, 3, (3, 2)), (2, 20, (2, 4)), (16, 20, (16, 1))):
-        local = comparison._engine("local", jobs, todo)
-        assert (local._jobs, local._threads) == expected
-
-
-def test_every_option_of_train_reaches_its_command_line():
-    settings = {}
-    for field in dataclasses.fields(train.Train):
-        others = {bool: not field.default, int: 7, tuple: (8, 4), str: "word"}
-        kind = next((t for t in (bool, tuple, int) if t.__name__ in str(field.type)), str)
-        settings[field.name] = {"policy": "icem", "propagation": "ts1"}.get(field.name, others[kind])
-    expected = train.Train(**settings)
-    for given in (settings, json.loads(json.dumps(settings))):
-        assert tyro.cli(train.Train, args=comparison.arguments(train.Train, given)[1:]) == expected
-    assert comparison.arguments(train.Train, {}) == ("train",)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +186,7 @@ def test_other_settings_are_refused(tmp_path, fakes, capsys):
     assert run(tmp_path / "f", "--trials", "1") == 0
     before = (tmp_path / "f/config.json").read_text()
     assert run(tmp_path / "f", "--trials", "1", "--steps", "9", "--hidden", "8") == 2
-    assert "hidden=[8] where it was None, steps=9 where it was None. Name another" in capsys.readouterr().err
+    assert "hidden=[8] instead of None, steps=9 instead of None. Name another" in capsys.readouterr().err
     assert (tmp_path / "f/config.json").read_text() == before
 
 
@@ -289,32 +194,3 @@ def test_ray_that_is_not_installed(tmp_path, fakes, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert run(tmp_path / "f", "--engine", "ray") == 2
     assert 'Run `pip install "bnnrl[ray]"`' in capsys.readouterr().err
-
-
-def test_a_run_without_success_or_with_gaps_is_summed_up_too(tmp_path):
-    row = {"trial": 1, "evaluation_cost": 0.5}
-    found = [results.RunResult("adam", 0, [row], True), results.RunResult("sgd", 0, [], False)]
-    adam, sgd = results.summary(found, 2)
-    assert "solved" not in adam and adam["evaluation_cost_median"] == 0.5 and adam["evaluation_cost_low"] is None
-    assert sgd["finished"] == 0 and sgd["evaluation_cost_median"] is None
-    results.draw(tmp_path / "c.png", found, 2, "one method has finished, the task has no success")
-    assert share_inked(tmp_path / "c.png") > 0.005
-    console = Console(record=True, width=100)
-    console.print(results.table([adam, sgd], 2))
-    assert "return" not in console.export_text()
-
-
-def test_the_live_table():
-    jobs = [executors.Job(name, Path(name), (), ()) for name in ("adam, seed 0", "adam, seed 1", "swag, seed 0")]
-    result = results.RunResult("adam", 0, [{"trial": 1, "evaluation_cost": 0.25, "search_seconds": 4.0}], False)
-    with open(os.devnull, "w") as nowhere:
-        console = Console(force_terminal=True, width=90, record=True, file=nowhere)
-        with live_table.Board("title", {job: lambda: result for job in jobs}, {jobs[0]}, 5, console) as shown:
-            shown.tell(jobs[2], "runs")
-            shown.tell(jobs[1], "failed")
-            console.print(shown._table())
-    lines = [line.strip() for line in console.export_text().splitlines()]
-    first = next(i for i, line in enumerate(lines) if "swag, seed 0" in line)
-    assert re.fullmatch(r"│ swag, seed 0 │ runs +│ +1 │ +1/5 │ +0.250 │ +4 │", lines[first])
-    assert "failed" in lines[first + 1] and "done" in lines[first + 2]
-    assert any("1 runs, 1 failed, 1 done" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Runs as Ray tasks on a real cluster of two nodes, which loses a worker and a node on the way."""
+"""Runs as Ray tasks on a real cluster of two nodes, which loses a worker and a node during the runs."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ import pytest
 
 ray = pytest.importorskip("ray")
 
-from bnnrl.comparison import ray as ray_executor  # noqa: E402
+from bnnrl.comparison.ray import RayExecutor  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings are many
 
@@ -101,6 +101,6 @@ def test_an_address_where_nobody_answers(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     started = time.monotonic()
     with pytest.raises(ValueError, match=rf"Invalid RAY_ADDRESS: .* Received: '{address}'.*`ray start --head`"):
-        ray_executor.Ray(wait=10.0)
+        RayExecutor(timeout=10.0)
     assert time.monotonic() - started < 13
     assert not ray.is_initialized()

@@ -1,0 +1,108 @@
+"""Settings of a comparison: of a new one, of an earlier one that is resumed, and the command line of each run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from bnnrl.checks import changed, check_count
+from bnnrl.storage import run_folder
+
+_EXECUTION = ("engine", "jobs", "retries")  # options that change how runs are carried out, but not their results
+_EXTENDABLE = ("methods", "seeds", "trials")  # settings that a later call may extend
+
+
+def check_options(command: Any) -> None:
+    """Raise ValueError unless the counts among the options of `bnnrl compare` are valid."""
+    for option, value in (("seeds", command.seeds), ("jobs", command.jobs), ("trials", command.trials)):
+        if value is not None:
+            check_count(option, value)
+    if isinstance(command.retries, bool) or command.retries < 0:
+        raise ValueError(
+            f"Invalid `retries`: expected an integer of at least 0. Received: retries={command.retries!r}."
+        )
+
+
+def of_new(command: Any, train: type) -> dict[str, Any]:
+    """Return the settings of a new comparison.
+
+    Args:
+        command: the options of `bnnrl compare`.
+        train: the dataclass with the options of `bnnrl train`.
+
+    Raises:
+        ValueError: if the environment or the methods are missing.
+    """
+    methods = list(dict.fromkeys(name.strip() for name in (command.methods or "").split(",") if name.strip()))
+    if command.env is None or not methods:
+        raise ValueError(
+            "Invalid arguments: expected the id of an environment and --methods, such as --methods swag,bbb,hmc, or "
+            f"--resume FOLDER. Received: env={command.env!r}, methods={command.methods!r}."
+        )
+    shared = [field.name for field in dataclasses.fields(train) if field.name not in ("method", "folder", "resume")]
+    settings = {name: getattr(command, name) for name in shared}
+    settings |= {"methods": methods, "seeds": command.seeds, "trials": 8 if command.trials is None else command.trials}
+    return json.loads(json.dumps(settings))  # with the types that config.json gives back, such as lists for tuples
+
+
+def of_resumed(command: Any) -> dict[str, Any]:
+    """Return the settings of the comparison in the folder `command.resume`, with more trials if these are asked for.
+
+    Raises:
+        ValueError: if the folder holds no comparison, or other options are given.
+    """
+    if given := changed(command, ("resume", "trials", *_EXECUTION)):
+        raise ValueError(
+            f"Invalid arguments: expected only --trials, --{', --'.join(_EXECUTION)} beside --resume, which continues "
+            f"with the settings of the comparison. Received: {', '.join(given)}."
+        )
+    settings = run_folder.COMPARISON.read_config(command.resume)["settings"]
+    return {**settings, "trials": max(settings["trials"], command.trials or 0)}
+
+
+def open_folder(folder: str | None, settings: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a comparison, new or existing, and its settings.
+
+    Args:
+        folder: a new folder, the folder of an earlier comparison, or None for runs/<env>/comparison/<seed>-<time>.
+        settings: the settings asked for. Those of an earlier comparison may differ in methods, seeds and trials, and
+            are extended by the given ones.
+
+    Raises:
+        ValueError: if the folder holds something else, or a comparison with other settings.
+    """
+    if folder is None or not run_folder.COMPARISON.matches(folder):
+        default = f"{settings['env'].rpartition(':')[2]}/comparison"
+        return run_folder.COMPARISON.create(folder, default, settings), settings
+    config = run_folder.COMPARISON.read_config(folder)
+    earlier = config["settings"]
+    names = [name for name in settings if name not in _EXTENDABLE]
+    if other := [name for name in names if settings[name] != earlier.get(name, settings[name])]:
+        differences = ", ".join(f"{name}={settings[name]!r} instead of {earlier[name]!r}" for name in other)
+        raise ValueError(
+            f"Invalid run folder: expected a new one, or a comparison that differs in methods, seeds or trials only. "
+            f"Received: {folder}, and {differences}. Name another folder."
+        )
+    extended = {name: max(earlier[name], settings[name]) for name in ("seeds", "trials")}
+    extended["methods"] = list(dict.fromkeys([*earlier["methods"], *settings["methods"]]))
+    settings = {**settings, **extended}
+    run_folder.COMPARISON.write_config(Path(folder), settings, config["versions"])
+    return Path(folder), settings
+
+
+def train_arguments(train: type, options: dict[str, Any]) -> tuple[str, ...]:
+    """Return the command line of `bnnrl train` with these options, without those that equal their default."""
+    found = ["train"]
+    for field in dataclasses.fields(train):
+        value = options.get(field.name, field.default)
+        if field.name == "env" and value is not None:
+            found.append(value)
+        elif value != field.default:
+            name = field.name.replace("_", "-")
+            if isinstance(value, bool):
+                found.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                found += [f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value])]
+    return tuple(found)

@@ -1,0 +1,17 @@
+"""Fixtures of comparisons."""
+
+import json
+
+import pytest
+
+from bnnrl.cli import train
+from bnnrl.comparison import jobs
+from tests.comparison.processes import FAKE
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Replace runs by fake_run.py, and return a function that sets what happens to each, by <method>_<seed>."""
+    monkeypatch.setattr(jobs, "PROGRAM", FAKE)
+    monkeypatch.setattr(train, "make_agent", lambda settings: None)
+    return lambda **fates: monkeypatch.setenv("FAKES", json.dumps({k.replace("_", "/"): v for k, v in fates.items()}))
