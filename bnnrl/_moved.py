@@ -99,6 +99,8 @@ NAMES: dict[str, str] = {
     "bnnrl.rl.markov.dynamics": "bnnrl.rl.checks.hidden_state.judge_dynamics",
     "bnnrl.rl.markov.enough": "bnnrl.rl.checks.hidden_state.has_enough_data",
     "bnnrl.rl.markov.reward": "bnnrl.rl.checks.hidden_state.judge_reward",
+    "bnnrl.rl.predictions.Compared": "bnnrl.rl.reporting.predictions.TrialComparison",
+    "bnnrl.rl.predictions.Summary": "bnnrl.rl.reporting.predictions.Quantiles",
     "bnnrl.rl.regression.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
     "bnnrl.rl.regression.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
     "bnnrl.rl.reporting.write": "bnnrl.rl.reporting.html.write",
@@ -126,9 +128,6 @@ REPLACED: dict[str, str] = {
     "bnnrl.folders.read_config": "bnnrl.storage.run_folder.RunKind.read_config",
     "bnnrl.folders.write_config": "bnnrl.storage.run_folder.RunKind.write_config",
     "bnnrl.folders.write_text": "bnnrl.storage.atomic.atomic_write",
-    "bnnrl.rl.predictions.Compared": "bnnrl.rl.reporting.predictions.TrialComparison",
-    "bnnrl.rl.predictions.Summary": "bnnrl.rl.reporting.predictions.Quantiles",
-    "bnnrl.callbacks.TrialTracker": "bnnrl.rl.tracker.TrialTracker",
 }
 
 
