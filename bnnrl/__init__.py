@@ -13,7 +13,7 @@ from bnnrl import _tensorflow as _tf
 _tf.set_environment()
 _moved.install()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _EXPORTS = {
     "BayesianModel": "bnnrl.model",

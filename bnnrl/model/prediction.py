@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,9 @@ class Predictor:
     def __init__(self, problem: Problem, adapter: DataAdapter):
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
-        self._outputs_of = tf.function(self._many_outputs, autograph=False)
-        self._statistics_of = tf.function(self._many_statistics, autograph=False)
+        # Partials, because TensorFlow counts a method's traces over all objects, and warns of retracing at the fifth.
+        self._outputs_of = tf.function(partial(self._many_outputs), autograph=False)
+        self._statistics_of = tf.function(partial(self._many_statistics), autograph=False)
 
     def choose_reference(self, x: inputs.Arrays, seed) -> None:
         """Choose at most 1024 of the standardised training inputs x at random, if the network needs them."""
