@@ -46,7 +46,7 @@ demo: $(VENV)/.runtime  ## learn cart-pole swing-up, and show what was learned
 PYTEST := $(BIN)/python -m pytest --numprocesses 2
 
 test: $(VENV)/.dev  ## the fast tests
-	$(PYTEST) --dist loadfile
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
 # A process for each file, and two for a file of many networks: XLA keeps every program that a process has compiled, some
 # hundred memory maps each, and the kernel ends a process with 65530 of them.
@@ -55,7 +55,7 @@ test-all: test  ## every test, the slow statistical ones too
 	  for file in $$(echo "$$slow" | cut -d: -f1); do $(PYTEST) --dist worksteal -m slow $$file; done
 
 coverage: $(VENV)/.dev  ## the fast tests, and the share of lines that they run in coverage.txt
-	$(PYTEST) --dist loadfile --cov bnnrl --cov bnnrl_envs --cov-report term:skip-covered | tee coverage.log
+	$(PYTEST) --dist loadfile --no-loadscope-reorder --cov bnnrl --cov bnnrl_envs --cov-report term:skip-covered | tee coverage.log
 	sed -n '/^Name/,/^TOTAL/p' coverage.log > coverage.txt
 
 lint: $(VENV)/.dev  ## ruff, pyright and the direction of imports

@@ -35,6 +35,7 @@ def limit_threads(threads, limit=_tensorflow.limit_threads):
     limit(threads)
     from bnnrl.rl.pilco import PILCO
     from bnnrl.rl.simulator.learned_env import LearnedEnv
+    LearnedEnv.fit, PILCO._improve  # what is replaced exists
     LearnedEnv.fit, PILCO._improve = lambda self, episodes, seed: None, improve
 _tensorflow.limit_threads = limit_threads
 sys.exit(worker.main())
@@ -56,8 +57,8 @@ def starts(folder: Path) -> dict[str, int]:
     return {name: text.count("$ bnnrl") for name, text in logs.items()}
 
 
-def test_runs_are_those_of_train_and_a_killed_one_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "PROGRAM", (sys.executable, "-P", "-c", CHEAP))
+def test_runs_are_those_of_train_and_a_killed_one_goes_on_as_if_it_had_not(tmp_path, monkeypatch, fresh_python):
+    monkeypatch.setattr(jobs, "PROGRAM", (*fresh_python, "-c", CHEAP))
     monkeypatch.chdir(tmp_path)
     options = ["--seed", "1", "--trials", "3", "--no-stop-when-solved"]
     command = ["compare", ENV_ID, "--methods", "adam,sgd", "--seeds", "1", "--jobs", "2", "--folder", "f"]

@@ -19,17 +19,18 @@ LINE = linear_regression()
     ids=["sgld", "hmc", "ensemble inside"],
 )
 def test_equals_the_two_run_one_after_the_other(method, start, batch_size):
-    both, problem, jit_compile = WarmStart(method, start, steps=7), LINE.problem, isinstance(method, HMC)
-    driver = Driver(problem, both, batch_size, jit_compile)
+    both, problem = WarmStart(method, start, steps=7), LINE.problem
+    driver = Driver(problem, both, batch_size, jit_compile=False)
     state = both.init(problem, 2)
     first = method.init(problem, 2).theta
     np.testing.assert_array_equal(state.theta, first)
     state, _ = driver.run(state, LINE.data, 5, seed=1)
     state, _ = driver.run(state, LINE.data, 11, seed=1, start=5)
     assert driver.num_traces == 1 and state.step == 16
-    warm, _ = Driver(problem, start, batch_size, jit_compile).run(start.init(problem, 2, first), LINE.data, 7, seed=1)
+    alone = Driver(problem, start, batch_size, jit_compile=False)
+    warm, _ = alone.run(start.init(problem, 2, first), LINE.data, 7, seed=1)
     np.testing.assert_allclose(state.start.theta, warm.theta, rtol=1e-6)
-    alone = Driver(problem, method, batch_size, jit_compile)
+    alone = Driver(problem, method, batch_size, jit_compile=False)
     alone, _ = alone.run(method.init(problem, 2, warm.theta), LINE.data, 9, seed=1, start=7)
     np.testing.assert_allclose(state.theta, alone.theta, rtol=1e-3)
     found, expected = both.posterior(problem, state), method.posterior(problem, alone)
@@ -38,7 +39,8 @@ def test_equals_the_two_run_one_after_the_other(method, start, batch_size):
 
 def test_members_start_from_estimates_of_their_own():
     method = Ensemble(WarmStart(SGLD(1e-12, burn_in=0, thin=1, max_draws=2), Adam(Schedule(0.1, 0.0, 300)), 300), 3)
-    state, _ = Driver(LINE.problem, method, None).run(method.init(LINE.problem, 0), LINE.data, 302, seed=0)
+    driver = Driver(LINE.problem, method, None, jit_compile=False)
+    state, _ = driver.run(method.init(LINE.problem, 0), LINE.data, 302, seed=0)
     np.testing.assert_allclose(
         chains_of(method.posterior(LINE.problem, state)), np.tile(LINE.mean, [3, 2, 1]), atol=1e-3
     )

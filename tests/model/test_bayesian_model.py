@@ -1,7 +1,6 @@
 """BayesianModel: known answers, fitting, callbacks, saving, samplers, and errors for bad input."""
 
 import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -16,6 +15,8 @@ import bnnrl
 from bnnrl import inference, likelihoods, posterior
 from bnnrl.diagnostics import SamplingWarning
 from bnnrl.inference import HMC, SGLD, Adam, Ensemble, WarmStart
+
+pytestmark = pytest.mark.usefixtures("without_xla")  # the tests of architectures fit with XLA
 
 
 def linear(inputs=2, outputs=1):
@@ -298,13 +299,13 @@ for folder in sys.argv[1:]:
 """
 
 
-def test_loaded_in_a_new_process_predictions_are_bit_equal(tmp_path):
+def test_loaded_in_a_new_process_predictions_are_bit_equal(tmp_path, fresh_python):
     models = {"a": fitted("gaussian", 1), "b": fitted("categorical", 2)}
     for name, (bnn, x, *_) in models.items():
         bnn.save(tmp_path / name)
         np.save(tmp_path / f"{name}.npy", x)
     folders = [str(tmp_path / name) for name in models]
-    subprocess.run([sys.executable, "-c", NEW_PROCESS, *folders], check=True, capture_output=True)
+    subprocess.run([*fresh_python, "-c", NEW_PROCESS, *folders], check=True, capture_output=True)
     for name, (bnn, x, y, _) in models.items():
         out = np.load(tmp_path / f"{name}.npz")
         np.testing.assert_array_equal(out["predict"], bnn.predict(x))

@@ -1,7 +1,6 @@
 """PILCO: learning is reproducible, can be resumed, and never sees evaluation episodes."""
 
 import subprocess
-import sys
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -17,13 +16,19 @@ from bnnrl.rl.reporting import predictions
 from bnnrl.storage import checkpoint
 from tests.rl.point_mass import COUNTING, HIGH, LOW, STEPS, TASK, act_by_zeros, control_of, faulty_task, make_agent
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 CARTPOLE = "bnnrl/CartPoleSwingUp-v0"
 PHASES = ["model", "policy", "episode", "evaluation"]
 LOAD_AND_LEARN = """
 import sys
 import numpy as np
 import bnnrl
+import tensorflow as tf
+from bnnrl import posterior
+from tests.plain_graphs import plain_function
 from tests.rl.point_mass import TASK
+tf.function = plain_function
 agent = bnnrl.load(sys.argv[1], task=TASK)
 np.save(sys.argv[2] + ".npy", agent.predict(np.load(sys.argv[1] + ".npy"))[0])
 agent.learn(2, evaluation_episodes=2).save(sys.argv[2])
@@ -71,7 +76,7 @@ def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def four() -> Learned:
+def four(without_xla) -> Learned:
     """An agent after four trials in one go."""
     learned = Learned(make_agent(), Recorder(), [])
     fit = learned.agent.model.fit
@@ -86,7 +91,7 @@ def four() -> Learned:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(tmp_path_factory, without_xla):
     """Another agent of the same seed: its folder and its actions after two trials, and the agent after two more."""
     folder = tmp_path_factory.mktemp("two") / "agent"
     agent = make_agent().learn(2, evaluation_episodes=2)
@@ -193,10 +198,10 @@ def test_evaluate_leaves_the_agent_as_it_is(four):
 # Saving.
 
 
-def test_a_new_process_predicts_and_learns_the_same(four, two, tmp_path):
+def test_a_new_process_predicts_and_learns_the_same(four, two, tmp_path, fresh_python):
     folder, obs, actions, _ = two
     np.save(f"{folder}.npy", obs)
-    command = [sys.executable, "-W", "ignore", "-c", LOAD_AND_LEARN, str(folder), str(tmp_path / "again")]
+    command = [*fresh_python, "-c", LOAD_AND_LEARN, str(folder), str(tmp_path / "again")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), actions)

@@ -4,7 +4,6 @@ import csv
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from bnnrl.rl.reporting.run import Run
 from bnnrl.storage import checkpoint
 from tests.test_plots import share_inked
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 SMALL = ["--updates", "5", "--candidates", "8", "--restarts", "2", "--rounds", "1", "--scout-updates", "2"]
 SMALL += ["--hidden", "8", "--members", "2", "--steps", "30", "--particles", "8", "--horizon", "6"]
@@ -26,7 +27,11 @@ TRAIN = ["train", ENV_ID, "--preset", "deep-pilco", "--seed", "3", *SMALL]
 KILLED = """
 import os, signal, sys
 from bnnrl import cli
+import tensorflow as tf
+from bnnrl import posterior
 from bnnrl.rl.pilco import PILCO
+from tests.plain_graphs import plain_function
+tf.function = plain_function
 improve = PILCO._improve
 def improve_or_die(self, trial):
     if trial == 3:
@@ -69,7 +74,7 @@ def interruptible():
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, without_xla):
     """A run of four trials in one go: its folder."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert cli.main([*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]) == 0
@@ -108,10 +113,10 @@ def test_metrics(whole):
     assert all(0 < float(row["real_cost"]) < 1 and float(row["search_seconds"]) >= 0 for row in rows)
 
 
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd):
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd, fresh_python):
     folder = tmp_path / "run"
     args = [*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]
-    died = subprocess.run([sys.executable, "-c", KILLED, *args], capture_output=True, text=True, timeout=300)
+    died = subprocess.run([*fresh_python, "-c", KILLED, *args], capture_output=True, text=True, timeout=300)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert metrics(folder) == metrics(whole)[:2]
     assert cli.main(["train", "--resume", str(folder)]) == 0

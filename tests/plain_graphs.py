@@ -1,0 +1,10 @@
+"""A `tf.function` without XLA: XLA takes longer to compile a small model than the model takes to learn."""
+
+import tensorflow as tf
+
+_make = tf.function
+
+
+def plain_function(function=None, **settings):
+    """Stand for `tf.function`: build a plain graph whatever `jit_compile` says, without AutoGraph."""
+    return _make(function, **settings | {"jit_compile": False, "autograph": False})
