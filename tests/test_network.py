@@ -104,7 +104,7 @@ def test_dense_gradients_equal_kerass(compiled):
             loss = tf.reduce_sum(tf.sin(network(theta, x)))
         return tape.gradient(loss, [theta, x])
 
-    function = tf.function(grads, jit_compile=True) if compiled else grads
+    function = tf.function(grads, autograph=False, jit_compile=True) if compiled else grads
     stacked = function(theta, x)
     for s in range(S):
         single = grads(theta[s], x[s])

@@ -36,9 +36,10 @@ def test_every_method_of_the_registry_is_here():
 
 
 @METHODS
-def test_runs_repeat_bit_by_bit_and_may_be_cut_and_never_retrace(name):
+@pytest.mark.parametrize("jit_compile", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_runs_repeat_bit_by_bit_and_may_be_cut_and_never_retrace(name, jit_compile):
     line, method, batch_size = linear_regression(N), CASES[name].method, BATCH[CASES[name].full_batch]
-    driver, start = Driver(line.problem, method, batch_size), method.init(line.problem, 3)
+    driver, start = Driver(line.problem, method, batch_size, jit_compile), method.init(line.problem, 3)
     whole, info = driver.run(start, line.data, 9, seed=5)
     again, _ = driver.run(start, line.data, 9, seed=5)
     half, _ = driver.run(start, line.data, 4, seed=5)

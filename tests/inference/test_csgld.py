@@ -44,7 +44,9 @@ def test_samples_from_the_posterior_for_small_steps():
 
 def test_draws_come_from_every_cycle():
     method = CyclicalSGLD(1e-3, cycle=20, exploration=0.9, thin=1, max_draws=10)
-    state, _ = Driver(LINE.problem, method, 8).run(method.init(LINE.problem, 0), LINE.data, 100, seed=0)
+    state, _ = Driver(LINE.problem, method, 8, jit_compile=False).run(
+        method.init(LINE.problem, 0), LINE.data, 100, seed=0
+    )
     assert method.posterior(LINE.problem, state).num_distinct == 10 == state.draws.seen
     with pytest.raises(ValueError, match="Received: a run that ended before its first draw"):
         method.posterior(LINE.problem, method.init(LINE.problem, 0))

@@ -162,8 +162,8 @@ def test_padding_does_not_matter_even_when_it_is_nan(method, batch_size, jit_com
 
 def test_one_trace_for_all_counts(problem):
     line = linear_regression(N)
-    for batch_size in (5, None):
-        driver = Driver(line.problem, Adam(), batch_size)
+    for batch_size, jit_compile in ((5, True), (None, False)):
+        driver = Driver(line.problem, Adam(), batch_size, jit_compile)
         state = Adam().init(line.problem, 0)
         for steps, start, seed, count in [(1, 0, 0, 12), (9, 1, 1, 7), (0, 5, 2, 6), (3, 50, (4, 4), None)]:
             state, _ = driver.run(state, line.data, steps, seed, start, count)
@@ -258,7 +258,7 @@ def test_a_run_whose_start_is_not_finite_takes_no_step(problem):
 
 def test_a_real_method_diverges_with_advice():
     line = linear_regression(N)
-    driver, start = Driver(line.problem, Adam(1e38), 4), Adam(1e38).init(line.problem, 0)
+    driver, start = Driver(line.problem, Adam(1e38), 4, jit_compile=False), Adam(1e38).init(line.problem, 0)
     with pytest.raises(Diverged, match=r"learning_rate=1e\+38: .*Lower `learning_rate`") as e:
         driver.run(start, line.data, 10, seed=0)
     assert np.isfinite(e.value.state.theta).all()

@@ -150,7 +150,9 @@ def test_members_are_chains_run_alone():
 
 def test_a_burn_in_longer_than_the_run():
     method = SGLD(1e-3, burn_in=10)
-    state, _ = Driver(LINE.problem, method, 4).run(method.init(LINE.problem, 0), LINE.data, 10, seed=0)
+    state, _ = Driver(LINE.problem, method, 4, jit_compile=False).run(
+        method.init(LINE.problem, 0), LINE.data, 10, seed=0
+    )
     with pytest.raises(ValueError, match=r"`burn_in`: expected fewer steps.*Received"):
         method.posterior(LINE.problem, state)
     assert method.min_steps == 11 and Ensemble(method, 2).min_steps == 11

@@ -73,7 +73,7 @@ def test_small_variances_about_large_means_survive_float32():
 
 def test_before_the_first_two_collections_there_is_a_point():
     line, method = linear_regression(), SWAG(start=5, every=2)
-    driver, state = Driver(line.problem, method, 8), method.init(linear_regression().problem, 0)
+    driver, state = Driver(line.problem, method, 8, jit_compile=False), method.init(linear_regression().problem, 0)
     for steps, n in [(6, 0), (1, 1), (1, 1)]:
         state, _ = driver.run(state, line.data, steps, 0, start=int(state.inner.step))
         found = method.posterior(line.problem, state)

@@ -88,9 +88,9 @@ def test_gradient_against_finite_differences(policy, reference_features):
         return out, tape.gradient(out, params)
 
     _, grad = value_and_grad(params)
-    compiled = tf.function(value_and_grad, jit_compile=True)
+    compiled = tf.function(value_and_grad, autograph=False, jit_compile=True)
     np.testing.assert_allclose(compiled(params)[1], grad, rtol=1e-8, atol=1e-12)
-    rng, eps = np.random.default_rng(2), 1e-6
+    value, rng, eps = tf.function(value, autograph=False), np.random.default_rng(2), 1e-6
     for _ in range(5):
         direction = rng.normal(size=params.shape)
         difference = (value(params + eps * direction) - value(params - eps * direction)) / (2 * eps)
