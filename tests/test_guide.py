@@ -1,4 +1,4 @@
-"""The guide to one's own environment: its code runs, and its commands do."""
+"""The guide `docs/guides/own_environment.md`: its code and commands run, and `bnnrl check` reports what it shows."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ from tests.rl.point_mass import make_agent
 GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "own_environment.md"
 (SHOWN,) = re.findall(r"```text\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 ENVIRONMENT, TASK, USE = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-PLANNER = CEM(horizon=2, population=4, elites=2, iterations=1)  # a search would take long to compile
+PLANNER = CEM(horizon=2, population=4, elites=2, iterations=1)  # a policy search would take long to compile
 TINY = {
     "bnnrl.PILCO(": "make_agent(policy=PLANNER, task=",
     "trials=6": "trials=2, evaluation_episodes=1",
@@ -25,7 +25,7 @@ TINY = {
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """crane.py of the guide, in the working directory."""
+    """Write the guide's crane.py into the working directory."""
     (tmp_path / "crane.py").write_text(ENVIRONMENT + "\n\n" + TASK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -62,5 +62,5 @@ def test_the_commands_run(module, capsys):
     gymnasium.registry.pop("Crane-v0")
     registry._REGISTERED.pop("Crane-v0")
     Path("run/report.html").unlink()
-    assert cli.main(["train", "--resume", "run"]) == 0  # the module's name is in the folder
+    assert cli.main(["train", "--resume", "run"]) == 0  # the environment's id in the folder names the module
     assert Path("run/report.html").exists()

@@ -1,4 +1,4 @@
-"""The cart-pole's equations, noise, episodes, pictures and errors."""
+"""Cart-pole swing-up: equations of motion, noise, episodes, pictures and errors."""
 
 import copy
 import dataclasses
@@ -18,7 +18,7 @@ ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 every_preset = pytest.mark.parametrize("preset", PRESETS)
 
 
-def make(**kwargs) -> Any:  # an Env whose own attributes the tests may look at
+def make(**kwargs) -> Any:  # Any, since the tests read attributes of the environment itself
     return gymnasium.make(ENV_ID, **kwargs)
 
 
@@ -26,8 +26,8 @@ def random_states(n, seed=0):
     return np.random.default_rng(seed).normal(size=(n, 4)) * [1.0, 2.0, 3.0, 8.0]
 
 
-# The rod as the two point masses of Gauss-Legendre quadrature along it, which is exact for its
-# kinetic and potential energy. No moment of inertia and none of the tested formulas goes in.
+# The reference replaces the rod by two point masses at the nodes of Gauss-Legendre quadrature, which is exact for
+# kinetic and potential energy. So it uses neither a moment of inertia nor any of the tested formulas.
 def rod_points(length):
     nodes, weights = np.polynomial.legendre.leggauss(2)
     return zip(0.5 * weights / 2, length * (nodes + 1) / 2, strict=True)
@@ -62,7 +62,7 @@ def point_energy(state, length, gravity):
 def test_registered_by_import_by_hand_and_inside_a_namespace():
     assert ENV_ID in gymnasium.registry
     before = set(gymnasium.registry)
-    bnnrl_envs.register_envs()  # a second time: no warning, no change
+    bnnrl_envs.register_envs()  # a second time, without a warning or a change
     for scope in (None, "bnnrl"):  # as a plugin loader of Gymnasium before 1.0 calls it
         gymnasium.registry.pop(ENV_ID)
         with registration.namespace(scope):  # pyright: ignore[reportArgumentType]
@@ -73,7 +73,7 @@ def test_registered_by_import_by_hand_and_inside_a_namespace():
     assert env.spec.id == ENV_ID
 
 
-# A force in newtons is not in [-1, 1], and theta is unwrapped, so nothing bounds what is observed.
+# Gymnasium warns of forces that are not in [-1, 1], and of the unbounded observations of an angle that is not wrapped.
 @pytest.mark.filterwarnings(
     "error",
     "ignore:.*recommend using a symmetric and normalized space",
@@ -103,7 +103,7 @@ def test_spaces_and_frame_rate(preset):
     assert env.observation_space == gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32)
     assert env.action_space == gymnasium.spaces.Box(-10, 10, (1,), np.float32)
     assert env.metadata["render_fps"] == {"mc-pilco": 20}.get(preset, 10)
-    assert env.unwrapped.__class__.metadata["render_fps"] == 10  # untouched by instances
+    assert env.unwrapped.__class__.metadata["render_fps"] == 10  # instances do not change the class
 
 
 # Plant
@@ -168,7 +168,7 @@ def episode_energy(preset, friction):
 
 
 @every_preset
-def test_energy_is_kept_without_friction_and_lost_with_it(preset):
+def test_energy_is_conserved_without_friction_and_lost_with_it(preset):
     kept = episode_energy(preset, friction=0.0)
     np.testing.assert_allclose(kept, kept[0], atol=1e-6)
     assert kept[0] - episode_energy(preset, friction=0.1)[-1] > 0.05
@@ -186,7 +186,7 @@ def test_tip_cost(preset):
     np.testing.assert_allclose(cost([0.25, 0, np.pi, 0], preset), 1 - np.exp(-0.5))
     hanging = 1 - np.exp(-((2 * length / 0.25) ** 2) / 2)
     np.testing.assert_allclose(cost([0, 0, 0, 0], preset), hanging)
-    # Lying to the right with the cart to the left, the tip is under the goal.
+    # With a horizontal rod and the cart one length to the left, the tip is l below the goal.
     under = 1 - np.exp(-((length / 0.25) ** 2) / 2)
     np.testing.assert_allclose(cost([-length, 0, np.pi / 2, 0], preset), under)
 
@@ -241,7 +241,7 @@ def test_start_and_noise_have_the_standard_deviation_of_the_preset(preset):
         np.testing.assert_allclose(correlation, np.eye(8), atol=5 / np.sqrt(n))
 
 
-def test_noise_is_seen_but_moves_nothing():
+def test_noise_affects_observations_but_not_the_state():
     p, env = PRESETS["pilco"], make()
     _, info = env.reset(seed=0, options={"state": [0.1, 0.2, 0.3, 0.4]})
     np.testing.assert_array_equal(info["state"], [0.1, 0.2, 0.3, 0.4])
@@ -255,7 +255,7 @@ def test_noise_is_seen_but_moves_nothing():
     assert 0.007 < np.std(noise) < 0.013
 
 
-def test_callers_cannot_change_the_state_through_what_they_hold():
+def test_callers_cannot_change_the_state_through_shared_arrays():
     env, start = make(), np.zeros(4)
     _, info = env.reset(seed=0, options={"state": start})
     info["state"] += 1
@@ -349,7 +349,7 @@ def test_render_without_a_mode_warns():
 
 
 def held(p: Preset, last: int, x=0.0, theta=np.pi):
-    """Hanging until the last `last` states, which are at x and theta."""
+    """Return an episode that hangs at the origin, but for its `last` states, which are at x and theta."""
     states = np.zeros((p.horizon + 1, 4))
     states[-last:] = [x, 0, theta, 0]
     return states
@@ -365,7 +365,7 @@ def test_success(preset, steps, limit):
     def success(*args, **kwargs):
         return is_success(held(p, *args, **kwargs), preset)
 
-    assert success(steps + 1) is True  # both ends of the time belong to it
+    assert success(steps + 1) is True  # the time includes both of its ends
     assert success(steps) is False
     assert success(p.horizon + 1)
     assert success(steps + 1, x=0.99 * limit) and success(steps + 1, x=-0.99 * limit)
@@ -375,7 +375,7 @@ def test_success(preset, steps, limit):
             assert success(steps + 1, theta=turn + sign * 9.9 * degree)
             assert not success(steps + 1, theta=turn + sign * 10.1 * degree)
     assert not success(steps + 1, theta=2 * np.pi)
-    for i in (-1, -steps - 1):  # one fall anywhere in the time is enough
+    for i in (-1, -steps - 1):  # a single fall within the time is a failure
         states = held(p, steps + 1)
         states[i, 2] = 0
         assert not is_success(states, preset)

@@ -1,4 +1,4 @@
-"""The plants with rods: equations against a Lagrangian, energy, episodes, cost, success, pictures and errors."""
+"""Environments with rods: equations against a Lagrangian, energy, episodes, cost, success, pictures and errors."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from bnnrl_envs.chain import SwingUp
 
 @dataclass(frozen=True)
 class Expected:
-    """What a plant should be, and nothing that its own code says."""
+    """Expected parameters of a plant, written independently of its code."""
 
     masses: tuple[float, ...]
     lengths: tuple[float, ...]
@@ -51,7 +51,7 @@ PLANTS: dict[str, tuple[SwingUp, Expected]] = {
 every_plant = pytest.mark.parametrize("name", PLANTS)
 
 
-def make(name, **kwargs) -> Any:  # an Env whose own attributes the tests may look at
+def make(name, **kwargs) -> Any:  # Any, since the tests read attributes of the environment itself
     return gymnasium.make(f"bnnrl/{name}-v0", **kwargs)
 
 
@@ -66,14 +66,14 @@ def random_actions(name, n, seed=1):
 
 
 def start_of(name, angles: ArrayLike, x=0.0):
-    """At rest with all rods at the angles."""
+    """Return the state at rest with the rods at the given angles."""
     p = PLANTS[name][1]
     positions = [x] * (p.cart is not None) + [*np.broadcast_to(angles, len(p.lengths))]
     return np.stack([positions, np.zeros(len(positions))], axis=1).ravel()
 
 
-# The rods as the two point masses each of Gauss-Legendre quadrature, which is exact for their energies. The equations
-# of motion are those of Euler and Lagrange, differentiated by complex steps: none of the tested formulas goes in.
+# The reference replaces each rod by two point masses at the nodes of Gauss-Legendre quadrature, which is exact for the
+# energies, and takes the Euler-Lagrange equations by complex-step differentiation. It uses none of the tested formulas.
 
 
 def energies(p: Expected, q, v) -> tuple[Any, Any]:
@@ -93,14 +93,14 @@ def energies(p: Expected, q, v) -> tuple[Any, Any]:
 
 
 def mass_matrix(p: Expected, q):
-    """[N, N], by polarisation of the kinetic energy."""
+    """Return the mass matrix [N, N] by polarisation of the kinetic energy."""
     unit = np.eye(len(q))
     kinetic = lambda v: energies(p, q, v)[0]
     return kinetic(unit[:, None] + unit) - kinetic(unit)[:, None] - kinetic(unit)
 
 
 def lagrangian_derivative(p: Expected, state, action, damping):
-    """d/dt (M v) = dL/dq + Q."""
+    """Return the time derivative of a state from d/dt (M v) = dL/dq + Q."""
     q, v, h = state[::2], state[1::2], 1e-30
     kinetic, potential = energies(p, q + 1j * h * np.eye(len(q)), v)
     dL_dq = (kinetic - potential).imag / h
@@ -151,7 +151,7 @@ def test_episodes_match_scipy(name, steps):
 
 
 def fall(name, friction, seed):
-    """Energies of a free fall from near upright, for a whole episode."""
+    """Return the energies of a free fall from near upright for a whole episode."""
     env, rng = make(name, friction=friction), np.random.default_rng(seed)
     state = start_of(name, 0.9 * np.pi)
     state = state + rng.normal(scale=0.1, size=len(state))
@@ -162,7 +162,7 @@ def fall(name, friction, seed):
 
 
 @every_plant
-def test_energy_is_kept_without_friction_and_lost_with_it(name):
+def test_energy_is_conserved_without_friction_and_lost_with_it(name):
     kept = fall(name, 0.0, seed=0)
     np.testing.assert_allclose(kept, kept[0], rtol=1e-6)
     lost = fall(name, 0.1, seed=0)
@@ -225,12 +225,12 @@ def test_success(name):
     steps, degree = p.success_steps, np.pi / 180
 
     def success(last, angles: ArrayLike = np.pi, x=0.0):
-        """Hanging until the last states, which are at the angles."""
+        """Return whether an episode succeeds that hangs, but for its `last` states, which are at the angles and x."""
         states = np.tile(start_of(name, 0), (p.horizon + 1, 1))
         states[-last:] = start_of(name, angles, x)
         return swing_up.is_success(states)
 
-    assert success(steps + 1) is True  # both ends of the time belong to it
+    assert success(steps + 1) is True  # the time includes both of its ends
     assert success(steps) is False
     assert success(p.horizon + 1)
     for turn in (-np.pi, np.pi, 5 * np.pi):
@@ -242,7 +242,7 @@ def test_success(name):
         assert success(steps + 1, x=-0.099) and not success(steps + 1, x=-0.101)
     up = np.tile(start_of(name, np.pi), (p.horizon + 1, 1))
     assert not swing_up.is_success(up[:steps])  # too short an episode
-    for i in (-1, -steps - 1):  # one fall anywhere in the time is enough
+    for i in (-1, -steps - 1):  # a single fall within the time is a failure
         fallen = up.copy()
         fallen[i] = start_of(name, 0)
         assert not swing_up.is_success(fallen)
@@ -253,7 +253,7 @@ def test_success(name):
 # Episodes
 
 
-# An action in its unit is not in [-1, 1], and angles are unwrapped, so nothing bounds what is observed.
+# Gymnasium warns of actions that are not in [-1, 1], and of the unbounded observations of angles that are not wrapped.
 @pytest.mark.filterwarnings(
     "error",
     "ignore:.*recommend using a symmetric and normalized space",

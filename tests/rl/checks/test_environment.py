@@ -1,4 +1,4 @@
-"""What `bnnrl check` finds, in environments that have one fault each."""
+"""Findings of `bnnrl check` in environments with one fault each."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.rl.point_mass import DT, ENV_ID, STEPS, TASK, PointMass, endless, fau
 
 
 class Odd(PointMass):
-    """A point mass with a fault by name."""
+    """A point mass whose third observation entry, reward, noise or errors depend on the name of a fault."""
 
     observation_space = gymnasium.spaces.Box(-9, 9, (3,), np.float32)
 
@@ -55,17 +55,17 @@ gymnasium.register("test/Odd-v0", lambda **kwargs: Odd(**kwargs), max_episode_st
 
 
 def found(env: Any, **kwargs) -> dict[str, list[str]]:
-    """Return what is not ok, by subject, conventions of Gymnasium's aside."""
+    """Return the notes and problems by subject, without those of Gymnasium's conventions."""
     report = bnnrl.check(env, **kwargs)
     assert report.ok == ("problem" not in {f.level for f in report.findings})
-    told: dict[str, list[str]] = {}
+    not_ok: dict[str, list[str]] = {}
     for f in report.findings:
         if f.level != "ok" and f.subject != "conventions":
-            told.setdefault(f.subject, []).append(f"{f.level}: {f.text}")
-    return told
+            not_ok.setdefault(f.subject, []).append(f"{f.level}: {f.text}")
+    return not_ok
 
 
-def test_nothing_to_say_of_what_fits():
+def test_a_good_task_has_no_notes():
     report = bnnrl.check(TASK)
     assert report.ok and {f.level for f in report.findings if f.subject != "conventions"} == {"ok"}
     text = str(report)
@@ -97,13 +97,14 @@ def test_nothing_to_say_of_what_fits():
     ],
 )
 def test_a_note(fault, subject, words):
-    told = found("test/Odd-v0", env_kwargs={"fault": fault})
-    assert subject in told and all(text.startswith("note") for texts in told.values() for text in texts), told
-    match = [text for text in told[subject] if re.search(words, text)]
-    assert match, told
+    findings = found("test/Odd-v0", env_kwargs={"fault": fault})
+    levels = {text.partition(":")[0] for texts in findings.values() for text in texts}
+    assert subject in findings and levels == {"note"}, findings
+    match = [text for text in findings[subject] if re.search(words, text)]
+    assert match, findings
 
 
-def test_noise_and_ends_are_no_faults():
+def test_noise_and_termination_are_not_faults():
     text = str(bnnrl.check("test/Odd-v0", env_kwargs={"fault": "noisy"}))
     assert "steps or observations are random" in text and "the termination probability is learned" in text
     assert "reward and termination are learned" in text
@@ -138,9 +139,9 @@ def test_a_reward_that_never_varies():
     ],
 )
 def test_a_problem(env, subject, words):
-    told = found(env)
-    assert re.search(words, "\n".join(told[subject])), told
-    assert any(text.startswith("problem") for text in told[subject])
+    findings = found(env)
+    assert re.search(words, "\n".join(findings[subject])), findings
+    assert any(text.startswith("problem") for text in findings[subject])
 
 
 def test_a_cost_that_rises_with_the_reward_or_never_varies():
@@ -151,13 +152,13 @@ def test_a_cost_that_rises_with_the_reward_or_never_varies():
 
 
 def test_a_rule_that_disagrees_with_the_environment():
-    told = found(replace(TASK, termination=lambda _, __, n: tf.abs(n[..., 0]) > 0.5))
-    assert "the task's rule disagrees" in told["termination"][0]
+    findings = found(replace(TASK, termination=lambda _, __, n: tf.abs(n[..., 0]) > 0.5))
+    assert "the task's rule disagrees" in findings["termination"][0]
 
 
-def test_positions_that_do_not_move_as_their_velocities_say():
-    told = bnnrl.check(replace(TASK, velocities={0: 1}))
-    assert "positions follow x' = x + dt" in str(told)
+def test_positions_that_do_not_follow_their_velocities():
+    findings = bnnrl.check(replace(TASK, velocities={0: 1}))
+    assert "positions follow x' = x + dt" in str(findings)
     slow = found(replace(TASK, velocities={0: 1}, dt=3 * DT))
     assert "positions [0] miss x' = x + dt" in slow["velocities"][0]
 

@@ -1,4 +1,4 @@
-"""Costs and rules of termination that cannot be used are named before an episode is run."""
+"""Cost and termination functions that cannot be used are reported before an episode is run."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def test_a_bad_cost_is_named(name):
         TASK.cost,
         first,
         None,
-        SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0] / 1e-3)),  # flat for a float, nearly everywhere
+        SaturatingCost(lambda next_obs: tf.square(next_obs[..., 0] / 1e-3)),  # constant in float32, nearly everywhere
         lambda _, action, __: tf.square(action[..., 0]),
         lambda obs, _, __: obs[..., 1],
     ],
@@ -58,9 +58,9 @@ def test_good_costs_pass(cost, env):
     check_functions(replace(TASK, cost=cost), env())
 
 
-def test_a_cost_outside_of_its_domain():
-    root = replace(TASK, cost=lambda *a: tf.sqrt(1.0 + first(*a)))  # not a number below -1
-    check_functions(root, PointMass())  # which the point mass may never visit, as far as its space says
+def test_a_cost_that_is_not_defined_everywhere():
+    root = replace(TASK, cost=lambda *a: tf.sqrt(1.0 + first(*a)))  # NaN for x < -1
+    check_functions(root, PointMass())  # an unbounded space does not say whether x < -1 is ever visited
     with pytest.raises(ValueError, match="expected finite values. Received: nan"):
         check_functions(root, Bounded())
 
@@ -78,13 +78,13 @@ def test_a_bad_termination_is_named(rule, message):
     check_functions(replace(TASK, termination=lambda *a: first(*a) > 1), PointMass())
 
 
-def test_an_agent_is_refused_at_the_door_but_planners_need_no_gradient():
+def test_a_policy_needs_a_cost_with_a_gradient_but_a_planner_does_not():
     task = replace(TASK, cost=BAD["comparison"][0])
     with pytest.raises(ValueError, match="use a planner"):
         make_agent(task=task)
     assert make_agent(task=task, policy=CEM()).is_planner
 
 
-def test_names():
+def test_describe_names_the_function_and_its_file():
     assert describe(goal_distance).startswith("goal_distance (") and describe(goal_distance).endswith(")")
     assert describe(SaturatingCost(goal_distance)).startswith("goal_distance in a SaturatingCost (")

@@ -1,4 +1,4 @@
-"""Reports of runs: what was predicted of each trial is kept, compared, and shown on one page."""
+"""Reports of runs: predictions of each trial are kept, compared with reality, and shown on one page."""
 
 import importlib.util
 import re
@@ -24,14 +24,14 @@ TRIALS = 3
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    """The task is a registered one, so that the command line can load the agent."""
+    """Register the task, so that the command line can load the agent."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry._REGISTERED, DRAWN.env_id, lambda: DRAWN)
         yield
 
 
 def improve_at_random(self: PILCO, trial: int) -> float:
-    """Stand for a search, which takes long to compile: the model is a fitted one, policy and prediction are random."""
+    """Replace the policy search, which takes long to compile: the model is fitted, policy and prediction are random."""
     rng = np.random.default_rng(trial)
     control_of(self).population = rng.normal(size=(1, control_of(self).controller.num_params)).astype(np.float32)
     obs, costs = rng.normal(size=(self.horizon + 1, 12, 2)), rng.uniform(size=(self.horizon, 12))
@@ -41,7 +41,7 @@ def improve_at_random(self: PILCO, trial: int) -> float:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A run of three trials: its folder, its agent, and the prediction of each."""
+    """A run of three trials: its folder, its agent, and the prediction of each trial."""
     folder = tmp_path_factory.mktemp("learned") / "run"
     settings = {"env": DRAWN.env_id, "trials": TRIALS, "stop_when_solved": False}
     run, agent = Run.create(folder, settings), make_agent(1, DRAWN.env_id)
@@ -60,7 +60,7 @@ def learned(tmp_path_factory):
 
 @pytest.fixture
 def run(learned, tmp_path):
-    """A copy of the run's folder, and its agent."""
+    """A copy of the run's folder, and the agent."""
     return shutil.copytree(learned[0], tmp_path / "run"), learned[1]
 
 
@@ -78,7 +78,7 @@ def test_every_trials_prediction_is_kept(learned):
         assert episode is agent.episodes[trial.trial - 1]
 
 
-def test_an_older_run_has_its_last_prediction_alone(run):
+def test_a_run_of_an_early_version_has_only_its_last_prediction(run):
     folder, agent = run
     shutil.rmtree(folder / "predictions")
     (only,) = predictions.compare(folder, agent)
@@ -87,7 +87,7 @@ def test_an_older_run_has_its_last_prediction_alone(run):
     assert "Trial 3" in Page(html.write(folder, agent).read_text()).of("h3")
 
 
-def test_a_damaged_prediction_is_told(run):
+def test_a_damaged_prediction_is_an_error(run):
     folder, agent = run
     path = folder / "predictions" / "trial_2.safetensors"
     path.write_bytes(path.read_bytes()[:40])
@@ -97,7 +97,7 @@ def test_a_damaged_prediction_is_told(run):
     assert [c.trial.trial for c in predictions.compare(folder, agent)] == [3]
 
 
-def test_an_episode_cut_short_by_a_fault_is_of_no_trial(tmp_path):
+def test_an_episode_cut_short_by_a_fault_belongs_to_no_trial(tmp_path):
     run = Run.create(tmp_path / "run", {"trials": 2})
     agent = make_agent(task=faulty_task(episode=0, step=3, entry=1, value="nan"))  # JSON has no NaN
     with pytest.raises(ValueError, match="step 3"):
@@ -125,7 +125,7 @@ def test_coverage_counts_entries_inside_the_bands_at_each_step(learned):
     np.testing.assert_allclose(shares[50], [0.5] * 4 + [1.0] * 4)
 
 
-def test_particles_that_left_what_a_float_holds_are_summed_up_without_a_warning():
+def test_quantiles_of_particles_that_overflowed_raise_no_warning():
     obs = np.zeros((3, 8, 2), np.float32)
     obs[1, :4], obs[2, 0] = np.inf, np.nan
     summary = Quantiles.of(Prediction(obs, obs[1:, :, 0]))
@@ -135,7 +135,7 @@ def test_particles_that_left_what_a_float_holds_are_summed_up_without_a_warning(
 # Slices.
 
 
-def test_a_plane_is_over_angles_and_what_was_observed(learned, monkeypatch):
+def test_a_plane_covers_angles_and_observed_values(learned, monkeypatch):
     _, agent, _ = learned
     observed = np.concatenate([e.obs for e in agent.episodes])
     plane = slices.plane(agent, 5)
@@ -150,7 +150,7 @@ def test_a_plane_is_over_angles_and_what_was_observed(learned, monkeypatch):
 
 
 @pytest.mark.parametrize("entries", [(0, 0), (0, 2), (-1, 0)])
-def test_entries_that_are_not_the_observations(run, entries):
+def test_invalid_entries(run, entries):
     with pytest.raises(ValueError, match=r"Invalid `entries`: expected two different .* 0 to 1\. Received: \("):
         html.write(run[0], run[1], entries)
     assert not (run[0] / "report.html").exists()
@@ -171,7 +171,7 @@ def test_actions_are_the_policys(learned):
     np.testing.assert_allclose(found[1, 3], agent.predict(plane.obs[1, 3])[0], rtol=1e-5, atol=1e-6)
 
 
-def test_values_are_near_what_really_happens(learned):
+def test_values_are_near_the_real_costs(learned):
     _, agent, _ = learned
     plane = slices.plane(agent, 9)
     values = slices.values(agent, plane, 1)
@@ -183,7 +183,7 @@ def test_values_are_near_what_really_happens(learned):
     assert (slices.values(agent, plane, 6) <= 1).all()
 
 
-def test_a_model_that_runs_away_has_values_still(learned, monkeypatch):
+def test_a_model_that_diverges_still_has_values(learned, monkeypatch):
     _, agent, _ = learned
     monkeypatch.setattr(agent.model, "make_step", lambda draws: lambda obs, action, noise: obs * 1e30)
     assert slices.values(agent, slices.plane(agent, 3), 4).shape == (3, 3)
@@ -192,7 +192,7 @@ def test_a_model_that_runs_away_has_values_still(learned, monkeypatch):
 # The page.
 
 
-def test_a_page_shows_all_of_a_run(run):
+def test_the_page_shows_the_whole_run(run):
     folder, agent = run
     before = {p.name for p in folder.iterdir()}
     path = html.write(folder, agent)
@@ -209,14 +209,14 @@ def test_a_page_shows_all_of_a_run(run):
     assert html.write(folder, agent).read_bytes() == first
 
 
-def test_as_many_rollouts_as_fit_are_the_last(run):
+def test_the_last_trials_that_fit_are_shown(run):
     for panels, trials in ((1, [3]), (6, [2, 3])):
         page = Page(html.write(run[0], run[1], max_panels=panels).read_text())
         assert page.of("h3") == [f"Trial {i}" for i in trials]
         assert ("`bnnrl report` shows all" in " ".join(page.of("p"))) == (len(trials) < 2)
 
 
-def test_a_film_is_within_and_no_more_is_allowed_than_it_needs(run):
+def test_a_video_is_embedded_and_the_content_policy_allows_no_more_than_it_needs(run):
     folder, agent = run
     (folder / "video").mkdir()
     for name, data, tag in (("a.gif", b"GIF89a...", "img"), ("trial_3-seed_0.mp4", b"\0\0\0\x20ftypisom...", "video")):

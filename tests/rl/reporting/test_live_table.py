@@ -1,4 +1,4 @@
-"""The live table: on a terminal, and nowhere else."""
+"""Live table of trials, which is shown on a terminal only."""
 
 import io
 from typing import Any
@@ -9,7 +9,7 @@ from rich.console import Console
 from bnnrl.rl.callbacks import Trial
 from bnnrl.rl.reporting.live_table import Progress
 
-AGENT: Any = None  # the table does not look at it
+AGENT: Any = None  # the table does not use the agent
 RANDOM = Trial(1, 25, 2.5, None, 0.987, 0.986, 0.0, False, 0.0, 0.0)
 SOLVED = Trial(2, 50, 5.0, 0.321, 0.432, 0.543, 0.9, True, 1.25, 2.5)
 NO_SUCCESS = Trial(3, 75, None, 0.3, 0.4, 0.5, None, False, 1.0, 2.0)
@@ -52,7 +52,7 @@ def test_nothing_is_shown_where_there_is_no_terminal():
     assert shown(terminal=False) == ""
 
 
-def test_the_terminal_is_given_back_after_an_error():
+def test_the_terminal_is_restored_after_an_error():
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=120)
     with pytest.raises(RuntimeError, match="stop"), Progress("title", console=console):

@@ -1,4 +1,4 @@
-"""Run folders: what is in them, what is refused, and that a run that died goes on as if it had not."""
+"""Run folders: their contents, folders that are refused, and runs that continue after they were killed."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 SMALL = ["--updates", "5", "--candidates", "8", "--restarts", "2", "--rounds", "1", "--scout-updates", "2"]
 SMALL += ["--hidden", "8", "--members", "2", "--steps", "30", "--particles", "8", "--horizon", "6"]
 TRAIN = ["train", ENV_ID, "--preset", "deep-pilco", "--seed", "3", *SMALL]
-# Dies in the middle of trial 3, when its model has been fitted.
+# Kills itself in the middle of trial 3, after fitting the model.
 KILLED = """
 import os, signal, sys
 from bnnrl import cli
@@ -43,7 +43,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of metrics.csv, timings aside."""
+    """Return the rows of metrics.csv without timings."""
     with open(folder / "metrics.csv") as file:
         return [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in csv.DictReader(file)]
 
@@ -59,7 +59,7 @@ def make_agent() -> PILCO:
 
 @pytest.fixture
 def begun(tmp_path):
-    """A run whose agent did its random trial, which compiles nothing."""
+    """A run after its first trial, which acts at random and compiles nothing."""
     run, agent = Run.create(tmp_path / "run", {"trials": 2}), make_agent()
     agent.learn(1, [run], evaluation_episodes=2)
     return run, agent
@@ -67,7 +67,7 @@ def begun(tmp_path):
 
 @pytest.fixture
 def interruptible():
-    """A shell starts what it puts into the background with SIGINT ignored."""
+    """Restore the handler of SIGINT, which a shell ignores in processes that it starts in the background."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, handler)
@@ -75,7 +75,7 @@ def interruptible():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, without_xla):
-    """A run of four trials in one go: its folder."""
+    """The folder of an uninterrupted run of four trials."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert cli.main([*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]) == 0
     return folder
@@ -113,7 +113,7 @@ def test_metrics(whole):
     assert all(0 < float(row["real_cost"]) < 1 and float(row["search_seconds"]) >= 0 for row in rows)
 
 
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd, fresh_python):
+def test_a_killed_run_continues_as_if_uninterrupted(whole, tmp_path, capfd, fresh_python):
     folder = tmp_path / "run"
     args = [*TRAIN, "--trials", "4", "--no-stop-when-solved", "--folder", str(folder)]
     died = subprocess.run([*fresh_python, "-c", KILLED, *args], capture_output=True, text=True, timeout=300)
@@ -131,7 +131,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not(whole, tmp_path, capfd, 
     assert capfd.readouterr().out == f"not solved in 4 trials: {folder}\n"  # no table where there is no terminal
 
 
-def test_a_finished_run_is_not_gone_on_with(whole, capsys):
+def test_a_finished_run_is_not_continued(whole, capsys):
     before = contents(whole)
     assert cli.main(["train", "--resume", str(whole)]) == 0
     assert cli.main(["evaluate", str(whole), "--episodes", "2"]) == 0
@@ -140,7 +140,7 @@ def test_a_finished_run_is_not_gone_on_with(whole, capsys):
     assert contents(whole) == before
 
 
-def test_an_interrupted_run_says_how_to_go_on(tmp_path, interruptible, monkeypatch, capsys):
+def test_an_interrupted_run_says_how_to_continue(tmp_path, interruptible, monkeypatch, capsys):
     on_trial_end = Run.on_trial_end
 
     def then_interrupt(self, agent, trial):
@@ -156,7 +156,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, interruptible, monkeypat
 
 
 @pytest.mark.slow
-def test_a_run_interrupted_amid_a_trial_goes_on_as_if_it_had_not(whole, tmp_path, interruptible, monkeypatch):
+def test_a_run_interrupted_during_a_trial_continues_as_if_uninterrupted(whole, tmp_path, interruptible, monkeypatch):
     folder, run_episodes = tmp_path / "run", PILCO._run_episodes
 
     def interrupted(self, trial):
@@ -181,7 +181,7 @@ def test_the_first_trial_draws_no_rollouts(begun):
 
 
 @pytest.mark.parametrize("kind", ["run", "files", "file"])
-def test_a_folder_that_exists_is_left_alone(tmp_path, begun, kind):
+def test_an_existing_folder_is_left_unchanged(tmp_path, begun, kind):
     path = begun[0].folder
     if kind != "run":
         path = tmp_path / kind
@@ -192,7 +192,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path, begun, kind):
     assert (contents(path) if path.is_dir() else path.read_bytes()) == before
 
 
-def test_an_empty_folder_is_taken_and_a_name_is_found(tmp_path, monkeypatch):
+def test_an_empty_folder_is_used_and_a_default_name_is_made(tmp_path, monkeypatch):
     assert Run.create(tmp_path, {}).folder == tmp_path
     monkeypatch.chdir(tmp_path)
     folder = Run.create(None, {"env": ENV_ID, "method": "ensemble", "seed": 7}).folder
@@ -228,7 +228,7 @@ def test_a_truncated_checkpoint_falls_back_with_a_warning(begun):
     assert len(warnings) == 1 and "Skipped checkpoint step_2, using step_1" in warnings[0]
 
 
-def test_a_run_that_died_beside_its_checkpoint_shows_all_of_it_again(begun):
+def test_a_run_that_died_after_its_checkpoint_writes_tables_and_pictures_again(begun):
     run, _ = begun
     rows, curve = (run.folder / "metrics.csv").read_bytes(), run.folder / "curve.png"
     for lost, ahead in ((b"", False), (rows + rows.splitlines()[-1] + b"\n", True)):
@@ -239,7 +239,7 @@ def test_a_run_that_died_beside_its_checkpoint_shows_all_of_it_again(begun):
         assert (run.folder / "metrics.csv").read_bytes() == rows and share_inked(curve) > 0.01
 
 
-def test_a_raised_number_of_trials_stays(begun):
+def test_a_changed_setting_is_saved(begun):
     run, _ = begun
     before = json.loads((run.folder / "config.json").read_text())
     run.change(trials=9)

@@ -1,4 +1,4 @@
-"""Tasks of Gymnasium's own environments: what they say of costs, ends and lengths is what the environments do."""
+"""Tasks of Gymnasium's environments: costs, termination rules and seconds per step agree with the environments."""
 
 from dataclasses import replace
 
@@ -27,13 +27,13 @@ def env_of(env_id, action_repeat=None, **kwargs):
     return task, make_env(task)
 
 
-def known(function: Cost | None) -> Cost:
+def given(function: Cost | None) -> Cost:
     assert function is not None
     return function
 
 
 def random_episodes(env_id, policy=None, episodes=3, **changes):
-    """Return the task and the transitions of some episodes, their rewards, and which transitions terminated."""
+    """Return the task, and of some episodes the transitions, the rewards, and which transitions terminated."""
     task, env = env_of(env_id, **changes)
     rng, runs = np.random.default_rng(0), []
     random = ActionSpace.of(env.action_space, env_id).sample
@@ -44,11 +44,11 @@ def random_episodes(env_id, policy=None, episodes=3, **changes):
     return task, [tf.constant(c) for c in columns], np.concatenate([r.rewards for r in runs]), ended
 
 
-def downhill(obs):  # with the car's velocity, which takes it to the goal
+def downhill(obs):  # accelerates along the velocity, which takes the car to the goal
     return np.sign(obs[1:] + 1e-6)
 
 
-def swing(obs):  # with the lower link's velocity, which takes Acrobot's tip up
+def swing(obs):  # torque along the lower link's velocity, which swings Acrobot's tip up
     return np.eye(3)[2 if obs[5] > 0 else 0]
 
 
@@ -66,28 +66,28 @@ POLICIES = {"MountainCarContinuous-v0": downhill, "Acrobot-v1": swing}
 )
 def test_the_cost_is_minus_the_reward(env_id, kwargs):
     task, transitions, rewards, _ = random_episodes(env_id, **kwargs)
-    np.testing.assert_allclose(known(task.cost)(*transitions), -rewards, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(given(task.cost)(*transitions), -rewards, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("env_id", ENDING)
 @pytest.mark.parametrize("repeat", [1, 5])
-def test_the_end_is_the_environments(env_id, repeat):
+def test_the_termination_rule_is_the_environments(env_id, repeat):
     policy = POLICIES.get(env_id)
     task, transitions, _, ended = random_episodes(env_id, policy, episodes=2 if policy else 10, action_repeat=repeat)
-    assert ended.sum() >= 2  # all of them, but where a clock was faster
-    np.testing.assert_array_equal(known(task.termination)(*transitions), ended)
+    assert ended.sum() >= 2  # all episodes, except those that are truncated first
+    np.testing.assert_array_equal(given(task.termination)(*transitions), ended)
 
 
 def test_the_car_may_have_to_arrive_at_a_speed():
-    policy = lambda obs: 5 * obs[1:]  # just strong enough
+    policy = lambda obs: 5 * obs[1:]  # just strong enough to reach the goal
     found = [random_episodes("MountainCarContinuous-v0", policy, 1, goal_velocity=v) for v in (0.0, 0.02)]
-    assert len(found[0][3]) < len(found[1][3])  # it had to come again
+    assert len(found[0][3]) < len(found[1][3])  # the first arrival was too slow
     for task, transitions, _, ended in found:
-        np.testing.assert_array_equal(known(task.termination)(*transitions), ended)
+        np.testing.assert_array_equal(given(task.termination)(*transitions), ended)
 
 
 @pytest.mark.parametrize("env_id", sorted({*TASKS} - {*ENDING}))
-def test_what_never_ends_says_nothing_of_an_end(env_id):
+def test_a_task_of_an_environment_that_never_terminates_has_no_rule(env_id):
     task, _, _, ended = random_episodes(env_id)
     assert not ended.any() and task.termination is None
 
@@ -97,7 +97,7 @@ def test_costs_are_bounded_differentiable_and_lowest_at_the_goal(env_id):
     task, transitions, _, _ = random_episodes(env_id, episodes=1)
     with tf.GradientTape() as tape:
         tape.watch(transitions)
-        cost = known(task.cost)(*transitions)
+        cost = given(task.cost)(*transitions)
     assert cost.shape == (len(transitions[0]),) and np.min(cost) >= 0
     gradients = [g for g in tape.gradient(cost, transitions) if g is not None]
     assert gradients and all(np.isfinite(g).all() for g in gradients) and any(np.any(g != 0) for g in gradients)
@@ -117,20 +117,20 @@ GOALS = {
 
 
 @every_task
-def test_the_cost_is_none_at_the_goal_and_more_elsewhere(env_id):
+def test_the_cost_is_0_at_the_goal_and_positive_elsewhere(env_id):
     task, goal = tasks.get(env_id), tf.constant([GOALS[env_id]], tf.float32)
     action = tf.zeros([1, 2])
     with tf.GradientTape() as tape:
         tape.watch(goal)
-        cost = known(task.cost)(goal, action, goal)
+        cost = given(task.cost)(goal, action, goal)
     np.testing.assert_allclose(cost, 0, atol=2e-4)
     assert np.isfinite(tape.gradient(cost, goal)).all()
     away = 0.3 - 0.2 * goal
-    assert known(task.cost)(away, action, away)[0] > 0.05
+    assert given(task.cost)(away, action, away)[0] > 0.05
 
 
 @every_task
-def test_what_the_task_says_of_its_environment_holds(env_id):
+def test_labels_seconds_and_solved_return_are_the_environments(env_id):
     task, env = env_of(env_id)
     assert env.observation_space.shape == (len(task.labels or ()),)
     plain = env.unwrapped
@@ -141,7 +141,7 @@ def test_what_the_task_says_of_its_environment_holds(env_id):
 
 
 @pytest.mark.parametrize("env_id", sorted({*TASKS} - {*MUJOCO}))
-def test_nothing_depends_on_what_is_invariant(env_id):
+def test_the_dynamics_do_not_depend_on_invariant_entries(env_id):
     task, env = env_of(env_id)
     for entry in task.invariant:
         after = []
@@ -153,7 +153,7 @@ def test_nothing_depends_on_what_is_invariant(env_id):
         np.testing.assert_allclose(*after, atol=1e-6)
 
 
-def test_another_environments_cost_is_learned_and_its_threshold_known():
+def test_an_unregistered_environment_has_no_cost_and_its_reward_threshold():
     gymnasium.register("test/Threshold-v0", "tests.rl.point_mass:PointMass", reward_threshold=-1.5)
     task = tasks.get("test/Threshold-v0", episode=2)
     assert task.cost is None and task.termination is None and task.solved_return == -1.5
@@ -161,7 +161,7 @@ def test_another_environments_cost_is_learned_and_its_threshold_known():
     assert tasks.get("LunarLander-v3").solved_return == 200
 
 
-def test_what_a_step_after_the_end_costs():
+def test_the_cost_of_a_step_after_termination():
     saturating = SaturatingCost(lambda next_obs: next_obs[..., 0])
     assert bnnrl.Task("x", saturating).cost_after_end == 1
     assert bnnrl.Task("x", saturating, terminal_cost=0.0).cost_after_end == 0
@@ -169,7 +169,7 @@ def test_what_a_step_after_the_end_costs():
     assert tasks.get("MountainCarContinuous-v0").cost_after_end == tasks.get("Acrobot-v1").cost_after_end == 0
 
 
-def test_seconds_are_of_held_actions():
+def test_step_seconds_include_action_repeat():
     assert replace(tasks.get("Pendulum-v1"), action_repeat=4).step_seconds == pytest.approx(0.2)
     assert tasks.get("Pendulum-v1").step_seconds == 0.05 and tasks.get("MountainCarContinuous-v0").step_seconds is None
 

@@ -1,4 +1,4 @@
-"""Tasks of the plants with rods: what they say of cost, angles and what nothing depends on is the plant's own."""
+"""Tasks of the environments with rods: cost, angles, invariant entries and success agree with the environment."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,8 @@ def test_the_cost_is_the_environments_and_has_a_gradient(env_id):
 
 
 @every_plant
-def test_what_the_task_says_of_the_plant_holds(env_id):
-    """Angles turn all the way round, and nothing depends on what is invariant; all other entries matter."""
+def test_angles_and_invariant_entries_are_the_plants(env_id):
+    """A full turn of an angle, or any shift of an invariant entry, leaves changes as they are; other shifts do not."""
     task = tasks.get(env_id)
     plant, states = plant_of(task), random_states(task, 20)
     actions = np.ones((20, len(plant.max_action)))

@@ -1,4 +1,4 @@
-"""Tasks: the costs in TensorFlow are the environments' own."""
+"""Registry of tasks, errors of `Task`, and the cart-pole's task, whose cost in TensorFlow is the environment's."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ def test_the_cost_is_the_environments(preset):
     assert task.dt == cartpole.PRESETS[preset].dt and task.angles == (2,)
 
 
-def test_what_the_task_says_of_the_plant_holds():
-    """Angles turn all the way round, and nothing depends on what is invariant; all other entries matter."""
+def test_angles_and_invariant_entries_are_the_plants():
+    """A full turn of an angle, or any shift of an invariant entry, leaves changes as they are; other shifts do not."""
     task, force = tasks.get("bnnrl/CartPoleSwingUp-v0"), np.random.default_rng(1).uniform(-10, 10, size=200)
     change = lambda states: cartpole.advance(states, force, 0.1) - states
     for entry in range(4):
@@ -31,14 +31,14 @@ def test_what_the_task_says_of_the_plant_holds():
         assert matters == (entry not in (*task.angles, *task.invariant))
 
 
-def test_positions_move_with_their_velocities():
+def test_positions_follow_their_velocities():
     task = tasks.get("bnnrl/CartPoleSwingUp-v0", preset="mc-pilco")
     assert task.velocities == {0: 1, 2: 3} and task.dt is not None
     after = cartpole.advance(STATES, np.random.default_rng(1).uniform(-10, 10, size=200), task.dt, gravity=9.81)
     for position, velocity in task.velocities.items():
         moved = task.dt * (STATES[:, velocity] + after[:, velocity]) / 2
         error = np.abs(after[:, position] - STATES[:, position] - moved)
-        assert np.median(error) < 0.01 / 3  # well below what the plant adds in measuring it
+        assert np.median(error) < 0.01 / 3  # a third of the standard deviation of the observation noise
         assert np.median(error) < 0.05 * np.median(np.abs(moved))
 
 
@@ -49,7 +49,7 @@ def test_positions_move_with_their_velocities():
         ({"velocities": {0: 1, 1: 2}, "dt": 0.1}, r"`velocities`: expected no position that is a velocity.*\[1\]"),
     ],
 )
-def test_velocities_that_cannot_be(given, words):
+def test_invalid_velocities(given, words):
     with pytest.raises(ValueError, match=words):
         tasks.Task("x", **given)
 
@@ -57,7 +57,7 @@ def test_velocities_that_cannot_be(given, words):
 @pytest.mark.parametrize("preset", cartpole.PRESETS)
 def test_success_is_the_presets(preset):
     task = tasks.get("bnnrl/CartPoleSwingUp-v0", preset=preset)
-    up = np.tile([0.2, 0.0, np.pi, 0.0], (61, 1))  # 0.2 m off
+    up = np.tile([0.2, 0.0, np.pi, 0.0], (61, 1))  # the cart is 0.2 m from the origin
     assert task.success is not None and task.success(up * [0, 1, 1, 1])
     assert task.success(up) == (preset == "deep-pilco")
 
@@ -70,7 +70,7 @@ def test_a_wider_cost_keeps_the_order_and_the_minimum():
     assert narrow.argmin() == wide.argmin() == 10 and (wide <= narrow).all()
 
 
-def test_a_task_is_registered_with_the_module_that_it_comes_from(monkeypatch):
+def test_a_registered_task_is_found_by_an_id_with_a_module(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
     name = ENV_ID.rpartition(":")[2]
     assert not tasks.is_registered(ENV_ID) and tasks.get(ENV_ID) == tasks.Task(ENV_ID)
@@ -87,6 +87,6 @@ def test_a_task_is_registered_with_the_module_that_it_comes_from(monkeypatch):
         ("bnnrl/CartPoleSwingUp-v0", {"preset": "pilko"}, "Invalid `preset`.*'deep-pilco'"),
     ],
 )
-def test_what_does_not_exist(env, kwargs, message):
+def test_an_unknown_environment_or_preset(env, kwargs, message):
     with pytest.raises(ValueError, match=message):
         tasks.get(env, **kwargs)
