@@ -11,6 +11,7 @@ from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 SAMPLERS = ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"]
 A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([[0.0], [0.5]])
@@ -24,7 +25,7 @@ def transitions(n, seed=0, noise=0.01):
 
 
 @pytest.fixture(scope="module")
-def fitted():
+def fitted(without_xla):
     model = DynamicsModel(Dynamics(hidden=(16,), size=3, steps=1500), Features(2), 1, capacity=64)
     model.fit(*transitions(64), seed=0)
     return model
