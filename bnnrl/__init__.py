@@ -7,10 +7,11 @@ TensorFlow is loaded only when something needs it.
 import importlib as _importlib
 from typing import TYPE_CHECKING
 
-from bnnrl import _moved
+from bnnrl import _compilation_cache, _moved
 from bnnrl import _tensorflow as _tf
 
 _tf.set_environment()
+_compilation_cache.enable()
 _moved.install()
 
 __version__ = "0.2.0"

@@ -9,6 +9,7 @@ import warnings
 import tyro
 
 import bnnrl
+from bnnrl.cli.cache import Cache
 from bnnrl.cli.check import Check
 from bnnrl.cli.compare import Compare
 from bnnrl.cli.evaluate import Evaluate
@@ -17,7 +18,15 @@ from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
 from bnnrl.exit_codes import INTERRUPTED
 
-_COMMANDS = {"check": Check, "train": Train, "compare": Compare, "fit": Fit, "evaluate": Evaluate, "report": Report}
+_COMMANDS = {
+    "check": Check,
+    "train": Train,
+    "compare": Compare,
+    "fit": Fit,
+    "evaluate": Evaluate,
+    "report": Report,
+    "cache": Cache,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
+from bnnrl.compiled import CompiledFunction
 from bnnrl.inference.base import Diverged, Info, Method, State, as_method, innermost
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import as_seed, fold_in, split, uniform
@@ -108,10 +108,7 @@ class Driver:
         return after, info
 
     def _compile(self, jit_compile: bool):
-        # A partial has no code object of its own: TensorFlow counts traces by that, over all objects of a class, and
-        # would warn of retracing at the fifth Driver.
-        # AutoGraph, off as in Keras's own training, would take longer to read the code than XLA to compile it.
-        return tf.function(partial(self._loop), jit_compile=jit_compile, autograph=False)
+        return CompiledFunction(self._loop, jit_compile)
 
     def _call(self, *args):
         try:

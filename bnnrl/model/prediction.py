@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data
+from bnnrl.compiled import CompiledFunction
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.problem import Problem
@@ -39,9 +39,8 @@ class Predictor:
     def __init__(self, problem: Problem, adapter: DataAdapter):
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
-        # Partials, because TensorFlow counts a method's traces over all objects, and warns of retracing at the fifth.
-        self._outputs_of = tf.function(partial(self._many_outputs), autograph=False)
-        self._statistics_of = tf.function(partial(self._many_statistics), autograph=False)
+        self._outputs_of = CompiledFunction(self._many_outputs, jit_compile=False)
+        self._statistics_of = CompiledFunction(self._many_statistics, jit_compile=False)
 
     def choose_reference(self, x: inputs.Arrays, seed) -> None:
         """Choose at most 1024 of the standardised training inputs x at random, if the network needs them."""

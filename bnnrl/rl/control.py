@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.compiled import CompiledFunction
 from bnnrl.posterior import Posterior
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, PlannerActor, PolicyActor
@@ -113,8 +114,7 @@ class PolicyControl:
             # Rounding can lead one bit beyond a bound, and an environment may refuse such an action.
             return tf.clip_by_value(self.controller.executed(params, obs[tf.newaxis])[0], low, high)
 
-        # A partial, because TensorFlow counts the traces of one Python function over all agents and warns at the fifth.
-        self._act = tf.function(partial(act), autograph=False, jit_compile=True)
+        self._act = CompiledFunction(act, jit_compile=True)
 
     @property
     def can_act(self) -> bool:

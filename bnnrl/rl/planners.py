@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
+from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
@@ -159,7 +159,7 @@ class Planning:
         self._planner, self._make_env, self._discrete = planner, make_env, action_space.discrete
         self._low, self._high = tf.constant(action_space.low, tf.float32), tf.constant(action_space.high, tf.float32)
         self._num_draws, self._per_draw, self._propagation = num_draws, per_draw, propagation
-        self.advance = tf.function(partial(self._advance), autograph=False, jit_compile=True)
+        self.advance = CompiledFunction(self._advance, jit_compile=True)
 
     def begin(self) -> Plan:
         """Return the plan before an episode's first step: the middle of each action's range."""

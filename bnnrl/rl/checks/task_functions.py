@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 
@@ -81,9 +82,7 @@ class _Check:
         return ValueError(f"{self._subject}: expected {expected}. Received: {received}. {remedy}")
 
     def _call(self, points: tuple[tf.Tensor, ...]) -> tuple[Any, Any]:
-        # TensorFlow takes functions that share a code object, such as lambdas of a loop, for one function that it
-        # retraces, and warns; a partial is always a new one.
-        call = tf.function(partial(_with_gradient, self._function), autograph=False, jit_compile=True)
+        call = CompiledFunction(partial(_with_gradient, self._function), jit_compile=True)
         try:
             return call(points)
         except Exception as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from bnnrl.compiled import CompiledFunction
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.search.initial_states import InitialStates
 from bnnrl.rl.search.objective import SearchObjective, Stage, clip_norm
@@ -54,13 +54,11 @@ class Searcher:
         num_threads: int = threads or tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
         self._groups = math.gcd(num_threads, self._settings.restarts)
         self.num_traces = 0
-        # A partial, because TensorFlow counts a method's traces over all objects, and warns of retracing at the fifth.
-        function = lambda method, jit: tf.function(partial(method), autograph=False, jit_compile=jit)
-        self.screen, self.refine = function(self._screen, jit_compile), function(self._refine, jit_compile)
-        self.score, self.predict = function(self._score, jit_compile), function(self._predict, jit_compile)
+        methods = self._screen, self._refine, self._score, self._predict
+        self.screen, self.refine, self.score, self.predict = (CompiledFunction(m, jit_compile) for m in methods)
         # XLA on the CPU uses one thread for matrix products as small as a rollout's. TensorFlow runs independent
         # compiled calls in parallel if their caller is a graph that is not itself compiled.
-        self._scout, self._refine_groups = function(self._scout_rounds, False), function(self._in_groups, False)
+        self._scout, self._refine_groups = (CompiledFunction(m, False) for m in (self._scout_rounds, self._in_groups))
 
     def search(
         self,
