@@ -14,6 +14,8 @@ from bnnrl import inference
 from bnnrl.callbacks import Checkpoint
 from bnnrl.inference import SGLD, Adam
 
+pytestmark = pytest.mark.usefixtures("without_xla")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 2)).astype(np.float32)
 Y = RNG.normal(size=(32, 1)).astype(np.float32)  # of which the inputs say nothing: who fits them overfits
@@ -21,7 +23,7 @@ HELD_OUT = (X[::-1], Y)
 
 
 @pytest.fixture(scope="module")
-def bnn() -> bnnrl.BayesianModel:
+def bnn(without_xla) -> bnnrl.BayesianModel:
     """A model that is compiled once for all of these tests."""
     net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(50, "tanh"), keras.layers.Dense(1)])
     return bnnrl.BayesianModel(net, bnnrl.likelihoods.Gaussian(0.5), method=Adam(3e-2))

@@ -327,7 +327,7 @@ Y = X[:, :1]
 
 
 @pytest.fixture(scope="module")
-def bnn() -> bnnrl.BayesianModel:
+def bnn(without_xla) -> bnnrl.BayesianModel:
     """A model that is compiled once for all of these tests."""
     net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)], name="small")
     return bnnrl.BayesianModel(net, "gaussian", method=Adam(1e-2))

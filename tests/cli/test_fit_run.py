@@ -13,6 +13,7 @@ import bnnrl
 from bnnrl import cli
 from bnnrl.cli.fit_run import hyper_parameters, make_network
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 QUICK = ["--epochs", "3", "--hidden", "8", "--samples", "4"]
 
 

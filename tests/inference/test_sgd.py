@@ -45,7 +45,7 @@ def test_golden_steps(method, settings):
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_reaches_the_map_of_conjugate_regression(nesterov):
     line, method = linear_regression(), SGD(0.05, nesterov=nesterov)
-    driver = Driver(line.problem, method, batch_size=None)
+    driver = Driver(line.problem, method, batch_size=None, jit_compile=False)
     state, _ = driver.run(method.init(line.problem, seed=0), line.data, 500, seed=0)
     np.testing.assert_allclose(method.posterior(line.problem, state).theta, line.mean, atol=1e-3)
 

@@ -10,6 +10,7 @@ from bnnrl.inference import Adam
 from bnnrl.model.device_data import Shards, Stream
 from tests.scenarios import mlp
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(50, 3)).astype("f"), RNG.normal(size=(50, 2)).astype("f")
 

@@ -14,6 +14,7 @@ from bnnrl.inference import Adam, Ensemble
 from bnnrl.model.prediction import Predictor
 from tests.scenarios import mlp
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 L = keras.layers
 PAIR = Ensemble(Adam(1e-2), 2)
 

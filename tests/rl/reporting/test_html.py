@@ -19,6 +19,7 @@ from tests.rl.point_mass import DRAWN, STEPS, TASK, control_of, faulty_task, mak
 from tests.test_plots import share_inked
 from tests.test_report import Page, browse
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 TRIALS = 3
 
 
@@ -40,7 +41,7 @@ def improve_at_random(self: PILCO, trial: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(tmp_path_factory, without_xla):
     """A run of three trials: its folder, its agent, and the prediction of each trial."""
     folder = tmp_path_factory.mktemp("learned") / "run"
     settings = {"env": DRAWN.env_id, "trials": TRIALS, "stop_when_solved": False}
