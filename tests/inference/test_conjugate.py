@@ -19,7 +19,7 @@ DELTA = 1 / LINE.prior**2 / N
 
 def fit(method, steps, batch_size=None, line=LINE):
     """Return the posterior and the state after `steps`."""
-    driver = Driver(line.problem, method, batch_size)
+    driver = Driver(line.problem, method, batch_size, jit_compile=steps > 1000)  # XLA takes seconds to compile
     state, _ = driver.run(method.init(line.problem, 0), line.data, steps, seed=0)
     return method.posterior(line.problem, state), state
 
