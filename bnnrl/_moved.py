@@ -142,10 +142,10 @@ def lookup(module: str) -> Callable[[str], Any]:
         old = f"{module}.{name}"
         if old in NAMES:
             new_module, _, new_name = NAMES[old].rpartition(".")
-            _warn(old, NAMES[old])
+            warn(old, NAMES[old])
             return getattr(importlib.import_module(new_module), new_name)
         if old in REPLACED:
-            _warn(old, REPLACED[old])
+            warn(old, REPLACED[old])
             return getattr(importlib.import_module("bnnrl._deprecated"), old.removeprefix("bnnrl.").replace(".", "_"))
         for new_module in map(importlib.import_module, MODULES.get(module, ())):
             if hasattr(new_module, name):
@@ -175,7 +175,7 @@ def renamed_argument(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, 
                 if old in kwargs:
                     if new in kwargs:
                         raise ValueError(f"Invalid `{old}`: expected none beside `{new}`, its new name.")
-                    _warn(f"The argument `{old}`", f"`{new}`")
+                    warn(f"The argument `{old}`", f"`{new}`")
                     kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
@@ -184,8 +184,9 @@ def renamed_argument(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, 
     return decorate
 
 
-def _warn(old: str, new: str) -> None:
-    # Level 1 is this function, 2 its caller here, 3 the user's line: Python skips the frames of its own importer.
+def warn(old: str, new: str) -> None:
+    """Warn the caller of the calling function that `old` is deprecated in favour of `new`."""
+    # Level 1 is this function, 2 its caller, 3 the user's line; Python does not count the frames of its own importer.
     warnings.warn(f"{old} is deprecated and will be removed in {REMOVED_IN}. Use {new}.", DeprecationWarning, 3)
 
 
@@ -201,5 +202,5 @@ class _Finder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        _warn(name, " or ".join(MODULES[name]))
+        warn(name, " or ".join(MODULES[name]))
         module.__dict__["__getattr__"] = lookup(name)

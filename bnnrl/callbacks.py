@@ -1,4 +1,7 @@
-"""Callbacks: the best posterior on disk, and runs at Weights & Biases. Keras's own work in `BayesianModel.fit` too."""
+"""Callbacks of `BayesianModel.fit`: checkpoints and tracking by Weights & Biases.
+
+Keras's own callbacks work in `BayesianModel.fit` as well, except those that set the learning rate.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,26 @@ from bnnrl.model import serialization
 from bnnrl.storage import checkpoint, config
 from bnnrl.tracking import Tracker, TrackingWarning
 
-_HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "auroc", "r2")  # endings of the scores of which "auto" wants more
+_HIGHER_IS_BETTER = ("acc", "accuracy", "auc", "auroc", "r2")  # endings of score names that mode "auto" maximises
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the model to one folder during `BayesianModel.fit`, whole or not at all; read it with `bnnrl.load`.
+    """Saves the model to a folder during `BayesianModel.fit`, atomically; load it with `bnnrl.load`.
 
-    In a burn-in there is no posterior: it waits for the first. A score that is not a number is never the best.
+    During the burn-in of a sampler there is no posterior yet, and nothing is saved. A score of NaN is never the best.
 
     Args:
-        folder: as in `BayesianModel.save`; what an earlier fit saved there is replaced.
-        monitor: a name among the epoch's logs.
-        save_best_only: save when the monitored figure improves; otherwise after each epoch.
-        mode: whether lower or higher is better; "auto" is "max" for accuracies, areas under curves and R², else "min".
+        folder: the folder, as in `BayesianModel.save`. A checkpoint of an earlier fit in it is replaced.
+        monitor: the name of a value in the epoch's logs.
+        save_best_only: whether to save only when the monitored value improves, instead of after each epoch.
+        mode: "min" or "max", whether lower or higher values are better; "auto" is "max" for accuracies, areas under
+            curves and R², and "min" for all others.
 
     Attributes:
-        best: the best figure so far, None before the first.
+        best: the best value so far; None before the first.
 
     Raises:
-        ValueError: for another mode; in `fit`, if the epoch's logs lack what is monitored.
+        ValueError: for another mode; in `fit`, if the epoch's logs do not hold the monitored value.
     """
 
     def __init__(
@@ -53,9 +57,11 @@ class Checkpoint(keras.callbacks.Callback):
         self.best: float | None = None
 
     def on_train_begin(self, logs=None) -> None:
+        """Forget the best value of an earlier fit."""
         self.best = None
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
+        """Save the model if it has a posterior and the monitored value improved."""
         model: Any = self.model
         steps = (epoch + 1) * (self.params or {})["steps"]
         if steps < model.method.min_steps:
@@ -66,8 +72,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _improves(self, logs: dict[str, float]) -> bool:
         if self.monitor not in logs:
             raise ValueError(
-                f"Invalid `monitor`: expected one of {sorted(logs)}. Received: monitor={self.monitor!r}. Give `fit` "
-                "validation data for a name with val_, or monitor 'loss'."
+                f"Invalid `monitor`: expected one of {sorted(logs)}. Received: monitor={self.monitor!r}. Pass "
+                "validation data to `fit` for names that begin with val_, or monitor 'loss'."
             )
         value = float(logs[self.monitor])
         sign = 1.0 if self.mode == "min" else -1.0
@@ -78,30 +84,33 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class WandbCallback(keras.callbacks.Callback):
-    """Logs `BayesianModel.fit` to a tracker: what the model is made of, and each epoch's logs.
+    """Logs `BayesianModel.fit` to Weights & Biases: the model's settings, and the logs of each epoch.
 
-    It leaves the run open for what comes after, such as `tracker.summary(model.evaluate(x, y))`. A second fit goes on
-    with the steps where the first ended.
+    The run stays open after the fit, for calls such as `tracker.summary(model.evaluate(x, y))`. A second fit continues
+    the step count of the first.
 
     Args:
-        tracker: from `bnnrl.tracking.start`.
-        artifact: name under which the posterior is uploaded at the end; not uploaded if None. List the callback after
-            one that changes the posterior at the end, as EarlyStopping does with `restore_best_weights`.
+        tracker: a tracker from `bnnrl.tracking.start`.
+        artifact: the name under which the posterior is uploaded at the end of the fit; None for no upload. List this
+            callback after those that change the posterior at the end, as EarlyStopping with `restore_best_weights`.
     """
 
     def __init__(self, tracker: Tracker, artifact: str | None = None):
         super().__init__()
         self.tracker, self.artifact = tracker, artifact
-        self._first = 0
+        self._first_step = 0
 
     def on_train_begin(self, logs=None) -> None:
-        self._first = self.tracker.next_step
+        """Log the settings of the model and of the fit."""
+        self._first_step = self.tracker.next_step
         self.tracker.configure(_describe(self.model) | {"fit": self.params})
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        self.tracker.log(logs or {}, self._first + epoch)
+        """Log the epoch's losses and scores."""
+        self.tracker.log(logs or {}, self._first_step + epoch)
 
     def on_train_end(self, logs=None) -> None:
+        """Upload the posterior if `artifact` is given; warn if that fails."""
         if self.artifact is None or self.tracker.id is None:
             return
         model: Any = self.model
@@ -110,12 +119,12 @@ class WandbCallback(keras.callbacks.Callback):
                 folder = Path(parent) / "posterior"
                 model.save(folder)
                 self.tracker.artifact(self.artifact, folder, "posterior")
-        except (ValueError, OSError) as error:  # no posterior yet, one that cannot be saved, or a full disk
+        except (ValueError, OSError) as error:  # there is no posterior, it cannot be saved, or the disk is full
             warnings.warn(f"The posterior is not uploaded. {error}", TrackingWarning, stacklevel=2)
 
 
 def _describe(model: Any) -> dict[str, Any]:
-    """Return what a BayesianModel is made of, JSON-able; what has no JSON of its own in Python's words."""
+    """Return the settings of a BayesianModel, JSON-able; the `repr` of an object that has no JSON form."""
     return {
         "method": config.encode_or_repr(model.method),
         "likelihood": config.encode_or_repr(model.likelihood, likelihoods.to_config),

@@ -1,4 +1,4 @@
-"""Checks of arguments, at the public doors."""
+"""Checks of arguments of public functions: each returns the valid value or raises ValueError."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def check_fraction(name: str, value: Any) -> float:
 
 
 def changed(options: Any, besides: Iterable[str]) -> list[str]:
-    """Return the names of a dataclass's fields, `besides` some, that are not at their defaults."""
+    """Return the names of the dataclass fields of `options` that are not at their defaults, besides some."""
     fields = (field for field in dataclasses.fields(options) if field.name not in besides)
     return [field.name for field in fields if getattr(options, field.name) != field.default]
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return " Did you mean 'a' or 'b'?" with the words nearest to `word`, or "" where none is near."""
+    """Return " Did you mean 'a' or 'b'?" with up to 3 of `words` that resemble `word`, or "" if there is none."""
     by_lower = {w.lower(): w for w in words}
     near = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(by_lower[w]) for w in near)}?" if near else ""

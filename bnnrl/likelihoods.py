@@ -1,7 +1,7 @@
-"""Likelihoods: from network outputs to a distribution over the targets.
+"""Likelihoods: maps from network outputs to a distribution over the targets.
 
-A likelihood is any callable `outputs -> tfd.Distribution`. Those below also carry a configuration, so that a model
-saved with one can be loaded again, and may have parameters of their own that are inferred together with the weights.
+A likelihood is any callable `outputs -> tfd.Distribution`. The classes below can also be saved with a model, and may
+have parameters of their own, such as a noise scale, that are inferred together with the weights.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from bnnrl.storage import config
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Maps network outputs [B, ..., K] and the likelihood's own parameters [L] to a distribution over the targets.
+    """A map from network outputs and the likelihood's own parameters to a distribution over the targets.
 
-    With S draws at once, outputs are [S, B, ..., K] and the parameters [S, L].
+    The L parameters, which take any real value, are the last entries of θ and are inferred with the weights. For one θ
+    outputs are [B, ..., K] and the parameters [L]; for S of them outputs are [S, B, ..., K] and the parameters [S, L].
     """
 
     def num_params(self, num_outputs: int) -> int:
@@ -33,22 +34,27 @@ class Likelihood(Protocol):
         ...
 
     def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
-        """Return the log prior density of the parameters [..., L], in nats, [...]."""
+        """Return the log prior density of the parameters [..., L] in nats, [...]."""
         ...
 
-    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution: ...
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution of the targets, whose batch shape begins with [B] or [S, B]."""
+        ...
 
 
 class _NoParams:
-    """A likelihood without parameters of its own."""
+    """Base of the likelihoods without parameters of their own."""
 
     def num_params(self, num_outputs: int) -> int:
+        """Return 0, the number of the likelihood's own parameters."""
         return 0
 
     def init(self, num_outputs: int) -> tf.Tensor:
+        """Return the parameters' initial values, [0]."""
         return tf.zeros([0])
 
     def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return the log prior density of no parameters, which is 0, [...]."""
         return tf.zeros(likelihood_params.shape[:-1])
 
 
@@ -57,14 +63,14 @@ class Gaussian:
     """y ~ N(f(x), scale²), independently for each target entry.
 
     Args:
-        scale: the noise standard deviation (not the variance). A positive number fixes it. "learned": one
-            log-scale for each target entry, inferred with the weights. "heteroscedastic": the network has 2K outputs
-            for K targets; the second half gives the scale of each row through a softplus.
-        floor: a lower bound added to a learned or heteroscedastic scale, in units of y.
-        log_scale_prior_std: standard deviation of the N(0, ·²) prior on a learned log-scale.
+        scale: the standard deviation of the noise, in units of y. A positive number fixes it. "learned" infers one
+            log-scale for each target entry together with the weights. "heteroscedastic" takes it from the network,
+            which has 2K outputs for K targets: K means, then K values whose softplus is the scale.
+        floor: a lower bound that is added to a learned or heteroscedastic scale, in units of y.
+        log_scale_prior_std: the standard deviation s of the prior N(0, s²) on a learned log-scale.
 
     Raises:
-        ValueError: if `scale` is neither positive nor one of the two words, `floor` is negative, or
+        ValueError: if `scale` is neither a positive number nor one of the two words, `floor` is negative, or
             `log_scale_prior_std` is not positive.
     """
 
@@ -81,10 +87,15 @@ class Gaussian:
                 f"Received: {self.scale!r}.{nearest(self.scale, ('learned', 'heteroscedastic'))}"
             )
         if not self.floor >= 0:
-            raise ValueError(f"Invalid `floor`: expected a number >= 0. Received: {self.floor!r}")
+            raise ValueError(f"Invalid `floor`: expected a number of at least 0. Received: floor={self.floor!r}.")
         check_positive("log_scale_prior_std", self.log_scale_prior_std)
 
     def num_params(self, num_outputs: int) -> int:
+        """Return the number of learned log-scales.
+
+        Raises:
+            ValueError: if the scale is learned and the network's number of outputs is not known, which is 0 here.
+        """
         if self.scale == "learned" and not num_outputs:
             raise ValueError(
                 "Invalid `likelihood`: a learned scale needs a network with one output tensor of known last axis. "
@@ -93,17 +104,24 @@ class Gaussian:
         return num_outputs if self.scale == "learned" else 0
 
     def init(self, num_outputs: int) -> tf.Tensor:
+        """Return initial log-scales of -1."""
         return tf.fill([self.num_params(num_outputs)], -1.0)
 
     def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return the log density of the log-scales [..., L] under their normal prior, [...]."""
         return tf.reduce_sum(tfd.Normal(0.0, self.log_scale_prior_std).log_prob(likelihood_params), axis=-1)
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the normal distribution of the targets.
+
+        Raises:
+            ValueError: if the scale is heteroscedastic and the number of outputs is odd.
+        """
         if self.scale == "heteroscedastic":
             if outputs.shape[-1] % 2:
                 raise ValueError(
-                    "Invalid network: a heteroscedastic Gaussian needs an even number of outputs, mean and scale of "
-                    f"each target. Received: {outputs.shape[-1]} outputs."
+                    "Invalid network: a heteroscedastic Gaussian needs an even number of outputs, a mean and a scale "
+                    f"for each target. Received: {outputs.shape[-1]} outputs."
                 )
             loc, raw = tf.split(outputs, 2, axis=-1)
             scale = self.floor + tf.math.softplus(raw)
@@ -119,9 +137,14 @@ config.register(Gaussian)
 
 @dataclass(frozen=True)
 class Categorical(_NoParams):
-    """y in {0, …, K−1} with class logits as the K outputs."""
+    """y in {0, …, K−1}, with the K outputs as class logits."""
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the categorical distribution of the targets.
+
+        Raises:
+            ValueError: if the network has only one output.
+        """
         if outputs.shape[-1] == 1:
             raise ValueError(
                 "Invalid network: a categorical likelihood needs one output for each class, 2 at least. "
@@ -135,6 +158,7 @@ class Bernoulli(_NoParams):
     """y in {0, 1}, independently for each output, which is a logit."""
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the independent Bernoulli distributions of the targets."""
         return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=1)
 
 
@@ -143,20 +167,29 @@ class Poisson(_NoParams):
     """Counts y, independently for each output, which is a log rate."""
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the independent Poisson distributions of the targets."""
         return tfd.Independent(tfd.Poisson(log_rate=outputs), reinterpreted_batch_ndims=1)
 
 
 @dataclass(frozen=True)
 class Custom(_NoParams):
-    """Any callable `outputs -> tfd.Distribution`.
+    """A likelihood of the user's own: any callable `outputs -> tfd.Distribution`.
 
-    Outputs are [B, ...], or [S, B, ...] for S draws at once, and so must be what it returns: take the K-th output as
-    `outputs[..., K]`, not `outputs[:, K]`.
+    Args:
+        function: the callable. Outputs are [B, ...] for one θ and [S, B, ...] for S of them, and the shape of the
+            returned distribution must begin in the same way. Index outputs from the end: the output k is
+            `outputs[..., k]`, not `outputs[:, k]`.
     """
 
     function: Callable[[tf.Tensor], tfd.Distribution]
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution that the function returns.
+
+        Raises:
+            ValueError: if the function returns anything but a distribution over one tensor, or one whose shape does
+                not begin with [B] or [S, B].
+        """
         distribution = self.function(outputs)
         if not isinstance(distribution, tfd.Distribution):
             raise ValueError(
@@ -166,30 +199,30 @@ class Custom(_NoParams):
         if tf.nest.is_nested(distribution.dtype):
             raise ValueError(
                 "Invalid `likelihood`: expected a distribution of one tensor. "
-                f"Received: {distribution.name}, of several. Join them with tfd.Blockwise."
+                f"Received: {distribution.name}, of several tensors. Join them with tfd.Blockwise."
             )
         lead = tf.nest.flatten(outputs)[0].shape[: likelihood_params.shape.rank]  # [B] or [S, B]
         shape = distribution.batch_shape.concatenate(distribution.event_shape)
         if not shape[: lead.rank].is_compatible_with(lead):
             raise ValueError(
-                f"Invalid `likelihood`: expected a distribution over targets [B, ...], or [S, B, ...] for S draws, "
-                f"here led by {lead}. Received: {distribution.name} of shape {shape}. Index outputs from the end: "
-                "`outputs[..., 0]`."
+                f"Invalid `likelihood`: expected a distribution over targets [B, ...], or [S, B, ...] for S draws of "
+                f"theta, whose shape begins with {lead}. Received: {distribution.name} of shape {shape}. Index outputs "
+                "from the end: `outputs[..., 0]`."
             )
         return distribution
 
 
-_NAMED = {"gaussian": Gaussian, "categorical": Categorical, "bernoulli": Bernoulli, "poisson": Poisson}
+_TYPES = {"gaussian": Gaussian, "categorical": Categorical, "bernoulli": Bernoulli, "poisson": Poisson}
 
 
 def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) -> Likelihood:
-    """Return a Likelihood from its name, itself, or a callable `outputs -> tfd.Distribution`.
+    """Return the likelihood of a name, or of a callable `outputs -> tfd.Distribution`; a likelihood itself is returned.
 
     Raises:
-        ValueError: if it is none of these; for an unknown name the nearest ones are listed.
+        ValueError: for any other argument; the message for an unknown name lists the nearest names.
     """
     if isinstance(likelihood, str):
-        return _named(likelihood)()
+        return _class_named(likelihood)()
     if isinstance(likelihood, Likelihood):
         if not isinstance(likelihood, type):
             return likelihood
@@ -202,34 +235,34 @@ def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) 
 
 
 def to_config(likelihood: Likelihood) -> dict[str, Any]:
-    """Return a JSON-able description of a built-in likelihood.
+    """Return the configuration of a built-in likelihood as a JSON-able dictionary.
 
     Raises:
-        ValueError: for a likelihood that is code of the user's own.
+        ValueError: for a likelihood of the user's own, which is code.
     """
     name = type(likelihood).__name__.lower()
-    if _NAMED.get(name) is not type(likelihood):
+    if _TYPES.get(name) is not type(likelihood):
         raise ValueError(
-            f"Invalid `likelihood`: expected a built-in one, {sorted(_NAMED)}, to be saved. Received: {likelihood!r}. "
+            f"Invalid `likelihood`: expected a built-in one, {sorted(_TYPES)}, to be saved. Received: {likelihood!r}. "
             "Code is never saved: pass it again when loading."
         )
     return {"name": name, **asdict(cast(Any, likelihood))}
 
 
 def from_config(config: dict[str, Any]) -> Likelihood:
-    """Return the likelihood that `to_config` described.
+    """Return the likelihood of a configuration from `to_config`.
 
     Raises:
-        ValueError: if the description names a likelihood this version does not know.
+        ValueError: if this version has no likelihood of that name.
     """
     arguments = dict(config)
-    return _named(arguments.pop("name"))(**arguments)
+    return _class_named(arguments.pop("name"))(**arguments)
 
 
-def _named(name: str) -> Callable[..., Likelihood]:
-    if name.lower() not in _NAMED:
+def _class_named(name: str) -> Callable[..., Likelihood]:
+    if name.lower() not in _TYPES:
         raise ValueError(
-            f"Invalid `likelihood`: expected one of {sorted(_NAMED)}, a likelihood object, or a callable from outputs "
-            f"to a TFP distribution. Received: {name!r}.{nearest(name, _NAMED)}"
+            f"Invalid `likelihood`: expected one of {sorted(_TYPES)}, a likelihood object, or a callable from outputs "
+            f"to a TFP distribution. Received: {name!r}.{nearest(name, _TYPES)}"
         )
-    return _NAMED[name.lower()]
+    return _TYPES[name.lower()]

@@ -1,4 +1,4 @@
-"""A Keras model as a pure function of one flat vector, for one vector or for many at once."""
+"""A Keras model as a pure function of one flat weight vector, or of a stack of such vectors."""
 
 from __future__ import annotations
 
@@ -17,80 +17,69 @@ _INITIALIZER_OF = {
     "pointwise_kernel": "pointwise_initializer",
 }
 
-
-_MOST_UNROLLED = 16  # networks that are written side by side into a graph; prediction's draws are more
+# Copies of the model to be written side by side into a graph: the members in training, not the samples in prediction.
+_MAX_UNROLLED = 16
 
 
 class Network:
     """The function (θ, x) -> outputs of a built Keras model.
 
-    θ is the concatenation of the model's trainable weights, each flattened, in Keras's order. Where θ has a
-    leading axis [S, D], the outputs have it too, and x is [S, B, ...]. A model of several inputs takes them as Keras
-    does, in a list, tuple or dictionary.
+    θ [D] holds the model's trainable weights, each flattened, in Keras's order. For a stack θ [S, D], inputs are
+    [S, B, ...] and so are the outputs. A model of several inputs takes them in a list, tuple or dictionary, as in
+    Keras. A frozen layer (`trainable = False`) is a constant.
 
-    Layers run in inference mode unless told to train. Then batch normalisation uses the batch's own statistics, and
-    layers that draw noise, such as Dropout, draw it, anew for each θ. A frozen layer (`trainable = False`) is a
-    constant.
+    By default layers run in inference mode. In training mode batch normalisation uses the batch's own statistics, and
+    layers that draw noise, such as Dropout, draw it independently for each θ.
+
+    Args:
+        model: a built Keras model.
+
+    Attributes:
+        model: the Keras model.
+        paths: the Keras path of each trainable weight.
+        shapes: the shape of each trainable weight.
+        sizes: the number of entries of each trainable weight.
+        num_params: D, their sum.
 
     Raises:
-        ValueError: if the model is not built, has no trainable weights, or some that are not float32.
+        ValueError: if the model is not built, has no trainable weights, or has some that are not float32.
     """
 
     def __init__(self, model: keras.Model):
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError(
-                "Invalid Keras backend: expected 'tensorflow'. "
-                f"Received: {keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
-            )
-        if not model.built:
-            raise ValueError(
-                f"Invalid `model`: expected a built Keras model. Received: {model.name!r}, which has no weights yet. "
-                "Give it an Input layer, or call it once on an example."
-            )
-        if not model.trainable_variables:
-            raise ValueError(
-                "Invalid `model`: expected at least one trainable weight. "
-                f"Received: {model.name!r} with none. Set `trainable = True` on the layers to be inferred."
-            )
-        odd = [v.path for v in model.trainable_variables if v.dtype != "float32"]
-        if odd:
-            raise ValueError(
-                f"Invalid `model`: expected trainable weights of type float32. Received: others at {odd}. "
-                "Build the model under keras.config.set_dtype_policy('float32')."
-            )
+        _check_model(model)
         self.model = model
         self.paths = [v.path for v in model.trainable_variables]
         self.shapes = [tuple(v.shape) for v in model.trainable_variables]
         self.sizes = [int(np.prod(s)) for s in self.shapes]
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
-        layers, constants = model._flatten_layers(), [id(v) for v in model.non_trainable_variables]
-        # XLA compiles a mapped concatenation anew at every call, which takes longer than some networks side by side.
+        layers, index = model._flatten_layers(), {id(v): i for i, v in enumerate(model.non_trainable_variables)}
+        # XLA compiles a vectorised concatenation anew at every call, which takes longer than a few unrolled calls.
         self._concatenates = any(isinstance(layer, keras.layers.Concatenate) for layer in layers)
-        # Where the running statistics of batch normalisation stand among the variables that are not trained, with the
-        # share of the old ones that a call in training keeps; and where the seeds of the layers that draw noise stand.
-        self._statistics: dict[int, float] = {}
-        self._seeds: list[int] = []
+        # Positions among the non-trainable variables: of the running statistics of batch normalisation, each with its
+        # momentum, which is the share of the old value that a call in training mode keeps; and of the layers' seeds.
+        self._momentum: dict[int, float] = {}
+        self._seed_positions: list[int] = []
         for layer in layers:
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.renorm:
                 for variable in (layer.moving_mean, layer.moving_variance):
-                    self._statistics[constants.index(id(variable))] = float(layer.momentum)
-            self._seeds += [constants.index(id(g.state)) for g in layer._seed_generators if id(g.state) in constants]
+                    self._momentum[index[id(variable)]] = float(layer.momentum)
+            self._seed_positions += [index[id(g.state)] for g in layer._seed_generators if id(g.state) in index]
 
     @property
     def is_dense_chain(self) -> bool:
-        """Whether it is a plain chain of Dense layers, of which stacked copies are batched matrix products."""
+        """Whether the model is a plain chain of Dense layers, for which a stack of θ takes batched matrix products."""
         return self._dense_chain is not None
 
     @property
     def has_statistics(self) -> bool:
-        """Whether it normalises by a batch's statistics, which prediction needs from training data."""
-        return bool(self._statistics)
+        """Whether the model has batch normalisation, whose statistics for prediction come from training data."""
+        return bool(self._momentum)
 
     @property
     def draws_noise(self) -> bool:
-        """Whether layers draw noise in training."""
-        return bool(self._seeds)
+        """Whether the model has layers that draw noise in training mode."""
+        return bool(self._seed_positions)
 
     def flatten(self, weights: Sequence) -> tf.Tensor:
         """Concatenate weights, [..., *shape] each, to θ [..., D]."""
@@ -101,7 +90,7 @@ class Network:
         )
 
     def unflatten(self, theta: tf.Tensor) -> list[tf.Tensor]:
-        """Cut θ [..., D] into the weights, [..., *shape] each."""
+        """Split θ [..., D] into the weights, [..., *shape] each."""
         lead = theta.shape[:-1]
         return [
             tf.reshape(part, [*lead, *shape])
@@ -109,14 +98,14 @@ class Network:
         ]
 
     def init(self, seed: int, n: int) -> tf.Tensor:
-        """Return `n` fresh draws of the network's own Keras initialisers, [n, D]."""
+        """Return `n` draws of θ from the layers' own Keras initialisers, [n, D]."""
         draw = [_initializer(self.model, variable) for variable in self.model.trainable_variables]
         return tf.stack([self.flatten([f(host_seed(seed, i, j)) for j, f in enumerate(draw)]) for i in range(n)])
 
     def stack(self, theta: tf.Tensor) -> list[tf.Tensor]:
-        """Return the weights of θ [..., D] in the form `forward` consumes.
+        """Return the weights of θ [..., D] in the form that `forward` takes.
 
-        Do it once outside a loop that calls `forward` many times.
+        A loop that calls `forward` many times with one θ calls `stack` once, before the loop.
         """
         weights = self.unflatten(theta)
         if self._dense_chain is not None and theta.shape.rank > 1:
@@ -127,22 +116,22 @@ class Network:
     def forward(
         self, weights: list[tf.Tensor], x, training: bool = False, seed=None, statistics: Sequence[tf.Tensor] = ()
     ):
-        """Return outputs for weights with leading axes matching those of x, [S, B, ...], or none at all.
+        """Return the outputs, [B, ...] or [S, B, ...].
 
         Args:
-            weights: from `stack`.
-            x: inputs.
+            weights: from `stack`, of θ [D] or [S, D].
+            x: inputs, [B, ...] or [S, B, ...].
             training: whether layers run in training mode.
-            seed: a seed pair for the layers that draw noise, which need one in training.
+            seed: a seed pair, required in training mode if layers draw noise.
             statistics: from `statistics`, for batch normalisation in inference mode; the model's own if empty.
 
         Raises:
-            ValueError: if x has not one batch for each of the S draws, or does not fit the network.
+            ValueError: if x does not have one batch for each of the S θ, or does not fit the network.
         """
         stacked = weights[0].shape.rank > len(self.shapes[0])
         if stacked and any(a.shape[0] != weights[0].shape[0] for a in tf.nest.flatten(x)):
             raise ValueError(
-                f"Invalid `x`: expected shape [S, B, ...] with S = {weights[0].shape[0]}, the draws of theta. "
+                f"Invalid `x`: expected shape [S, B, ...] with S = {weights[0].shape[0]}, as in theta [S, D]. "
                 f"Received: {[tuple(a.shape) for a in tf.nest.flatten(x)]}"
             )
         if self._dense_chain is not None:
@@ -153,57 +142,90 @@ class Network:
                 )
             x = tf.cast(x, tf.float32)
             return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
-        return self._map(weights, x, training, seed, statistics, stacked)[0]
+        return self._call(weights, x, training, seed, statistics, stacked)[0]
 
     def statistics(self, theta: tf.Tensor, x) -> list[tf.Tensor]:
-        """Return the batch normalisations' means and variances of the rows x under θ, [..., C] each.
+        """Return the mean and variance of each batch normalisation for the rows x under θ, [C] or [S, C] each.
 
-        They are those of the rows as one batch, of every layer given those before it, as in training.
+        All rows are one batch, and each layer gets what the layers before it return in training mode.
+
+        Args:
+            theta: [D] or [S, D].
+            x: inputs, [B, ...] or [S, B, ...].
         """
         weights, stacked = self.unflatten(theta), theta.shape.rank > 1
-        seed = tf.constant([0, 0]) if self._seeds else None
-        widths = [int(self.model.non_trainable_variables[i].shape[0]) for i in self._statistics]
+        seed = tf.constant([0, 0]) if self._seed_positions else None
+        # From a running statistic of 0, one call in training mode leads to (1 - momentum) times the batch's statistic.
+        widths = [int(self.model.non_trainable_variables[i].shape[0]) for i in self._momentum]
         zeros = [tf.zeros([*theta.shape[:-1], width]) for width in widths]
-        after = self._map(weights, x, True, seed, zeros, stacked)[1]
-        return [a / (1.0 - momentum) for a, momentum in zip(after, self._statistics.values(), strict=True)]
+        after = self._call(weights, x, True, seed, zeros, stacked)[1]
+        return [a / (1.0 - momentum) for a, momentum in zip(after, self._momentum.values(), strict=True)]
 
     def __call__(self, theta: tf.Tensor, x, training: bool = False, seed=None, statistics: Sequence[tf.Tensor] = ()):
-        """Return outputs [B, ...] for θ [D] and x [B, ...], or [S, B, ...] for θ [S, D] and x [S, B, ...]."""
+        """Return outputs [B, ...] for θ [D] and x [B, ...], or [S, B, ...] for θ [S, D] and x [S, B, ...].
+
+        The other arguments are those of `forward`.
+        """
         return self.forward(self.stack(theta), x, training, seed, statistics)
 
-    def _map(self, weights, x, training: bool, seed, statistics: Sequence[tf.Tensor], stacked: bool):
-        """Return outputs, and statistics after the call."""
-        seeds = [fold_in(seed, n) for n in range(len(self._seeds))] if seed is not None else []
+    def _call(self, weights, x, training: bool, seed, statistics: Sequence[tf.Tensor], stacked: bool):
+        """Return the outputs, and the running statistics of batch normalisation after the call."""
+        seeds = [fold_in(seed, n) for n in range(len(self._seed_positions))] if seed is not None else []
         if not stacked:
-            return self._stateless(weights, x, training, seeds, statistics)
-        # One for each draw, or all would get the same masks; outside of the map, which would draw them one by one.
+            return self._stateless_call(weights, x, training, seeds, statistics)
+        # One seed for each θ, or all would get the same noise. Split here, because the map would split them serially.
         seeds = [tf.stack(split(s, weights[0].shape[0])) for s in seeds]
-        one = lambda args: self._stateless(list(args[0]), args[1], training, *args[2:])
+        one = lambda args: self._stateless_call(list(args[0]), args[1], training, *args[2:])
         args = tuple(weights), x, tuple(seeds), tuple(statistics)
-        if self._concatenates and weights[0].shape[0] <= _MOST_UNROLLED:
+        if self._concatenates and weights[0].shape[0] <= _MAX_UNROLLED:
             each = [one(tf.nest.map_structure(lambda a: a[s], args)) for s in range(weights[0].shape[0])]  # noqa: B023
             return tf.nest.map_structure(lambda *parts: tf.stack(parts), *each)
         return tf.vectorized_map(one, args)
 
-    def _stateless(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics: Sequence[tf.Tensor]):
-        constants = self.model.non_trainable_variables
-        own = [constants[i] for i in self._statistics]
-        given = [*zip(own, statistics, strict=False)]  # where none is given, the model's own stand
-        given += zip((constants[i] for i in self._seeds), seeds, strict=False)
-        given = [(variable, tf.cast(value, variable.dtype)) for variable, value in given]
+    def _stateless_call(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics: Sequence[tf.Tensor]):
+        """Return the same as `_call`, for one θ and a seed for each layer that draws noise."""
+        variables = self.model.non_trainable_variables
+        running = [variables[i] for i in self._momentum]
+        values = [*zip(running, statistics, strict=False)]  # without `statistics` the model's own stay
+        values += zip((variables[i] for i in self._seed_positions), seeds, strict=False)
+        values = [(variable, tf.cast(value, variable.dtype)) for variable, value in values]
         trained = zip(self.model.trainable_variables, weights, strict=False)  # transposes may follow the weights
-        # The call, and not Keras's `stateless_call`: that hands `training` to models only that take it themselves.
-        with keras.StatelessScope(state_mapping=[*trained, *given]):
+        # Keras's own `stateless_call` passes `training` only to models whose `call` has that argument.
+        with keras.StatelessScope(state_mapping=[*trained, *values]):
             outputs = self.model(x, training=training)
-            after = tuple(tf.identity(variable.value) for variable in own)
-        # A mixed policy computes in 16 bits.
+            after = tuple(tf.identity(variable.value) for variable in running)
+        # Layers of a mixed-precision policy return 16 bits.
         return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs), after
 
 
-def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
-    """Return (activation, has bias) of each Dense layer when `model` is a plain chain of them on rows, else None.
+def _check_model(model: keras.Model) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Invalid Keras backend: expected 'tensorflow'. "
+            f"Received: {keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
+        )
+    if not model.built:
+        raise ValueError(
+            f"Invalid `model`: expected a built Keras model. Received: {model.name!r}, which has no weights yet. "
+            "Give it an Input layer, or call it once on an example."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            "Invalid `model`: expected at least one trainable weight. "
+            f"Received: {model.name!r} with none. Set `trainable = True` on the layers to be inferred."
+        )
+    other = [v.path for v in model.trainable_variables if v.dtype != "float32"]
+    if other:
+        raise ValueError(
+            f"Invalid `model`: expected trainable weights of type float32. Received: others at {other}. "
+            "Build the model under keras.config.set_dtype_policy('float32')."
+        )
 
-    Such a chain becomes batched matrix products, several times faster than mapping over the model.
+
+def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
+    """Return (activation, use_bias) of each layer if `model` is a plain chain of Dense layers on rows, else None.
+
+    A stack of such chains becomes batched matrix products, several times faster than mapping over the model.
     """
     layers = [layer for layer in getattr(model, "layers", []) if not isinstance(layer, keras.layers.InputLayer)]
     if not isinstance(model, keras.Sequential):
@@ -211,10 +233,10 @@ def _dense_chain(model: keras.Model) -> list[tuple[Callable, bool]] | None:
     plain = all(
         type(layer) is keras.layers.Dense and layer.compute_dtype == "float32" and not layer._layers for layer in layers
     )
-    # Of a layer that is frozen or used twice the weights are not there, or not there again.
+    # The counts differ if a layer is frozen, whose weights are not trainable, or used twice, whose weights come once.
     if not plain or len(model.trainable_variables) != sum(1 + layer.use_bias for layer in layers):
         return None
-    if len(model.inputs[0].shape) != 2:  # [B, T, K]: the stacked products below would take B for S
+    if len(model.inputs[0].shape) != 2:  # of [B, T, F], the products below would take B for S
         return None
     return [(layer.activation, layer.use_bias) for layer in layers]
 
@@ -230,15 +252,15 @@ def _dense(chain, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
 def _stacked_dense(chain, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     remaining, transposes = iter(weights), iter(weights[-len(chain) :])
     for activation, use_bias in chain:
-        x = _product(x, next(remaining), next(transposes))
+        x = _matmul(x, next(remaining), next(transposes))
         x = activation(x + next(remaining)[:, tf.newaxis] if use_bias else x)
     return x
 
 
-def _product(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor:
-    """Return x @ kernel, [S, B, out], whose gradient in x uses the kernel's transpose.
+def _matmul(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor:
+    """Return x @ kernel, [S, B, out], whose gradient in x uses the given transpose of the kernel.
 
-    Without it, XLA on CPU transposes the kernel in every backward step of a rollout, which costs more than the product.
+    By default XLA on CPU transposes the kernel in every backward step of a rollout, which costs more than the product.
     """
 
     @tf.custom_gradient
@@ -252,7 +274,7 @@ def _product(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor
 
 
 def _initializer(model: keras.Model, variable) -> Callable[[int], tf.Tensor]:
-    """Return the function from a seed to a fresh draw for `variable`, by the initialiser of the layer that owns it."""
+    """Return the function from a seed to a draw for `variable`, from the initialiser of the layer that owns it."""
     layer = next(
         layer
         for layer in model._flatten_layers()
@@ -260,7 +282,7 @@ def _initializer(model: keras.Model, variable) -> Callable[[int], tf.Tensor]:
     )
     initializer = getattr(layer, _INITIALIZER_OF.get(variable.name, f"{variable.name}_initializer"), None)
     if not isinstance(initializer, keras.initializers.Initializer):
-        return lambda seed: _shuffled(variable, seed)
+        return lambda seed: _permuted(variable, seed)
     config = initializer.get_config()
 
     def draw(seed: int) -> tf.Tensor:
@@ -274,11 +296,11 @@ def _initializer(model: keras.Model, variable) -> Callable[[int], tf.Tensor]:
     return draw
 
 
-def _shuffled(variable, seed: int) -> tf.Tensor:
-    """Return the entries of `variable` in another order.
+def _permuted(variable, seed: int) -> tf.Tensor:
+    """Return the entries of `variable` in random order.
 
-    A layer of the user's own keeps its initialiser to itself. Its entries are exchangeable draws of it, so their
-    shuffle is another one; a constant stays what it is.
+    The initialiser of a user's own layer is not known. The entries of its draw are exchangeable, so a permutation of
+    them is a draw too; constants stay as they are.
     """
     values = np.random.default_rng(seed).permutation(np.asarray(variable).ravel())
     return tf.constant(values.reshape(variable.shape))

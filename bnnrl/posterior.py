@@ -1,4 +1,4 @@
-"""Posteriors: what inference leaves behind, from which draws of θ are made."""
+"""Posteriors over θ, the results of inference: each can be sampled, averaged and saved as arrays."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ class Posterior(Protocol):
 
     @property
     def num_distinct(self) -> int | None:
-        """How many different values a draw can take; None where there is no such bound."""
+        """The number of different values of θ that samples can take; None if infinite or not counted."""
         ...
 
     def sample(self, n: int, seed) -> tf.Tensor:
-        """Return `n` draws, [n, D]."""
+        """Return `n` samples of θ, [n, D].
+
+        Args:
+            n: the number of samples, at least 1.
+            seed: an integer or a stateless seed pair.
+        """
         ...
 
     def mean(self) -> tf.Tensor:
@@ -33,77 +38,94 @@ class Posterior(Protocol):
         ...
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
-        """Return a JSON-able description and named arrays, from which `from_arrays` rebuilds the posterior."""
+        """Return a JSON-able description and named arrays, from which `from_arrays` restores the posterior."""
         ...
 
 
 @dataclass(frozen=True)
 class Point:
-    """All mass on one θ [D]: a maximum a posteriori estimate."""
+    """A point mass on one θ [D], such as the maximum a posteriori estimate."""
 
     theta: tf.Tensor
 
     @property
     def num_distinct(self) -> int:
+        """Return 1."""
         return 1
 
     def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` copies of θ, [n, D]."""
         n = check_count("n", n)
         return tf.tile(self.theta[tf.newaxis], [n, 1])
 
     def mean(self) -> tf.Tensor:
+        """Return θ."""
         return self.theta
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
         return {"kind": "point"}, {"theta": np.asarray(self.theta)}
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Point:
+        """Return the posterior of a description and arrays from `to_arrays`."""
         return cls(tf.constant(arrays["theta"]))
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Equal masses on K draws [K, D] of a Markov chain, in its order.
+    """Equal masses on the K draws [K, D] of a Markov chain, in the order of the chain.
 
-    `sample` repeats none of them before it has given all: up to K without replacement, and of more each K-th part.
+    `sample` draws without replacement up to K; beyond that, it cycles through the same permutation.
     """
 
     draws: tf.Tensor
 
     @property
     def num_distinct(self) -> int:
+        """Return K."""
         return len(self.draws)
 
     def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` of the draws in random order, [n, D]."""
         n = check_count("n", n)
         order = tf.argsort(uniform([self.num_distinct], seed))
         return tf.gather(self.draws, tf.gather(order, tf.range(n) % self.num_distinct))
 
     def mean(self) -> tf.Tensor:
+        """Return the mean of the draws, [D]."""
         return tf.reduce_mean(self.draws, axis=0)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
         return {"kind": "samples"}, {"draws": np.asarray(self.draws)}
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Samples:
+        """Return the posterior of a description and arrays from `to_arrays`."""
         return cls(tf.constant(arrays["draws"]))
 
 
 @dataclass(frozen=True)
 class MeanField:
-    """A normal distribution with independent entries, mean and standard deviation [D] each."""
+    """A normal distribution with independent entries.
+
+    Args:
+        loc: the mean, [D].
+        scale: the standard deviation, [D].
+    """
 
     loc: tf.Tensor
     scale: tf.Tensor
     num_distinct = None
 
     def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` independent samples, [n, D]."""
         n = check_count("n", n)
         return tf.ensure_shape(_normal_draws(self.loc, self.scale, n, as_seed(seed)), [n, *self.loc.shape])
 
     def mean(self) -> tf.Tensor:
+        """Return the mean, [D]."""
         return self.loc
 
     def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
@@ -111,10 +133,12 @@ class MeanField:
         return tf.reduce_sum(tfd.Normal(self.loc, self.scale).log_prob(theta), axis=-1)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
         return {"kind": "mean_field"}, {"loc": np.asarray(self.loc), "scale": np.asarray(self.scale)}
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> MeanField:
+        """Return the posterior of a description and arrays from `to_arrays`."""
         return cls(tf.constant(arrays["loc"]), tf.constant(arrays["scale"]))
 
 
@@ -128,20 +152,23 @@ class MeanField:
     ],
 )
 def _normal_draws(loc: tf.Tensor, scale: tf.Tensor, n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Return loc + scale ε, [n, D]. A graph computes it in place; eagerly three arrays of its size would be held."""
+    """Return loc + scale ε with standard normal ε, [n, D].
+
+    A graph computes the sum in place; eagerly there would be three arrays of its size in memory.
+    """
     return loc + scale * normal(tf.stack([n, tf.size(loc)]), seed)
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """A normal distribution with a diagonal and a low-rank part, N(loc, diag(scale²) + factor factorᵀ).
+    """A normal distribution whose covariance is diagonal plus low-rank, N(loc, diag(scale²) + factorᵀ factor).
 
-    Draws are loc + scale ε₁ + factor ε₂: no [D, D] matrix is made.
+    A sample is loc + scale ε₁ + factorᵀ ε₂ with standard normal ε₁ [D] and ε₂ [K]; no [D, D] matrix is computed.
 
     Args:
-        loc: [D].
-        scale: [D], the diagonal part's standard deviations.
-        factor: [K, D], its rows the columns of the low-rank part.
+        loc: the mean, [D].
+        scale: the standard deviations of the diagonal part, [D].
+        factor: [K, D]; factorᵀ factor is the low-rank part.
     """
 
     loc: tf.Tensor
@@ -150,17 +177,20 @@ class LowRank:
     num_distinct = None
 
     def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` independent samples, [n, D]."""
         diagonal, low_rank = split(seed)
         n = check_count("n", n)
         deviation = tf.matmul(normal([n, self.factor.shape[0]], low_rank), self.factor)
         return self.loc + self.scale * normal([n, *self.loc.shape], diagonal) + deviation
 
     def mean(self) -> tf.Tensor:
+        """Return the mean, [D]."""
         return self.loc
 
     def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
-        """Return the log density of θ [..., D] in nats, [...]; every entry needs a diagonal part."""
-        # With C = I + A Aᵀ [K, K] for A = factor / scale, the inverse is I − Aᵀ C⁻¹ A and the determinant that of C.
+        """Return the log density of θ [..., D] in nats, [...]; every entry of `scale` must be positive."""
+        # With A = factor / scale and C = I + A Aᵀ [K, K], the standardised covariance I + Aᵀ A has the inverse
+        # I − Aᵀ C⁻¹ A (Woodbury's identity) and the determinant of C.
         double = lambda a: tf.cast(a, tf.float64)
         scale = double(self.scale)
         a, z = double(self.factor) / scale, (double(theta) - double(self.loc)) / scale
@@ -173,22 +203,27 @@ class LowRank:
         return tf.cast(tf.reshape(log_prob, z.shape[:-1]), tf.float32)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
         arrays = {"loc": self.loc, "scale": self.scale, "factor": self.factor}
         return {"kind": "low_rank"}, {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> LowRank:
+        """Return the posterior of a description and arrays from `to_arrays`."""
         return cls(*(tf.constant(arrays[name]) for name in ("loc", "scale", "factor")))
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """θ with rows of its kernels dropped at random: weights × masks / (1 − rate), a draw being one set of masks.
+    """The posterior of Monte Carlo dropout: a sample is θ with rows of its kernels set to 0 at random.
+
+    Each row of a kernel is multiplied by 0 with probability `rate`, and by 1 / (1 − rate) otherwise. A row holds the
+    weights of one input of the layer (Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016).
 
     Args:
-        theta: [D], the weights, and after them entries that are never dropped.
-        shapes: of each weight; the rows of a kernel [..., rows, out] lie on its last axis but one.
-        rates: for each weight the probability that a row is dropped, 0 for a weight without masks.
+        theta: the weights and then entries that are never dropped, [D].
+        shapes: the shape of each weight. The rows of a kernel [..., rows, out] are its last axis but one.
+        rates: for each weight the probability that a row is dropped; 0 for a weight without masks.
     """
 
     theta: tf.Tensor
@@ -197,14 +232,21 @@ class Dropout:
     num_distinct = None
 
     def sample(self, n: int, seed) -> tf.Tensor:
+        """Return θ under `n` sets of random masks, [n, D]."""
         lead = [check_count("n", n)]
         return self.masked(self.theta, self.masks(lead, seed), lead)
 
     def mean(self) -> tf.Tensor:
+        """Return θ, which is the mean over masks."""
         return self.theta
 
     def masks(self, lead: Sequence[int], seed) -> list[tf.Tensor | None]:
-        """Return for each weight the factors 0 or 1 / (1 − rate) of its rows, [*lead, rows], or None."""
+        """Return random factors for the rows of each weight, [*lead, rows] each, or None where the rate is 0.
+
+        Args:
+            lead: the leading axes, such as [n] for n samples.
+            seed: an integer or a stateless seed pair.
+        """
         rows = [shape[-2] if rate else 0 for shape, rate in zip(self.shapes, self.rates, strict=True)]
         chances = tf.split(uniform([*lead, sum(rows)], seed), rows, axis=-1)
         return [
@@ -213,46 +255,56 @@ class Dropout:
         ]
 
     def masked(self, theta: tf.Tensor, masks: list[tf.Tensor | None], lead: Sequence[int]) -> tf.Tensor:
-        """Return θ [..., D] times masks [*lead, rows], [*lead, D]."""
+        """Return θ with the rows of its weights multiplied by `masks`, [*lead, D].
+
+        Args:
+            theta: [..., D], whose leading axes broadcast to `lead`.
+            masks: for each weight factors [*lead, rows], or None.
+            lead: the leading axes of the result.
+        """
         sizes = [int(np.prod(shape)) for shape in self.shapes]
         parts = tf.split(theta, [*sizes, theta.shape[-1] - sum(sizes)], axis=-1)
         for i, (shape, mask) in enumerate(zip(self.shapes, masks, strict=True)):
             if mask is not None:
                 kernel = tf.reshape(parts[i], [*parts[i].shape[:-1], *shape])
-                around = [1] * (len(shape) - 2)  # axes of the kernel before its rows
-                kernel *= tf.reshape(mask, [*mask.shape[:-1], *around, mask.shape[-1], 1])
+                before = [1] * (len(shape) - 2)  # the kernel's axes before its rows
+                kernel *= tf.reshape(mask, [*mask.shape[:-1], *before, mask.shape[-1], 1])
                 parts[i] = tf.reshape(kernel, [*lead, sizes[i]])
         return tf.concat([tf.broadcast_to(part, [*lead, part.shape[-1]]) for part in parts], axis=-1)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
         spec = {"kind": "dropout", "shapes": [list(shape) for shape in self.shapes], "rates": list(self.rates)}
         return spec, {"theta": np.asarray(self.theta)}
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Dropout:
+        """Return the posterior of a description and arrays from `to_arrays`."""
         return cls(tf.constant(arrays["theta"]), tuple(map(tuple, spec["shapes"])), tuple(spec["rates"]))
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """An equal mixture of posteriors.
+    """A mixture of M posteriors with equal weights, such as a deep ensemble or several Markov chains.
 
-    Draws are stratified: of `n` draws each component gives n // M or one more, so that an expectation over the
-    draws has no variance from unequal shares, and n = M draws of a deep ensemble are its M members.
+    Sampling is stratified: each component gives n // M of `n` samples, or one more. Unequal shares therefore add no
+    variance to an average over samples, and n = M samples of a deep ensemble are its M members.
     """
 
     components: tuple[Posterior, ...]
 
     @property
     def num_distinct(self) -> int | None:
+        """Return the sum over components; None if one of them is None."""
         counts = [c.num_distinct for c in self.components]
         return None if None in counts else sum(c for c in counts if c is not None)
 
     def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` samples, stratified by component and ordered by it, [n, D]."""
         n = check_count("n", n)
         seed = as_seed(seed)
         size = len(self.components)
-        # Which components give one draw more is random, so that no component is favoured over many calls.
+        # The components that give one sample more are chosen at random, so that over many calls all have equal shares.
         order = np.argsort(uniform([size], fold_in(seed, size)).numpy())
         counts = np.full(size, n // size)
         counts[order[: n % size]] += 1
@@ -266,13 +318,14 @@ class Mixture:
         )
 
     def mean(self) -> tf.Tensor:
+        """Return the mean of the components' means, [D]."""
         return tf.reduce_mean(tf.stack([c.mean() for c in self.components]), axis=0)
 
     def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
         """Return the log density of θ [..., D] in nats, [...].
 
         Raises:
-            ValueError: if a component has no density, as points, draws and masks have none.
+            ValueError: if a component has no density: a Point, Samples or Dropout.
         """
         without = sorted({type(c).__name__ for c in self.components if not hasattr(c, "log_prob")})
         if without:
@@ -284,14 +337,16 @@ class Mixture:
         return tf.reduce_logsumexp(each, axis=0) - math.log(len(self.components))
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
         specs, parts = zip(*(component.to_arrays() for component in self.components), strict=True)
         groups = {str(i): part for i, part in enumerate(parts)}
         return {"kind": "mixture", "components": list(specs)}, flatten(groups)
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Mixture:
-        specs = enumerate(spec["components"])
-        return cls(tuple(from_arrays(own, select(arrays, str(i))) for i, own in specs))
+        """Return the posterior of a description and arrays from `to_arrays`."""
+        parts = enumerate(spec["components"])
+        return cls(tuple(from_arrays(part, select(arrays, str(i))) for i, part in parts))
 
 
 _KINDS = {
@@ -305,10 +360,10 @@ _KINDS = {
 
 
 def from_arrays(spec: dict[str, Any], arrays: Arrays) -> Posterior:
-    """Return the posterior that `to_arrays` described.
+    """Return the posterior of a description and arrays from `Posterior.to_arrays`.
 
     Raises:
-        ValueError: if the description names a kind this version does not know.
+        ValueError: if this version has no posterior of the description's kind.
     """
     if spec.get("kind") not in _KINDS:
         raise ValueError(f"Invalid posterior: expected a kind among {sorted(_KINDS)}. Received: {spec.get('kind')!r}")
@@ -316,5 +371,5 @@ def from_arrays(spec: dict[str, Any], arrays: Arrays) -> Posterior:
 
 
 def mixture(components: Sequence[Posterior]) -> Posterior:
-    """Return the equal mixture of `components`, or the only one of them."""
+    """Return the mixture of `components` with equal weights; a single component is returned itself."""
     return components[0] if len(components) == 1 else Mixture(tuple(components))

@@ -2,61 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+
+from bnnrl.seeds import normal
 
 PriorLike = tfd.Distribution | Mapping[str, tfd.Distribution]
 
 
 class NormalPrior(NamedTuple):
-    """θ ~ N(mean, 1/λ), independently for each entry; scalars where all entries share them."""
+    """θ ~ N(mean, 1/precision), independently for each entry.
 
-    mean: tf.Tensor  # [] or [D]
-    precision: tf.Tensor  # [] or [D], λ
+    Attributes:
+        mean: [D], or [] if all entries have the same.
+        precision: [D], or [] if all entries have the same.
+    """
+
+    mean: tf.Tensor
+    precision: tf.Tensor
+
+
+def as_normal(grad: Callable[[tf.Tensor], tf.Tensor], num_params: int) -> NormalPrior | None:
+    """Return the normal prior with independent entries whose log density has this gradient, or None if there is none.
+
+    The gradient of a normal log density is λ (mean − θ). Its values at 0 and 1 give λ and the mean; a random third
+    point tells whether it is linear and its entries independent.
+
+    Args:
+        grad: the function from θ [D] to ∇ log p(θ), [D].
+        num_params: D.
+    """
+    zeros = tf.zeros([num_params])
+    at_zero, at_one = grad(zeros).numpy(), grad(zeros + 1.0).numpy()
+    precision = at_zero - at_one
+    if not np.all(precision > 0):
+        return None
+    mean = at_zero / precision
+    probe = 3.0 * normal([num_params], 0).numpy()
+    error = np.abs(grad(tf.constant(probe)).numpy() - precision * (mean - probe))
+    if np.any(error > 1e-4 * precision * (1 + np.abs(mean) + np.abs(probe))):  # beyond float32's rounding
+        return None
+    shared = lambda a: a[0] if np.all(a == a[0]) else a
+    return NormalPrior(tf.constant(shared(mean)), tf.constant(shared(precision)))
 
 
 class Prior:
-    """log p(w) = Σ_i log p_i(w_i), where weight i has the distribution of the first pattern its path matches.
+    """log p(w) = Σ_i log p_i(w_i) over weight tensors w_i.
 
     Args:
-        prior: a TFP distribution, whose shape broadcasts against each weight's, or a mapping from patterns such as
-            "*/kernel" to distributions, tried in order.
+        prior: a TFP distribution for all weights, or a mapping from patterns of `fnmatch` such as "*/kernel" to
+            distributions; each weight gets the distribution of the first pattern that its path matches. A
+            distribution's shape must broadcast to that of the weight.
         paths: the Keras path of each weight.
         shapes: the shape of each weight.
 
     Raises:
-        ValueError: if `prior` is neither, a path matches no pattern or a pattern no path, or a distribution does not
-            fit a weight.
+        ValueError: if `prior` is of another type, a path matches no pattern, a pattern matches no path, or a
+            distribution does not fit a weight.
     """
 
     def __init__(self, prior: PriorLike, paths: Sequence[str], shapes: Sequence[tuple[int, ...]]):
-        if isinstance(prior, tfd.Distribution):
-            self._distributions: list[Any] = [prior] * len(paths)
-        elif isinstance(prior, Mapping) and all(isinstance(d, tfd.Distribution) for d in prior.values()):
-            self._distributions = [_matching(prior, path) for path in paths]
-            for pattern in prior:
-                if not any(fnmatchcase(path, pattern) for path in paths):
-                    raise ValueError(
-                        f"Invalid `prior`: expected patterns that match a weight. Received: {pattern!r}, which matches "
-                        f"none of {list(paths)}."
-                    )
-        else:
-            raise ValueError(
-                "Invalid `prior`: expected a TFP distribution, or a mapping from weight-path patterns to "
-                f"distributions. Received: {prior!r}"
-            )
+        self._distributions: list[Any] = _distribution_of_each(prior, paths)
         for distribution, path, shape in zip(self._distributions, paths, shapes, strict=True):
             _check_fits(distribution, path, shape)
         self._scalar = isinstance(prior, tfd.Distribution) and _rank(prior) == 0
 
     def log_prob(self, theta: tf.Tensor, weights: Sequence[tf.Tensor], dtype: tf.DType = tf.float32) -> tf.Tensor:
-        """Return the log density, in nats, [...], of weights [..., *shape], given also flat as `theta` [..., D].
+        """Return the log density of the weights in nats, [...].
 
-        Weights' terms are summed in `dtype`.
+        Args:
+            theta: the weights as one flat tensor, [..., D].
+            weights: the same weights, [..., *shape] each.
+            dtype: the type in which their log densities are summed.
         """
         if self._scalar:
             return tf.reduce_sum(tf.cast(self._distributions[0].log_prob(theta), dtype), axis=-1)
@@ -68,7 +90,7 @@ class Prior:
         return tf.add_n(each)
 
     def stddev(self, shapes: Sequence[tuple[int, ...]]) -> list[tf.Tensor]:
-        """Return the standard deviation of each weight; 1 where the distribution has none."""
+        """Return the standard deviation of each weight, of its shape; 1 where it is not finite or not known."""
         return [_stddev(d, shape) for d, shape in zip(self._distributions, shapes, strict=True)]
 
 
@@ -80,13 +102,31 @@ def _stddev(distribution: tfd.Distribution, shape: tuple[int, ...]) -> tf.Tensor
     return tf.broadcast_to(tf.where(tf.math.is_finite(stddev) & (stddev > 0), stddev, 1.0), shape)
 
 
-def _matching(prior: Mapping[str, tfd.Distribution], path: str) -> tfd.Distribution:
+def _distribution_of_each(prior: PriorLike, paths: Sequence[str]) -> list[tfd.Distribution]:
+    if isinstance(prior, tfd.Distribution):
+        return [prior] * len(paths)
+    if not isinstance(prior, Mapping) or not all(isinstance(d, tfd.Distribution) for d in prior.values()):
+        raise ValueError(
+            "Invalid `prior`: expected a TFP distribution, or a mapping from weight-path patterns to "
+            f"distributions. Received: {prior!r}"
+        )
+    distributions = [_first_match(prior, path) for path in paths]
+    for pattern in prior:
+        if not any(fnmatchcase(path, pattern) for path in paths):
+            raise ValueError(
+                f"Invalid `prior`: expected patterns that match a weight. Received: {pattern!r}, which matches "
+                f"none of {list(paths)}."
+            )
+    return distributions
+
+
+def _first_match(prior: Mapping[str, tfd.Distribution], path: str) -> tfd.Distribution:
     for pattern, distribution in prior.items():
         if fnmatchcase(path, pattern):
             return distribution
     raise ValueError(
         f"Invalid `prior`: expected a pattern for every weight. Received none that matches {path!r} among "
-        f"{list(prior)}. Add one, or a last '*' for all the rest."
+        f"{list(prior)}. Add one, or a last '*' for all remaining weights."
     )
 
 
@@ -105,7 +145,8 @@ def _check_fits(distribution: tfd.Distribution, path: str, shape: tuple[int, ...
         fits = tf.broadcast_static_shape(full, tf.TensorShape(shape)) == tf.TensorShape(shape)
     except ValueError:
         fits = False
-    event = distribution.event_shape.rank  # an event is one draw: it fits only whole
+    # An event is one draw of several dependent entries: it may not be broadcast.
+    event = distribution.event_shape.rank
     if not fits or (event and distribution.event_shape != shape[len(shape) - event :]):
         raise ValueError(
             f"Invalid `prior` for {path!r}: expected a distribution whose shape broadcasts to {shape}. "

@@ -1,4 +1,4 @@
-"""The heart: a Keras network, a likelihood and a prior as one log joint over a flat vector θ."""
+"""The log joint: a Keras network, a likelihood and a prior as one log density over a flat vector θ."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import likelihoods, priors
+from bnnrl import _moved, likelihoods, priors
 from bnnrl.checks import check_count
 from bnnrl.network import Network
-from bnnrl.seeds import host_seed, normal
+from bnnrl.seeds import host_seed
 
-# (x, y) or (x, y, weight), leading axes [B] or [S, B]. A network of several inputs has a structure of tensors as x.
+# (x, y) or (x, y, weight) with leading axes [B] or [S, B]. For a network of several inputs x is a structure of tensors.
 Batch = tuple[Any, ...]
 
 
 class Problem:
-    """log p(θ | data) up to a constant, for any Keras network, TFP likelihood and TFP prior.
+    """The unnormalised log posterior log p(θ | data) of any Keras network, TFP likelihood and TFP prior.
 
-    θ is one flat float32 vector: the network's trainable weights, then the likelihood's own parameters. Every
-    function takes θ [D], or θ [S, D] with inputs [S, B, ...], and returns values with the same leading axis.
-    Log densities are in nats and unnormalised. The prior stands for weight decay: Keras's regularisers are not used.
+    θ is one flat float32 vector of D entries: the network's trainable weights, then the likelihood's own parameters.
+    Every method takes θ [D] with inputs [B, ...], or S of them, θ [S, D] with inputs [S, B, ...], and returns values
+    with the same leading axis. Log densities are in nats. The prior takes the place of weight decay: the network's
+    Keras regularisers are not used.
 
-    The log likelihood runs the network in training mode: batch normalisation uses the batch's own statistics, so that
-    it is no sum over rows and minibatches estimate it with a bias, as everywhere. Layers that draw noise do so only
-    under `with_noise`; without, a network that has them runs in inference mode.
+    The log likelihood runs the network in training mode, where batch normalisation uses the statistics of the batch.
+    The log likelihood of such a network is not a sum over rows, and its estimate from a minibatch is biased, as it is
+    in any training with batch normalisation. Layers that draw noise, such as Dropout, draw it only in a problem made
+    by `with_noise`; without a seed, a network with such layers runs in inference mode.
 
     Args:
         model: a built Keras model.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
-        prior: a TFP distribution, or a mapping from weight-path patterns ("*/kernel") to distributions.
+        prior: a TFP distribution for all weights, or a mapping from weight-path patterns ("*/kernel") to distributions.
         num_data: N, the number of rows of the whole data set.
 
     Raises:
-        ValueError: if the model is not built or has no trainable weights, or another argument is not as above.
+        ValueError: if the model is not built or has no trainable weights, or another argument is invalid.
     """
 
     def __init__(self, model: keras.Model, likelihood, prior: priors.PriorLike, num_data: int):
@@ -50,51 +51,65 @@ class Problem:
         self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         self._num_outputs = _num_outputs(model)
         self._num_likelihood_params = self.likelihood.num_params(self._num_outputs)
-        self._noise: tf.Tensor | None = None
-        self._frozen: list[tf.Tensor] | None = None  # statistics of batch normalisation, if they are held
+        self._noise_seed: tf.Tensor | None = None
+        self._statistics: list[tf.Tensor] | None = None  # of batch normalisation, where they are fixed
 
     @property
     def num_params(self) -> int:
-        """D: trainable weights plus the likelihood's own parameters."""
+        """D, the number of trainable weights and of the likelihood's own parameters."""
         return self.network.num_params + self._num_likelihood_params
 
     def with_num_data(self, num_data) -> Self:
-        """Return the same problem for another N, which may be a tensor."""
+        """Return a copy for another number of rows N, an integer or a tensor."""
         other = copy.copy(self)
         other.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         return other
 
     def with_noise(self, seed) -> Self:
-        """Return the same problem whose network draws its layers' noise from a seed pair: one step's masks."""
+        """Return a copy whose network draws the noise of layers such as Dropout in training mode.
+
+        Args:
+            seed: a stateless seed pair; the same seed repeats the noise.
+        """
         other = copy.copy(self)
-        other._noise = seed
+        other._noise_seed = seed
+        return other
+
+    def with_batch_statistics(self, theta: tf.Tensor, x) -> Self:
+        """Return a copy in inference mode, with batch normalisation at the statistics of the rows x under θ.
+
+        The copy's log likelihood is a sum over rows, even with batch normalisation. Its methods take one θ, or K S of
+        them: K consecutive ones for each of the S given here.
+
+        Args:
+            theta: [D] or [S, D].
+            x: inputs, [B, ...] or [S, B, ...].
+        """
+        other, network = copy.copy(self), self.network
+        other._statistics = network.statistics(self.split(theta)[0], x) if network.has_statistics else []
         return other
 
     def frozen(self, theta: tf.Tensor, x) -> Self:
-        """Return the same problem in inference mode, batch normalisation held at the statistics of x under θ.
-
-        Its rows are independent given θ. It takes θ, or stacked copies of each.
-        """
-        other, network = copy.copy(self), self.network
-        other._frozen = network.statistics(self.split(theta)[0], x) if network.has_statistics else []
-        return other
+        """Return `with_batch_statistics(theta, x)`; a deprecated name."""
+        _moved.warn("Problem.frozen", "Problem.with_batch_statistics")
+        return self.with_batch_statistics(theta, x)
 
     def init(self, seed, n: int) -> tf.Tensor:
-        """Return `n` fresh draws of the network's own Keras initialisers, [n, D].
+        """Return `n` initial values of θ, [n, D], with weights from the network's own Keras initialisers.
 
         Args:
-            seed: an integer, or a stateless pair.
-            n: how many; the i-th draw is the same for every n.
+            seed: an integer or a stateless seed pair.
+            n: the number of initial values; the i-th is the same for every `n`.
         """
         weights = self.network.init(host_seed(seed), check_count("n", n))
         likelihood_params = tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1])
         return tf.concat([weights, likelihood_params], axis=-1)
 
     def split(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the network's part of θ and the likelihood's.
+        """Return the network's weights and the likelihood's own parameters, the two parts of θ.
 
         Raises:
-            ValueError: if θ is not of shape [D] or [S, D].
+            ValueError: if the shape of θ is not [D] or [S, D].
         """
         if theta.shape.rank not in (1, 2) or theta.shape[-1] != self.num_params:
             raise ValueError(
@@ -103,36 +118,52 @@ class Problem:
         return theta[..., : self.network.num_params], theta[..., self.network.num_params :]
 
     def apply(self, theta: tf.Tensor, x, statistics: Sequence[tf.Tensor] = ()):
-        """Return network outputs in inference mode, [B, ...] or [S, B, ...]; see `Network.statistics`."""
+        """Return the network's outputs in inference mode, [B, ...] or [S, B, ...].
+
+        Args:
+            theta: [D] or [S, D].
+            x: inputs, [B, ...] or [S, B, ...].
+            statistics: from `Network.statistics`, for batch normalisation; the model's own if empty.
+        """
         return self.network(self.split(theta)[0], x, statistics=statistics)
 
     def distribution(self, theta: tf.Tensor, x, training: bool = False) -> tfd.Distribution:
-        """Return the distribution of the targets given θ and x, its batch shape led by [B] or [S, B]."""
+        """Return the distribution of the targets given θ and x, with batch shape [B, ...] or [S, B, ...].
+
+        Args:
+            theta: [D] or [S, D].
+            x: inputs, [B, ...] or [S, B, ...].
+            training: whether the network runs in training mode, as described in the class.
+        """
         weights, likelihood_params = self.split(theta)
-        if self._frozen is not None:
-            held = self._frozen
-            if theta.shape.rank > 1:
-                rows = [a if a.shape.rank > 1 else a[tf.newaxis] for a in held]
-                held = [tf.repeat(a, theta.shape[0] // a.shape[0], axis=0) for a in rows]
-            outputs = self.network(weights, x, statistics=held)
+        if self._statistics is not None:
+            outputs = self.network(weights, x, statistics=self._repeated_statistics(theta))
         else:
-            training &= self._noise is not None if self.network.draws_noise else self.network.has_statistics
-            outputs = self.network(weights, x, training, self._noise if training else None)
+            training &= self._noise_seed is not None if self.network.draws_noise else self.network.has_statistics
+            outputs = self.network(weights, x, training, self._noise_seed if training else None)
         # A row of several positions, [S, B, T, K], shares its draw's likelihood parameters [S, L]: make them [S, 1, L].
         positions = tf.nest.flatten(outputs)[0].shape.rank - theta.shape.rank - 1
         return self.likelihood(outputs, likelihood_params[(..., *[tf.newaxis] * positions, slice(None))])
+
+    def _repeated_statistics(self, theta: tf.Tensor) -> list[tf.Tensor]:
+        """Return the fixed statistics, [C] for θ [D], and [S, C] for θ [S, D]."""
+        fixed = self._statistics or []
+        if theta.shape.rank == 1:
+            return fixed
+        rows = [a if a.shape.rank > 1 else a[tf.newaxis] for a in fixed]
+        return [tf.repeat(a, theta.shape[0] // a.shape[0], axis=0) for a in rows]
 
     def log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return the sum over the batch of log p(y | x, θ), [] or [S].
 
         Args:
             theta: [D] or [S, D].
-            batch: (x, y), or (x, y, weight) with one weight >= 0 for each row, [B] or [S, B]. A row of weight 0
-                counts for nothing whatever it holds, so that it can be padding.
-            dtype: of the sum, see `log_joint`.
+            batch: (x, y), or (x, y, weight) with a weight of at least 0 for each row, [B] or [S, B]. A row of weight 0
+                has no influence whatever it holds, so that it can be padding.
+            dtype: the type in which log densities are summed, see `log_joint`.
 
         Raises:
-            ValueError: if the targets' shape does not fit the distribution's.
+            ValueError: if the shape of the targets does not fit the distribution.
         """
         x, y = batch[:2]
         rows = theta.shape.rank  # axes of the result before summing: [B] or [S, B]
@@ -146,47 +177,37 @@ class Problem:
         return tf.reduce_sum(tf.cast(log_prob, dtype), axis=-1)
 
     def log_prior(self, theta: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
-        """Return log p(θ), [] or [S], summed in `dtype`."""
+        """Return log p(θ), [] or [S], summed over weights in `dtype`."""
         weights, likelihood_params = self.split(theta)
         log_prior = self.prior.log_prob(weights, self.network.unflatten(weights), dtype)
         return log_prior + tf.cast(self.likelihood.log_prior(likelihood_params), dtype)
 
     @cached_property
     def normal_prior(self) -> priors.NormalPrior | None:
-        """The prior's mean and precision if it is normal and independent for each entry of θ, else None.
+        """The prior's mean and precision if it is a normal distribution with independent entries of θ, else None.
 
-        Read off the gradient of log p(θ), because −∇ log p(θ) = λ (θ − mean) is linear for normal distributions alone.
-        This covers every form of the prior: one distribution, a mapping from weight paths to distributions, and the
-        likelihood's prior on its own parameters.
+        Computed from the gradient of log p(θ), which covers every form of the prior: one distribution, a mapping from
+        weight paths to distributions, and the likelihood's prior on its own parameters.
         """
-        # A step that is being compiled gets constants. The scope that steps out of it pauses every tape, so that the
-        # gradient is a function's; a partial of it, because TensorFlow would warn of retracing at the fifth lambda.
+        # `init_scope` leaves a graph that is being built, so that the step's graph gets constants. It pauses every
+        # tape, so the gradient is computed by a function; a partial, as TensorFlow warns of retracing for lambdas.
         with tf.init_scope():
-            grad = tf.function(partial(_grad, self.log_prior), autograph=False)
-            zeros = tf.zeros([self.num_params])
-            at_zero, at_one = grad(zeros).numpy(), grad(zeros + 1.0).numpy()
-            precision = at_zero - at_one
-            if not np.all(precision > 0):
-                return None
-            mean = at_zero / precision
-            probe = 3.0 * normal([self.num_params], 0).numpy()
-            error = np.abs(grad(tf.constant(probe)).numpy() - precision * (mean - probe))
-            if np.any(error > 1e-4 * precision * (1 + np.abs(mean) + np.abs(probe))):
-                return None
-            shared = lambda a: a[0] if np.all(a == a[0]) else a
-            return priors.NormalPrior(tf.constant(shared(mean)), tf.constant(shared(precision)))
+            return priors.as_normal(tf.function(partial(_grad, self.log_prior), autograph=False), self.num_params)
 
     def log_joint(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
-        """Return log p(θ) + (N / B) log p(batch | θ), [] or [S]: unbiased for the whole data set's.
+        """Return log p(θ) + (N / B) log p(batch | θ), [] or [S], an unbiased estimate of that of the whole data set.
 
-        With weights, B is their sum. `dtype` is that of the sums over weights and rows: in float32 a sum of 10⁵ has two
-        digits behind the point, too few to tell the energies of two ends of a trajectory apart; in float64 it costs
-        little more, as each term is still computed in float32.
+        Args:
+            theta: [D] or [S, D].
+            batch: (x, y), or (x, y, weight) as in `log_likelihood`, where B is the sum of the weights.
+            dtype: the type in which terms are summed over weights and rows. A sum of 10⁵ has two decimals in float32,
+                too few to compare the energies of a trajectory's two ends. In float64 it costs little more, because
+                each term is still computed in float32.
         """
         return self.log_prior(theta, dtype) + self.scaled_log_likelihood(theta, batch, dtype)
 
     def scaled_log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
-        """Return (N / B) log p(batch | θ), [] or [S], the part of `log_joint` without the prior."""
+        """Return (N / B) log p(batch | θ), [] or [S], which is `log_joint` without the prior."""
         if len(batch) == 3:
             batch_size = tf.reduce_sum(batch[2], axis=-1)
         else:
@@ -195,9 +216,9 @@ class Problem:
         return scale * self.log_likelihood(theta, batch, dtype)
 
     def prior_stddev(self) -> tf.Tensor:
-        """Return the prior's standard deviation of each entry of θ, [D]; 1 where the prior has none.
+        """Return the prior's standard deviation of each weight, followed by 1 for each likelihood parameter, [D].
 
-        Likelihood parameters count as 1, too.
+        A weight whose prior has no finite standard deviation gets 1.
         """
         weights = self.prior.stddev(self.network.shapes)
         return tf.concat([self.network.flatten(weights), tf.ones([self._num_likelihood_params])], axis=0)
@@ -208,9 +229,13 @@ def _grad(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tf.Tenso
 
 
 def without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """Return rows `a` [..., B, ...] with the first real row in the place of those that are not `real` [..., B].
+    """Return rows `a` [..., B, ...] with padding replaced by the first real row.
 
-    Padding may hold anything. Zero times NaN is NaN, in gradients too, so it must not get as far as the network.
+    Padding may hold NaN, and 0 · NaN is NaN in values and gradients, so padding must not reach the network.
+
+    Args:
+        a: rows.
+        real: [..., B] bool, False for padding.
     """
     lead = real.shape.rank - 1
     first = tf.gather(a, tf.argmax(real, axis=-1)[..., tf.newaxis], axis=lead, batch_dims=lead)
@@ -218,13 +243,13 @@ def without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
 
 
 def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
-    """Return y in the shape and type of one sample of `distribution`, adding or dropping a last axis of size 1.
+    """Return y in the shape and type of one sample of `distribution`, with a last axis of size 1 added or dropped.
 
     Raises:
-        ValueError: if no such change makes them equal. Silent broadcasting would score every row against every other.
+        ValueError: if the shapes still differ. Broadcasting would score every row against every other.
     """
     expected = distribution.batch_shape.concatenate(distribution.event_shape)
-    if expected.rank is None:  # some know their shape only when asked
+    if expected.rank is None:  # some distributions have no static shape
         shape = tf.concat([distribution.batch_shape_tensor(), distribution.event_shape_tensor()], axis=0)
         known = tf.get_static_value(shape)
         expected = tf.TensorShape([None] * shape.shape[0] if known is None else known)
@@ -242,9 +267,9 @@ def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
 
 
 def _num_outputs(model: keras.Model) -> int:
-    """Return the last axis of the network's outputs; 0 if it has several tensors of them, or Keras cannot tell."""
+    """Return the size of the output's last axis; 0 for several output tensors, or if Keras does not know the size."""
     shape = getattr(model, "output_shape", None)
-    if shape is None:  # a subclassed model knows what it was called on
+    if shape is None:  # a subclassed model knows its input shape only
         config = model.get_build_config() or {}
         with suppress(NotImplementedError):
             shape = model.compute_output_shape(config["input_shape"]) if "input_shape" in config else None

@@ -1,4 +1,4 @@
-"""One HTML file that tells of a run: text, tables, settings and pictures, and nothing to fetch from elsewhere."""
+"""Self-contained HTML reports of text, tables, JSON, pictures and videos: one file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -54,16 +54,20 @@ pre { margin: 0; padding: 0.8rem; background: var(--panel); border-radius: 4px; 
 
 
 class Section(Protocol):
-    """A part of a report."""
+    """A section of a report."""
 
     def html(self) -> str:
-        """Return its markup, with all text escaped."""
+        """Return the section as HTML, with all text escaped."""
         ...
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading of level 2 or 3, below the title."""
+    """A heading of level 2 or 3; level 1 is the title of the report.
+
+    Raises:
+        ValueError: for another level.
+    """
 
     text: str
     level: int = 2
@@ -73,24 +77,32 @@ class Heading:
             raise ValueError(f"Invalid `level`: expected 2 or 3, as 1 is the title. Received: {self.level!r}.")
 
     def html(self) -> str:
+        """Return the heading as HTML."""
         return f"<h{self.level}>{_escaped(self.text)}</h{self.level}>"
 
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs of plain text, parted by empty lines."""
+    """Paragraphs of plain text, separated by empty lines."""
 
     text: str
 
     def html(self) -> str:
+        """Return the paragraphs as HTML."""
         return "\n".join(f"<p>{_escaped(part)}</p>" for part in re.split(r"\n\s*\n", self.text.strip()) if part)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a mapping, a row for each entry, or of rows, a column for each key of any of them.
+    """A table. Numbers are shown with four digits, None as an empty cell.
 
-    Numbers are shown with four digits, None as an empty cell.
+    Args:
+        rows: a mapping, for a table with one row for each entry; or a sequence of mappings, which are the rows of a
+            table with one column for each of their keys.
+        caption: a caption.
+
+    Raises:
+        ValueError: if a row is not a mapping.
     """
 
     rows: Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -104,6 +116,7 @@ class Table:
             )
 
     def html(self) -> str:
+        """Return the table as HTML."""
         if isinstance(self.rows, Mapping):
             head = ""
             lines = [f'<tr><th scope="row">{_escaped(k)}</th>{_cell(v)}</tr>' for k, v in self.rows.items()]
@@ -120,7 +133,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file, which goes into the report; `alt` says in words what it shows."""
+    """A PNG file, which the report includes.
+
+    Args:
+        path: the file.
+        alt: a description of the picture for readers who cannot see it.
+        caption: a caption.
+
+    Raises:
+        ValueError: if `alt` is empty; from `html`, if the file is not a PNG file.
+    """
 
     path: str | os.PathLike[str]
     alt: str
@@ -130,6 +152,7 @@ class Picture:
         _check_alt(self.alt, "picture")
 
     def html(self) -> str:
+        """Return the picture and its caption as HTML."""
         data = Path(self.path).read_bytes()
         if not data.startswith(_PNG) or len(data) < 24:
             raise ValueError(f"Invalid `path`: expected a PNG file. Received: {self.path}.")
@@ -141,7 +164,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Video:
-    """A .gif or .mp4 file, which goes into the report; `alt` says in words what it shows."""
+    """A .gif or .mp4 file, which the report includes.
+
+    Args:
+        path: the file.
+        alt: a description of the video for readers who cannot see it.
+        caption: a caption.
+
+    Raises:
+        ValueError: if `alt` is empty; from `html`, if the file is neither a GIF nor an MP4 file.
+    """
 
     path: str | os.PathLike[str]
     alt: str
@@ -151,6 +183,7 @@ class Video:
         _check_alt(self.alt, "video")
 
     def html(self) -> str:
+        """Return the video and its caption as HTML."""
         data = Path(self.path).read_bytes()
         encoded, alt = base64.b64encode(data).decode(), _escaped(self.alt)
         if data.startswith((b"GIF87a", b"GIF89a")):
@@ -164,12 +197,13 @@ class Video:
 
 @dataclass(frozen=True)
 class Json:
-    """Settings, versions and the like, shown as indented JSON; what JSON has no word for is shown by its `str`."""
+    """Data such as settings and versions, shown as indented JSON. Values that JSON cannot hold are shown by `str`."""
 
     value: Any
     caption: str = ""
 
     def html(self) -> str:
+        """Return the JSON and its caption as HTML."""
         plain = lambda value: value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
         shown = _escaped(json.dumps(self.value, indent=2, ensure_ascii=False, default=plain))
         caption = f"<figcaption>{_escaped(self.caption)}</figcaption>\n" if self.caption else ""
@@ -177,16 +211,16 @@ class Json:
 
 
 def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section]) -> None:
-    """Write a report as one self-contained HTML file, whole or not at all.
+    """Write a report as one self-contained HTML file, atomically.
 
     Args:
-        path: where to; what was there is replaced.
-        title: of the page.
-        sections: its parts in order: Heading, Text, Table, Picture, Video or Json.
+        path: the file; an existing one is replaced.
+        title: the title of the page.
+        sections: the sections in order: Heading, Text, Table, Picture, Video or Json objects.
 
     Raises:
-        OSError: if a picture or video cannot be read, or the report not be written.
-        ValueError: if a section is none of these, a picture is no PNG, or a video neither GIF nor MP4.
+        OSError: if a picture or video cannot be read, or the report cannot be written.
+        ValueError: if a section is of another type, a picture is not a PNG file, or a video is neither GIF nor MP4.
     """
     parts = []
     for section in sections:
@@ -196,10 +230,18 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
                 f"Received: {section!r:.100}."
             )
         parts.append(section.html())
-    # A browser, too, shall fetch nothing; films are allowed only where there is one.
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(_page(title, parts), encoding="utf-8", newline="\n")
+
+
+_NUMBER = ' class="number"'
+
+
+def _page(title: str, parts: Sequence[str]) -> str:
+    # The policy keeps a browser from loading anything from elsewhere. It allows video only in a report that has one.
     media = "media-src data:; " if any(part.startswith("<figure>\n<video") for part in parts) else ""
     policy = f"default-src 'none'; img-src data:; {media}style-src 'unsafe-inline'"
-    page = "\n".join(
+    return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -210,22 +252,19 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
             "</main>\n</body>\n</html>\n",
         ]
     )
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(page, encoding="utf-8", newline="\n")
-
-
-_NUMBER = ' class="number"'
 
 
 def _escaped(text: Any) -> str:
-    """Return text for HTML, in which control characters have no place."""
+    """Return text escaped for HTML, with its control characters, which HTML forbids, replaced."""
     plain = str(text).replace("\r\n", "\n")
     return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", plain))
 
 
 def _check_alt(alt: str, what: str) -> None:
     if not alt.strip():
-        raise ValueError(f"Invalid `alt`: expected words for who cannot see the {what}. Received none.")
+        raise ValueError(
+            f"Invalid `alt`: expected words that describe the {what} to readers who cannot see it. Received: {alt!r}."
+        )
 
 
 def _figure(shown: str, caption: str) -> str:

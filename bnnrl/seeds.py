@@ -1,4 +1,4 @@
-"""Explicit randomness: every seed is a stateless pair, derived from its parent and never from a global generator."""
+"""Stateless random numbers: a seed is a pair of integers, derived from another seed and never from a global state."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from bnnrl import _moved
 
-# TensorFlow's "auto_select" takes 3 to 5 times as long under XLA on CPU. With either, draws under XLA are others than
-# outside it, though each repeat; derived seeds are the same.
+# TensorFlow's "auto_select" takes 3 to 5 times as long under XLA on CPU. With either algorithm, XLA draws other numbers
+# than TensorFlow's own kernels from the same seed. Derived seeds are the same in both.
 _ALGORITHM = "philox"
 
 
@@ -21,7 +21,7 @@ def as_seed(seed) -> tf.Tensor:
         seed: an integer, or a pair of integers (a tensor or sequence of shape [2]).
 
     Raises:
-        ValueError: if `seed` has another shape or is not integral.
+        ValueError: if `seed` has another shape or type.
     """
     if _is_integer(seed):
         seed = int(seed)  # NumPy's small integer types overflow under the mask
@@ -51,51 +51,60 @@ def normal(shape, seed) -> tf.Tensor:
 
 
 def fast_normal(shape, seed) -> tf.Tensor:
-    """Return standard normal draws, float32, other ones than `normal` and six times as fast in a loop XLA compiles.
+    """Return standard normal draws, float32, six times as fast as `normal` in a loop that XLA compiles for the CPU.
 
-    Threefry-2x32 with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), counter i for
-    the i-th pair of bits, key the seed; then the normal quantile of 23 of their bits, so that no draw exceeds 5.3.
-    XLA runs its own generators on CPU number by number, and this as vectors.
+    XLA evaluates its own generators number by number, and the operations of this one as vectors. It is Threefry-2x32
+    with 20 rounds (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), with the seed as the key and
+    0, 1, 2, ... as counters. A draw is the normal quantile of 23 random bits, so its absolute value is at most 5.3.
+    The draws differ from those of `normal` for the same seed.
     """
     size = math.prod(shape)
     counter = tf.cast(tf.range((size + 1) // 2), tf.uint32)
     bits = tf.concat(_threefry(tf.bitcast(as_seed(seed), tf.uint32), counter), axis=0)[:size]
     cell = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.int32), tf.float32)
-    centred = (cell + 0.5) * 2.0**-22 - 1.0  # in (−1, 1), both ends left out
+    centred = (cell + 0.5) * 2.0**-22 - 1.0  # in the open interval (−1, 1), where the quantile is finite
     return tf.reshape(math.sqrt(2.0) * tf.math.erfinv(centred), shape)
 
 
 def _threefry(key: tf.Tensor, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return Threefry-2x32-20 of (counter, 0), uint32 [n] twice, for the key [2]."""
+    """Return the two words of Threefry-2x32-20 for the counters (counter, 0) and the key.
+
+    Args:
+        key: uint32 [2].
+        counter: uint32 [n].
+
+    Returns:
+        Two tensors of random bits, uint32 [n].
+    """
     number = lambda value: tf.constant(value, tf.uint32)
     keys = [key[0], key[1], key[0] ^ key[1] ^ number(0x1BD11BDA)]
     x, y = counter + keys[0], tf.zeros_like(counter) + keys[1]
     for i in range(1, 6):
-        for turn in (13, 15, 26, 6) if i % 2 else (17, 29, 16, 24):
+        for rotation in (13, 15, 26, 6) if i % 2 else (17, 29, 16, 24):
             x += y
-            y = (tf.bitwise.left_shift(y, number(turn)) | tf.bitwise.right_shift(y, number(32 - turn))) ^ x
+            y = (tf.bitwise.left_shift(y, number(rotation)) | tf.bitwise.right_shift(y, number(32 - rotation))) ^ x
         x, y = x + keys[i % 3], y + keys[(i + 1) % 3] + number(i)
     return x, y
 
 
 def uniform(shape, seed, low: float = 0, high: float = 1, dtype=tf.float32) -> tf.Tensor:
-    """Return uniform draws from [low, high)."""
+    """Return uniform draws from [low, high) of type `dtype`."""
     return tf.random.stateless_uniform(shape, as_seed(seed), low, high, dtype, alg=_ALGORITHM)
 
 
 def host_seed(*entropy) -> int:
-    """Return a 31-bit integer seed for code off the device (Gymnasium, Keras initialisers), derived from `entropy`.
+    """Return a 31-bit integer seed for code outside TensorFlow's graph, such as Gymnasium and Keras initialisers.
 
     Args:
-        *entropy: seeds, each an integer or a pair, and indices of children.
+        *entropy: the seeds and indices to derive it from, each an integer or a pair of integers.
 
     Raises:
-        ValueError: if one of them is neither an integer nor a pair of integers.
+        ValueError: if an argument is neither an integer nor a pair of integers.
     """
     words: list[int] = []
     for part in entropy:
         if _is_integer(part):
-            words.append(int(part) & 0xFFFFFFFFFFFFFFFF)  # SeedSequence takes no negative numbers
+            words.append(int(part) & 0xFFFFFFFFFFFFFFFF)  # SeedSequence refuses negative numbers
         else:
             words.extend(int(word) & 0xFFFFFFFF for word in as_seed(part).numpy())
     return int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)

@@ -1,4 +1,4 @@
-"""Tracking of runs by Weights & Biases, which never stops a run: what goes wrong with it is told once, as a warning."""
+"""Tracking of runs by Weights & Biases (wandb). An error of wandb never stops a run: the first becomes a warning."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Self
 
 Path = str | os.PathLike[str]
 
-_FINISH_SECONDS = 300.0  # given to the last uploads where the user has set no limit: without one they may never end
+_FINISH_SECONDS = 300.0  # time limit of the last uploads if the user has set none; without a limit they may never end
 _NO_LOGIN_NEEDED = ("offline", "dryrun", "disabled")
 
 
 class TrackingWarning(UserWarning):
-    """Tracking does not work, or no longer; the run itself goes on."""
+    """Tracking failed; the run itself continues."""
 
 
 def start(
@@ -27,53 +27,59 @@ def start(
     folder: Path | None = None,
     tags: Iterable[str] = (),
 ) -> Tracker:
-    """Begin a run at Weights & Biases, or go on with one.
+    """Start a run at Weights & Biases, or resume one.
 
-    The mode is wandb's own, by WANDB_MODE or `wandb offline`. A run that the user has begun with `wandb.init` is left
-    alone: this one stands beside it, in the same mode. Nothing is asked on the terminal or written to it.
+    The mode is that of wandb, set by WANDB_MODE or `wandb offline`. If the user has an active run from `wandb.init`,
+    this one is created beside it in the same mode. Nothing is asked or written on the terminal.
 
     Args:
-        project: the project's name.
-        config: the run's settings, JSON-able.
-        group: runs to be compared, such as an experiment's seeds.
-        name: what the run is called.
-        run_id: `Tracker.id` of an earlier run to go on with; a new run if None or unknown. Offline, the parts of a run
-            are joined when `wandb sync` uploads them.
-        folder: where wandb keeps its files, in a folder `wandb` in it; the working directory if None.
-        tags: labels.
+        project: the name of the project.
+        config: the settings of the run, JSON-able.
+        group: the name of a group of runs to be compared, such as the seeds of an experiment.
+        name: the display name of the run.
+        run_id: `Tracker.id` of a run to resume; a new run if None or if there is no such run. The parts of a run that
+            was tracked offline are joined when `wandb sync` uploads them.
+        folder: the folder in which wandb makes its folder `wandb`; the working directory if None.
+        tags: labels of the run.
 
     Returns:
-        A tracker; one that does nothing where wandb cannot be used.
+        A tracker. If wandb cannot be used, its methods do nothing.
 
     Warns:
-        TrackingWarning: if wandb is not installed, nobody is logged in, or the run cannot begin.
+        TrackingWarning: if wandb is not installed, nobody is logged in, or the run cannot be started.
     """
     try:
         import wandb
-    except Exception as error:  # a broken installation raises whatever it likes
-        _warn(f"Nothing is tracked: wandb cannot be imported ({_in_words(error)}). Run `pip install wandb`.")
+    except Exception as error:  # a broken installation may raise any error
+        _warn(f"Nothing is tracked: wandb cannot be imported ({_described(error)}). Run `pip install wandb`.")
         return Tracker()
     try:
         return Tracker(_begin(wandb, project, config, group, name, run_id, folder, tags))
     except Exception as error:
         _warn(
-            f"Nothing is tracked: wandb began no run ({_in_words(error)}). Run `wandb login`, or set "
+            f"Nothing is tracked: wandb began no run ({_described(error)}). Run `wandb login`, or set "
             "WANDB_MODE=offline to keep the run on disk."
         )
         return Tracker()
 
 
 class Tracker:
-    """A run at Weights & Biases; made by `start`, and without arguments one that does nothing.
+    """A run at Weights & Biases, from `start`. The methods of `Tracker()` do nothing.
 
-    No method raises: the first error is told by a TrackingWarning, later ones are passed over in silence. As a context
-    manager it finishes the run, as failed where the block ends in an error.
+    No method raises an error of wandb. The first becomes a TrackingWarning, later ones are ignored. As a context
+    manager the tracker finishes the run, as failed if the block raises.
+
+    Args:
+        run: the run of wandb; None to track nothing.
+
+    Attributes:
+        next_step: the first step for which nothing has been logged.
     """
 
     def __init__(self, run: Any = None):
         self._run = run
         self._warned = False
-        self.next_step: int = getattr(run, "step", 0)  # the first that has nothing logged to it yet
+        self.next_step: int = getattr(run, "step", 0)
 
     def __enter__(self) -> Self:
         return self
@@ -83,26 +89,32 @@ class Tracker:
 
     @property
     def id(self) -> str | None:
-        """The run's id, to go on with it by `start(run_id=...)`; None where nothing is tracked."""
+        """The id of the run, with which `start(run_id=...)` resumes it; None if nothing is tracked."""
         return None if self._run is None else self._run.id
 
     def configure(self, config: Mapping[str, Any]) -> None:
-        """Add to the run's settings, or change them."""
+        """Add or change settings of the run."""
         self._try("settings", lambda run: run.config.update(dict(config), allow_val_change=True))
 
     def log(self, metrics: Mapping[str, Any], step: int, last: bool = False) -> None:
-        """Log figures of a step.
+        """Log the metrics of a step.
 
         Args:
-            metrics: numbers by name; None is left out, and a truth value is 0 or 1, which can be drawn as a curve.
-            step: at least 0. Steps never go back: what comes for an earlier one is dropped.
-            last: whether this is all of the step, so that it is sent at once and not when the next step begins.
+            metrics: numbers by name. None is left out; True and False are logged as 1 and 0, which wandb can plot.
+            step: the step, at least 0. wandb ignores metrics of a step before the latest.
+            last: whether the step is complete. Then it is sent at once, otherwise when the next step begins.
         """
         plain = {k: int(v) if isinstance(v, bool) else v for k, v in metrics.items() if v is not None}
         self._log("metrics", lambda: plain, step, last)
 
     def picture(self, name: str, path: Path, step: int) -> None:
-        """Log a picture of a step, from a file, which is copied at once. It goes before a `log` that is the last."""
+        """Log an image file of a step. The file is copied at once.
+
+        Args:
+            name: the name of the picture.
+            path: the image file.
+            step: the step, which must not be complete: call this before `log(..., last=True)`.
+        """
 
         def image() -> dict[str, Any]:
             import wandb
@@ -112,7 +124,13 @@ class Tracker:
         self._log(f"the picture {name!r}", image, step)
 
     def video(self, name: str, path: Path, step: int | None = None) -> None:
-        """Log a video file as it is, .mp4, .webm, .ogg or .gif: of a step, or of one that has nothing yet."""
+        """Log a video file without converting it.
+
+        Args:
+            name: the name of the video.
+            path: a .mp4, .webm, .ogg or .gif file.
+            step: the step; `next_step` if None.
+        """
 
         def video() -> dict[str, Any]:
             import wandb
@@ -125,9 +143,9 @@ class Tracker:
         """Upload a folder as the next version of an artifact.
 
         Args:
-            name: the artifact's; characters that wandb does not allow in it become "-".
-            folder: its files are copied at once.
-            type: what it is, such as "posterior".
+            name: the name of the artifact. Characters that wandb does not allow become "-".
+            folder: the folder, whose files are copied at once.
+            type: the type of the artifact, such as "posterior".
         """
 
         def upload(run: Any) -> None:
@@ -140,16 +158,16 @@ class Tracker:
         self._try(f"the artifact {name!r}", upload)
 
     def summary(self, figures: Mapping[str, Any]) -> None:
-        """Set figures that describe the run as a whole."""
+        """Set values that describe the run as a whole, such as its final scores."""
         self._try("the summary", lambda run: run.summary.update(dict(figures)))
 
     def finish(self, exit_code: int = 0) -> None:
-        """Upload what is left and end the run, as failed if `exit_code` is not 0. What comes later is dropped."""
+        """Upload the rest and end the run, as failed if `exit_code` is not 0. Later calls of any method do nothing."""
         self._try("the end of the run", lambda run: run.finish(exit_code=exit_code))
         self._run = None
 
     def _log(self, what: str, values: Callable[[], dict[str, Any]], step: int, last: bool = False) -> None:
-        # Without `commit` wandb sends a step when a later one begins, so that a step can be logged in parts.
+        # Without `commit` wandb sends a step only when a later one begins, so a step can be logged in several calls.
         self._try(what, lambda run: run.log(values(), step=step, **({"commit": True} if last else {})))
         self.next_step = max(self.next_step, step + 1)
 
@@ -162,15 +180,15 @@ class Tracker:
             if not self._warned:
                 self._warned = True
                 _warn(
-                    f"wandb failed at {what} ({_in_words(error)}), and later failures of this run are not told. What "
-                    "it has on disk can be sent by `wandb sync FOLDER`, with the run's folder in `wandb/`."
+                    f"wandb failed at {what} ({_described(error)}). Later failures of this run give no warning. Data "
+                    "on disk can be sent by `wandb sync FOLDER`, where FOLDER is the run's folder in `wandb/`."
                 )
 
 
 def _begin(wandb: Any, project, config, group, name, run_id, folder, tags) -> Any:
     shared = wandb.setup(settings=wandb.Settings(silent=True)).settings
     mode, beside = shared.mode, wandb.run
-    if beside is not None:  # wandb answers no question about the login then, and one that is online has it
+    if beside is not None:  # wandb.login has no effect after wandb.init, and an active run that is online has a login
         mode = beside.settings.mode
     elif mode not in _NO_LOGIN_NEEDED and not wandb.login(prompt=False):
         raise ValueError("no API key is configured")
@@ -194,7 +212,7 @@ def _begin(wandb: Any, project, config, group, name, run_id, folder, tags) -> An
     )
 
 
-def _in_words(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).rstrip('.')}"
 
 

@@ -299,6 +299,15 @@ def test_the_priors_standard_deviations():
     np.testing.assert_allclose(found, np.ones(8))  # its variance is infinite
 
 
+def test_frozen_is_the_deprecated_name_of_with_batch_statistics():
+    line = linear_regression()
+    theta, x = tf.constant(draws(3)), tf.constant(line.x)
+    with pytest.warns(DeprecationWarning, match=r"Problem\.frozen is deprecated.*Use Problem\.with_batch_statistics"):
+        found = line.problem.frozen(theta, x)
+    expected = line.problem.with_batch_statistics(theta, x)
+    assert found.log_likelihood(theta, line.data) == expected.log_likelihood(theta, line.data)
+
+
 def test_seeds_may_be_pairs():
     problem = linear_regression().problem
     np.testing.assert_array_equal(problem.init((1, 2), 2), problem.init(tf.constant([1, 2]), 2))
