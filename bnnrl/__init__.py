@@ -1,7 +1,7 @@
-"""Bayesian neural networks that work, and model-based control that learns in a handful of trials.
+"""Bayesian neural networks with many inference methods, and model-based reinforcement learning with them.
 
-Submodules are imported on first use, so that `import bnnrl` and `bnnrl --help` stay quick and quiet:
-TensorFlow is loaded only when something needs it.
+Submodules are imported on first use, and TensorFlow only when a name needs it, so that `import bnnrl` and
+`bnnrl --help` are quick and print no messages of TensorFlow.
 """
 
 import importlib as _importlib

@@ -16,7 +16,8 @@ import numpy as np
 
 from bnnrl.storage.atomic import atomic_write
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
+_NUMBER = ' class="number"'
 _STYLE = """
 :root { color-scheme: light dark;
   --ink: #1f2428; --paper: #ffffff; --faint: #5b6670; --line: #d5dade; --panel: #f4f6f7; }
@@ -232,9 +233,6 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
         parts.append(section.html())
     with atomic_write(path) as unfinished:
         unfinished.write_text(_page(title, parts), encoding="utf-8", newline="\n")
-
-
-_NUMBER = ' class="number"'
 
 
 def _page(title: str, parts: Sequence[str]) -> str:

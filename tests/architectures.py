@@ -1,7 +1,7 @@
-"""Any Keras architecture with any method: some steps, a loss that falls, and the same predictions after loading.
+"""Every inference method on many Keras architectures: the loss falls, and a loaded model predicts the same.
 
-The tests are in several files, by kind of network: each is a process's own when all are run, and a process can hold
-some hundred compiled models.
+The tests are in several files, by kind of network, because a process can hold only some hundred compiled models and
+each file can run in a process of its own.
 """
 
 import itertools
@@ -35,7 +35,7 @@ def attention():
 
 @keras.saving.register_keras_serializable("bnnrl_tests")
 class Subclassed(keras.Model):
-    """Its `call` takes no `training`, as many a user's; its batch normalisation and dropout are told all the same."""
+    """A model whose `call` has no argument `training`; its batch normalisation and dropout get it all the same."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -91,7 +91,7 @@ METHODS = {
     "ensemble": inference.Ensemble(inference.Adam(3e-2), 2),
     "dropout": inference.MCDropout(3e-2, rate=0.05, input_rate=0.01),
     "sgld": inference.SGLD(1e-3, burn_in=20, thin=5, max_draws=3),
-    # Weights that the data say nothing of, such as biases of keys, take steps of step_size / damping.
+    # Weights without influence on the outputs, such as biases of attention keys, take steps of step_size / damping.
     "psgld": inference.PSGLD(1e-4, damping=1e-3, burn_in=20, thin=5, max_draws=3),
     "csgld": inference.CyclicalSGLD(1e-3, 20, 0.5, 5, 3),
     "sghmc": inference.SGHMC(1e-4, 0.1, 0.0, burn_in=20, thin=5, max_draws=3),
@@ -105,8 +105,8 @@ METHODS = {
     "hmc": inference.HMC(5e-3, 5, chains=2, burn_in=15, max_draws=3),
     "nuts": inference.NUTS(5e-3, 2, chains=2, burn_in=15, max_draws=3),
 }
-# Of 250 000 weights, 24 rows tell little: a sampler at temperature 1 leaves for the prior, where the loss is higher,
-# unless it starts at a mode and takes small steps.
+# 24 rows determine little of 250 000 weights. A sampler at temperature 1 therefore moves toward the prior, where the
+# loss is higher, unless it starts at a mode and takes small steps.
 ADAM = inference.Adam(3e-2)
 LARGE = METHODS | {
     "sgld": inference.WarmStart(inference.SGLD(1e-7, burn_in=5, thin=5, max_draws=3), ADAM, 40),
@@ -130,8 +130,8 @@ FAST = {
 
 
 def every_method(*networks):
-    """Parametrise a test over the methods with these networks; one of a kind is fast."""
-    unmixed = pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # chains of some steps
+    """Return a parametrisation over these networks and all methods; the combinations in FAST are not marked slow."""
+    unmixed = pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # chains of few steps do not mix
     marks = lambda case: [unmixed] if case in FAST else [unmixed, pytest.mark.slow]
     cases = [pytest.param(*case, marks=marks(case)) for case in itertools.product(networks, METHODS)]
     return pytest.mark.parametrize(("network", "method"), cases)
@@ -148,7 +148,7 @@ def data(name):
 
 
 def check(network, method, tmp_path):
-    """Assert that some steps lower the loss, and that the model predicts the same when it comes back."""
+    """Assert that training lowers the loss, and that a saved model predicts the same after loading."""
     keras.utils.set_random_seed(0)
     model, inferred_by = NETWORKS[network][0](), (LARGE if network == "keras application" else METHODS)[method]
     bnn = bnnrl.BayesianModel(model, bnnrl.likelihoods.Gaussian(0.3), method=inferred_by)

@@ -1,4 +1,4 @@
-"""A case for every TFP distribution that makes a likelihood: from network outputs to it, and targets it may take."""
+"""Likelihoods of every suitable TFP distribution: a function of network outputs, and targets in its support."""
 
 import numpy as np
 import tensorflow as tf

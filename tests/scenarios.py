@@ -1,4 +1,4 @@
-"""Problems with known answers, shared by the tests."""
+"""Problems with known posteriors, small networks and statistics, shared by the tests."""
 
 from typing import NamedTuple
 
@@ -109,15 +109,19 @@ def z_scores(statistic: np.ndarray, expected) -> np.ndarray:
 
 
 def chains_of(posterior) -> np.ndarray:
-    """Return the draws of a mixture of chains, [C, K, D]."""
+    """Return the draws of a mixture of C chains, [C, K, D]."""
     assert isinstance(posterior, Mixture)
     return np.stack([c.draws for c in posterior.components if isinstance(c, Samples)])
 
 
 def moments(chains: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return each chain's average of θ − mean and of its products, [C, D + D (D + 1) / 2], for draws [C, K, D].
+    """Return each chain's average of θ − mean and of the products of its entries, [C, D + D (D + 1) / 2].
 
-    In expectation they are 0 and the covariance's entries, if `mean` is the distribution's.
+    If `mean` is the mean of the distribution, their expectations are 0 and the entries of the covariance.
+
+    Args:
+        chains: draws, [C, K, D].
+        mean: [D].
     """
     centred = chains.astype(np.float64) - mean
     products = np.einsum("cki,ckj->cij", centred, centred) / chains.shape[1]
@@ -125,12 +129,12 @@ def moments(chains: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def expected_moments(cov: np.ndarray) -> np.ndarray:
-    """Return what `moments` are in expectation for draws of covariance `cov`."""
+    """Return the expectation of `moments` for draws with covariance `cov`."""
     return np.concatenate([np.zeros(len(cov)), cov[np.triu_indices(len(cov))]])
 
 
 def gaussian_target(dim=5, seed=0) -> LinearRegression:
-    """Return a problem without a bias whose posterior is N(mean, cov) with a random covariance, near flat prior."""
+    """Return a linear regression without bias, under a nearly flat prior, whose posterior has a random covariance."""
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(dim + 2, dim))
     x = np.linalg.cholesky(root.T @ root).T.astype(np.float32)  # the posterior's precision is xᵀ x

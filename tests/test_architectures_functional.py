@@ -1,8 +1,8 @@
-"""Networks of several inputs, and of a class of their own, with every inference method."""
+"""Networks of several inputs, and subclassed models, with every inference method."""
 
 from tests import architectures
 
 
 @architectures.every_method("two inputs", "named inputs", "subclassed")
-def test_some_steps_lower_the_loss_and_the_model_comes_back(network, method, tmp_path):
+def test_training_lowers_the_loss_and_a_loaded_model_predicts_the_same(network, method, tmp_path):
     architectures.check(network, method, tmp_path)

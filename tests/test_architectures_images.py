@@ -4,5 +4,5 @@ from tests import architectures
 
 
 @architectures.every_method("conv 1-d", "conv 2-d", "separable conv")
-def test_some_steps_lower_the_loss_and_the_model_comes_back(network, method, tmp_path):
+def test_training_lowers_the_loss_and_a_loaded_model_predicts_the_same(network, method, tmp_path):
     architectures.check(network, method, tmp_path)

@@ -1,4 +1,4 @@
-"""Checkpoint, and Keras's own callbacks in `BayesianModel.fit`."""
+"""Checkpoint, and callbacks of Keras in `BayesianModel.fit`."""
 
 import csv
 from pathlib import Path
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.usefixtures("without_xla")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 2)).astype(np.float32)
-Y = RNG.normal(size=(32, 1)).astype(np.float32)  # of which the inputs say nothing: who fits them overfits
+Y = RNG.normal(size=(32, 1)).astype(np.float32)  # independent of the inputs, so that every fit overfits
 HELD_OUT = (X[::-1], Y)
 
 
 @pytest.fixture(scope="module")
 def bnn(without_xla) -> bnnrl.BayesianModel:
-    """A model that is compiled once for all of these tests."""
+    """Return a model that is compiled once for all tests of this file."""
     net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(50, "tanh"), keras.layers.Dense(1)])
     return bnnrl.BayesianModel(net, bnnrl.likelihoods.Gaussian(0.5), method=Adam(3e-2))
 
@@ -36,7 +36,7 @@ def fit(bnn, *callbacks, epochs=4, **kwargs):
 # Checkpoint.
 
 
-def test_the_best_posterior_is_on_disk(bnn, tmp_path):
+def test_checkpoint_keeps_the_best_posterior(bnn, tmp_path):
     best = Checkpoint(tmp_path / "best")
     scores = fit(bnn, best, epochs=40, validation_data=HELD_OUT)["val_loss"]
     assert best.best == min(scores) < scores[-1]
@@ -59,7 +59,7 @@ NAN = float("nan")
         ({}, [NAN, 2.0, NAN, 1.0, -np.inf], [1, 3, 4]),
     ],
 )
-def test_when_it_saves(arguments, scores, saved):
+def test_checkpoint_saves_when_the_monitored_value_improves(arguments, scores, saved):
     calls = []
     callback = Checkpoint("somewhere", **arguments)
     callback.set_model(SimpleNamespace(method=Adam(), save=calls.append))
@@ -72,7 +72,7 @@ def test_when_it_saves(arguments, scores, saved):
     assert written == saved and set(calls) == {"somewhere"}
 
 
-def test_it_waits_for_a_posterior(tmp_path):
+def test_checkpoint_saves_nothing_before_the_first_posterior(tmp_path):
     variants = {"a": {}, "b": {"monitor": "loss"}, "c": {"save_best_only": False}}
     found = []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: found.append(len(list(tmp_path.iterdir()))))
@@ -80,12 +80,12 @@ def test_it_waits_for_a_posterior(tmp_path):
     sampler = bnnrl.BayesianModel(net, "gaussian", method=SGLD(1e-4, burn_in=3))
     callbacks = [Checkpoint(tmp_path / name, **arguments) for name, arguments in variants.items()]
     fit(sampler, *callbacks, look, epochs=4, batch_size=16, validation_data=HELD_OUT)
-    assert found == [0, 3, 3, 3]  # two steps an epoch: the first draw is the second epoch's
+    assert found == [0, 3, 3, 3]  # of two steps an epoch and a burn-in of three, the first draw is in the second epoch
     for name in variants:
         assert bnnrl.load(tmp_path / name).predict(X).shape == Y.shape
 
 
-def test_each_fit_begins_anew(bnn, tmp_path):
+def test_each_fit_forgets_the_best_value_of_the_last(bnn, tmp_path):
     best = Checkpoint(tmp_path / "a", monitor="loss")
     fit(bnn, best, epochs=20)
     low = best.best
@@ -94,14 +94,14 @@ def test_each_fit_begins_anew(bnn, tmp_path):
     np.testing.assert_array_equal(bnnrl.load(tmp_path / "a").predict(X), bnn.predict(X))
 
 
-def test_a_foreign_folder_is_left_alone(bnn, tmp_path):
+def test_a_folder_of_other_files_is_not_changed(bnn, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds something else"):
         fit(bnn, Checkpoint(tmp_path, monitor="loss"))
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_mistakes_are_told(bnn, tmp_path):
+def test_invalid_arguments_are_refused(bnn, tmp_path):
     with pytest.raises(ValueError, match=r"Invalid `mode`: expected 'auto'.*Received: mode='best'"):
         Checkpoint(tmp_path / "a", mode="best")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"Invalid `monitor`: expected one of \['loss'\].*validation data"):
@@ -109,7 +109,7 @@ def test_mistakes_are_told(bnn, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-# Keras's own.
+# Callbacks of Keras.
 
 
 def events(folder: Path) -> dict[str, dict[int, float]]:
@@ -129,7 +129,7 @@ def events(folder: Path) -> dict[str, dict[int, float]]:
     "arguments", [{}, {"histogram_freq": 2, "write_images": True}, {"write_steps_per_second": True}, {"update_freq": 1}]
 )
 def test_tensorboard_gets_every_epoch(bnn, tmp_path, arguments):
-    pytest.importorskip("tensorboard")  # TensorFlow does not bring it along, and writes no summary without it
+    pytest.importorskip("tensorboard")  # TensorFlow does not install it, and writes no summary without it
     history = fit(bnn, keras.callbacks.TensorBoard(tmp_path, **arguments), validation_data=HELD_OUT)
     train, validation = events(tmp_path / "train"), events(tmp_path / "validation")
     assert list(train["epoch_loss"].values()) == pytest.approx(history["loss"])
@@ -157,13 +157,13 @@ def test_early_stopping_waits_for_a_samplers_first_draw():
     assert len(losses["loss"]) - len(losses["val_loss"]) == 10  # epochs of the burn-in
 
 
-def test_early_stopping_before_a_checkpoint_and_after_give_the_same_posterior(bnn, tmp_path):
+def test_a_checkpoint_after_early_stopping_holds_the_restored_posterior(bnn, tmp_path):
     stop = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
     fit(bnn, stop, Checkpoint(tmp_path / "a"), epochs=300, validation_data=HELD_OUT)
     np.testing.assert_array_equal(bnnrl.load(tmp_path / "a").predict(X), bnn.predict(X))
 
 
-def test_csv_logger_writes_every_figure(bnn, tmp_path):
+def test_csv_logger_writes_every_value(bnn, tmp_path):
     history = fit(bnn, keras.callbacks.CSVLogger(tmp_path / "log.csv"), validation_data=HELD_OUT)
     with open(tmp_path / "log.csv") as file:
         rows = list(csv.DictReader(file))
@@ -185,7 +185,7 @@ def test_terminate_on_nan_is_harmless_and_a_divergence_raises(bnn):
         keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
     ],
 )
-def test_callbacks_that_would_change_the_learning_rate_are_told_that_they_cannot(bnn, callback):
+def test_callbacks_that_set_the_learning_rate_are_refused(bnn, callback):
     with pytest.raises(ValueError, match="Invalid callback: expected none that sets the learning rate.*schedule"):
         fit(bnn, callback)
 

@@ -15,7 +15,7 @@ def test_counts(value):
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None, np.float64(2)], ids=repr)
-def test_what_is_no_count(value):
+def test_invalid_counts(value):
     with pytest.raises(ValueError, match="Invalid `n`: expected an integer of at least 1. Received"):
         check_count("n", value)
 
@@ -27,7 +27,7 @@ def test_positive_numbers(value):
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, True, "1", None], ids=repr)
-def test_what_is_not_positive(value):
+def test_invalid_positive_numbers(value):
     with pytest.raises(ValueError, match="Invalid `scale`: expected a positive finite number. Received"):
         check_positive("scale", value)
 
@@ -40,7 +40,7 @@ def test_positive_numbers_that_may_be_infinite():
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "expected"),
     [
         ("ensembel", " Did you mean 'ensemble'?"),
         ("ENSEMBLE", " Did you mean 'ensemble'?"),
@@ -50,5 +50,5 @@ def test_positive_numbers_that_may_be_infinite():
         ("", ""),
     ],
 )
-def test_nearest_names(word, said):
-    assert nearest(word, ["ensemble", "SWAG", "sgd", "sgld"]) == said
+def test_nearest_names(word, expected):
+    assert nearest(word, ["ensemble", "SWAG", "sgd", "sgld"]) == expected

@@ -1,4 +1,4 @@
-"""Every distribution of TFP: which make a likelihood through a plain callable, which a prior, and why others do not."""
+"""Every distribution of TFP as a likelihood by a callable and as a prior, and why some cannot be one."""
 
 import inspect
 
@@ -15,14 +15,14 @@ from tests.distribution_cases import MULTIVARIATE, REAL, SIMPLEX, SPHERE, UNIVAR
 S, B, F, K, N = 2, 3, 2, 6, 30
 CLASSES = [name for name in dir(tfd) if inspect.isclass(c := getattr(tfd, name)) and issubclass(c, tfd.Distribution)]
 LIKELIHOODS = UNIVARIATE | MULTIVARIATE
-# One of each kind; the rest, half a second apiece without compilation, are for the long run.
+# One distribution of each kind. The tests of the others, half a second each, are marked slow.
 FAST = (
     "Autoregressive BatchReshape Bernoulli Categorical Dirichlet Independent Inflated Laplace LogNormal Mixture "
     "MixtureSameFamily Multinomial MultivariateNormalDiag Normal OneHotCategorical Poisson QuantizedDistribution "
     "Sample StudentT TransformedDistribution VonMises"
 )
 
-# Cannot be a likelihood. Each group has its test below.
+# Distributions that cannot be a likelihood, with the reason. Each reason has its test below.
 BASE = "a base class without a density of its own"
 SEVERAL = "a target of several tensors: `Blockwise` makes them one"
 FLAT = "log p(y), where finite, has no gradient in the outputs"
@@ -60,7 +60,7 @@ def fast(names):
 
 
 def because(reason):
-    return [name for name, its in UNUSABLE.items() if its == reason]
+    return [name for name, its_reason in UNUSABLE.items() if its_reason == reason]
 
 
 def test_every_class_is_in_one_of_the_two_tables():
@@ -72,7 +72,7 @@ def test_every_class_is_in_one_of_the_two_tables():
 def test_likelihood(name):
     build, y = LIKELIHOODS[name]
     expected = stats.norm.logpdf(THETA).sum(axis=-1)
-    for draw, row in np.ndindex(S, B):  # one row at a time, so that nothing can be scored against another row
+    for draw, row in np.ndindex(S, B):  # one row at a time, so that no target meets the outputs of another row
         distribution = build(tf.constant(OUTPUTS[draw, row]))
         assert isinstance(distribution, getattr(tfd, name))
         expected[draw] += N / B * np.sum(distribution.log_prob(tf.cast(y[row], distribution.dtype)))
@@ -87,7 +87,7 @@ def test_likelihood(name):
     np.testing.assert_allclose(stacked, expected, rtol=1e-5)
     np.testing.assert_allclose(problem.log_joint(theta[0], (x[0], y)), expected[0], rtol=1e-5)
     assert np.all(np.isfinite(grad))
-    assert np.all(np.abs(grad + THETA).max(axis=-1) > 1e-3)  # beyond the prior's, −θ
+    assert np.all(np.abs(grad + THETA).max(axis=-1) > 1e-3)  # the gradient of the prior is −θ
 
 
 @pytest.mark.parametrize("name", because(BASE))
@@ -149,8 +149,8 @@ def test_pixel_cnn_takes_the_outputs_beside_the_image():
     assert pixels.trainable_variables
 
 
-# Priors. Weights may be any real number, so a prior's support must be the whole line.
-BOUNDED = {"GeneralizedExtremeValue", "VonMises"}  # with targets that are real, but only down to a bound or in an arc
+# Priors. A weight may be any real number, so the support of its prior must be the real line.
+BOUNDED = {"GeneralizedExtremeValue", "VonMises"}  # their targets are real numbers above a bound or in an interval
 PRIORS = {name: build for name, (build, y) in UNIVARIATE.items() if y is REAL and name not in BOUNDED}
 PARAMETERS = np.array([0.3, 0.5, -0.2, 0.4, 0.1, 1.0], np.float32)
 
@@ -158,10 +158,10 @@ PARAMETERS = np.array([0.3, 0.5, -0.2, 0.4, 0.1, 1.0], np.float32)
 @pytest.mark.parametrize(
     "name", [name for name, (_, y) in UNIVARIATE.items() if not np.issubdtype(y.dtype, np.integer)]
 )
-def test_priors_are_those_supported_on_the_whole_line(name):
+def test_priors_are_the_distributions_supported_on_the_real_line(name):
     bijector = UNIVARIATE[name][0](tf.constant(PARAMETERS)).experimental_default_event_space_bijector()
     if name == "Mixture":
-        assert bijector is None  # TFP does not say; its components, Normal and Laplace, have the whole line
+        assert bijector is None  # not given by TFP; its components, Normal and Laplace, have the real line
         return
     low, high = np.sort([bijector.forward(-25.0), bijector.forward(25.0)])
     assert (low <= -25 and high >= 25) == (name in PRIORS)

@@ -1,4 +1,4 @@
-"""Importing is quick and quiet, and loads TensorFlow only when something needs it."""
+"""`import bnnrl` prints nothing, and loads TensorFlow only when a name needs it."""
 
 import os
 import subprocess
@@ -14,17 +14,17 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
 
 
-def test_importing_prints_nothing_and_leaves_tensorflow_out():
+def test_importing_prints_nothing_and_does_not_load_tensorflow():
     found = run("import sys, bnnrl; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'gymnasium')))")
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
-def test_tensorflow_is_loaded_on_first_use_without_chatter():
+def test_tensorflow_is_loaded_on_first_use_without_its_messages():
     found = run("import sys, bnnrl; bnnrl.Problem; print('tensorflow' in sys.modules); print('seen', file=sys.stderr)")
     assert (found.returncode, found.stdout, found.stderr) == (0, "True\n", "seen\n")
 
 
-def test_the_command_line_trains_without_chatter(tmp_path):
+def test_the_command_line_trains_without_messages_of_tensorflow(tmp_path):
     arguments = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "1", "--folder", str(tmp_path)]
     found = run(f"import sys; from bnnrl.cli import main; sys.exit(main({arguments!r}))")
     assert (found.returncode, found.stderr) == (0, "")

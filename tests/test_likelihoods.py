@@ -1,4 +1,4 @@
-"""Likelihoods: shapes, parameters, names and configurations. Their densities are tested in test_problem.py."""
+"""Likelihoods: shapes, parameters, names and configurations. Densities are tested in test_problem.py."""
 
 import json
 

@@ -15,7 +15,7 @@ S, B = 3, 4
 
 
 class Subclassed(keras.Model):
-    """Its `call` takes no `training`, as many a user's."""
+    """A model whose `call` has no argument `training`, as in many users' models."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +83,7 @@ def test_outputs_equal_keras_single_and_stacked(case):
 
 
 def reference_grads(model, theta, x):
-    """Gradients of Σ sin(outputs) in θ and x, through Keras's own call on its variables."""
+    """Return the gradients of Σ sin(outputs) in θ and x, through Keras's own call on its variables."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         loss = tf.reduce_sum(tf.sin(keras_call(model, theta, x)))
@@ -92,7 +92,7 @@ def reference_grads(model, theta, x):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
-def test_dense_gradients_equal_kerass(compiled):
+def test_gradients_of_dense_chains_equal_those_through_keras(compiled):
     model = mlp()
     network = Network(model)
     theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(draws(S, B, 3))
@@ -113,7 +113,7 @@ def test_dense_gradients_equal_kerass(compiled):
             np.testing.assert_allclose(single[part], expected[s][part], rtol=1e-5, atol=1e-6)
 
 
-def test_stacked_weights_are_cut_once_and_used_many_times():
+def test_weights_from_stack_can_be_used_several_times():
     network = Network(mlp(3, 3))
     theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(draws(S, B, 3))
     with tf.GradientTape() as tape:
@@ -135,7 +135,7 @@ def test_flatten_inverts_unflatten(case):
     np.testing.assert_array_equal(network.flatten(network.unflatten(theta[0])), theta[0])
 
 
-def test_init_is_deterministic_and_leaves_the_rest_alone(case):
+def test_init_is_deterministic_and_changes_neither_weights_nor_global_generators(case):
     model, _ = case
     network = Network(model)
     before = [v.numpy() for v in model.weights]
@@ -163,13 +163,13 @@ def test_init_draws_from_each_layers_own_initialiser():
     assert abs(np.corrcoef(kernel[0].numpy().ravel(), kernel[1].numpy().ravel())[0, 1]) < 0.1
 
 
-def test_an_lstm_keeps_its_forget_bias():
+def test_the_forget_bias_of_an_lstm_is_initialised_to_one():
     model = keras.Sequential([keras.Input((5, 3)), L.LSTM(4)])
     bias = Network(model).unflatten(Network(model).init(0, 1))[2]
     np.testing.assert_array_equal(bias[0], np.repeat([0.0, 1.0, 0.0, 0.0], 4))
 
 
-def test_a_layer_of_the_users_own_gets_shuffles():
+def test_a_layer_of_the_users_own_gets_permutations_of_its_weights():
     class Scale(L.Layer):
         def build(self, shape):
             self.factors = self.add_weight(shape=(shape[-1],), initializer="normal")
@@ -192,7 +192,7 @@ def test_models_without_weights_are_refused():
         Network(model)
 
 
-def test_whole_numbers_are_taken_as_inputs():
+def test_inputs_may_be_integers():
     network = Network(mlp())
     theta, x = tf.constant(draws(S, network.num_params)), tf.ones([S, B, 3], tf.int32)
     np.testing.assert_array_equal(network(theta, x), network(theta, tf.ones([S, B, 3])))
@@ -220,7 +220,7 @@ def test_a_mixed_policy_gives_float32():
     assert network(network.init(0, S), tf.constant(draws(S, B, 3))).dtype == tf.float32
     chain = Network(keras.Sequential([keras.Input((3,)), L.Dense(2, dtype="mixed_bfloat16")]))
     found = chain(chain.init(0, 1)[0], tf.constant(draws(B, 3)))
-    np.testing.assert_array_equal(found, tf.cast(tf.cast(found, tf.bfloat16), tf.float32))  # it did compute in 16 bits
+    np.testing.assert_array_equal(found, tf.cast(tf.cast(found, tf.bfloat16), tf.float32))  # computed in 16 bits
 
 
 def test_weights_of_another_type_are_refused():
@@ -275,10 +275,10 @@ def test_inference_at_the_statistics_of_a_batch_is_training_on_it():
     theta, x = tf.constant(0.5 * draws(S, network.num_params)), tf.constant(draws(S, 50, 3, seed=1))
     held = network(theta, x, statistics=network.statistics(theta, x))
     np.testing.assert_allclose(held, network(theta, x, training=True), rtol=1e-3, atol=1e-4)
-    assert np.abs(held - network(theta, x)).max() > 0.1  # the model's own statistics are another thing
+    assert np.abs(held - network(theta, x)).max() > 0.1  # which the model's own running statistics do not give
 
 
-def test_a_frozen_batch_normalisation_stays_as_it_is():
+def test_a_frozen_batch_normalisation_keeps_its_statistics():
     model = normalised()
     for layer in model.layers:
         layer.trainable = not isinstance(layer, L.BatchNormalization)
@@ -289,7 +289,7 @@ def test_a_frozen_batch_normalisation_stays_as_it_is():
 
 
 @pytest.mark.parametrize("layer", [L.Dropout(0.5), L.GaussianNoise(0.5), L.SpatialDropout1D(0.5)], ids=lambda a: a.name)
-def test_noise_differs_from_draw_to_draw_and_repeats_with_its_seed(layer):
+def test_noise_differs_between_thetas_and_repeats_with_its_seed(layer):
     network = Network(keras.Sequential([keras.Input((6, 3)), L.Dense(8), layer, L.Flatten(), L.Dense(2)]))
     assert network.draws_noise
     theta = tf.repeat(tf.constant(draws(1, network.num_params)), S, axis=0)
@@ -303,14 +303,14 @@ def test_noise_differs_from_draw_to_draw_and_repeats_with_its_seed(layer):
     np.testing.assert_array_equal(quiet[0], quiet[1])
 
 
-def test_dropout_keeps_the_mean():
+def test_dropout_does_not_change_the_mean():
     network = Network(keras.Sequential([keras.Input((3,)), L.Dropout(0.4), L.Dense(1)]))
     theta, x = tf.constant(draws(network.num_params)), tf.ones([100_000, 3])
     noisy = network(theta, x, training=True, seed=tf.constant([0, 1])).numpy()[:, 0]
     assert abs(noisy.mean() - network(theta, x[:1]).numpy()[0, 0]) < 4 * noisy.std() / np.sqrt(len(noisy))
 
 
-def test_a_subclass_without_the_argument_trains_all_the_same():
+def test_a_subclass_without_the_argument_training_runs_in_training_mode():
     network = Network(subclassed())
     theta, x = tf.constant(draws(S, network.num_params)), tf.constant(draws(S, B, 3, seed=1))
     assert network.has_statistics and network.draws_noise

@@ -1,4 +1,4 @@
-"""Posteriors: shapes, stratified draws, determinism, arrays."""
+"""Posteriors: shapes, stratified sampling, determinism, and saving as arrays."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ DROPOUT = Dropout(tf.constant(draws(27, seed=1)), SHAPES, RATES)
 
 @dataclass(frozen=True)
 class Noisy:
-    """N(loc, I), to see what seeds a mixture hands down."""
+    """N(loc, I), which shows the seeds that a mixture passes to its components."""
 
     loc: float
     num_distinct = None
@@ -41,11 +41,11 @@ class Noisy:
 
 
 def members(sample):
-    """Return which member of ENSEMBLE each draw is."""
+    """Return the index of the member of ENSEMBLE that each sample is."""
     return [int(np.flatnonzero((row == THETA).all(1)).item()) for row in sample.numpy()]
 
 
-def test_a_point_is_all_its_draws():
+def test_every_sample_of_a_point_is_the_point():
     point = Point(tf.constant(THETA[0]))
     assert point.num_distinct == 1
     np.testing.assert_array_equal(point.sample(5, 0), np.tile(THETA[0], [5, 1]))
@@ -53,7 +53,7 @@ def test_a_point_is_all_its_draws():
 
 
 @pytest.mark.parametrize("n", [1, 4, 5, 7, 10, 13])
-def test_samples_repeat_none_before_all_were_given(n):
+def test_samples_are_drawn_without_replacement_until_all_are_drawn(n):
     assert CHAIN.num_distinct == 5
     for seed in range(3):
         sample = CHAIN.sample(n, seed).numpy()
@@ -66,7 +66,7 @@ def test_samples_repeat_none_before_all_were_given(n):
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 7, 12])
-def test_draws_of_a_mixture_are_stratified(n):
+def test_samples_of_a_mixture_are_stratified(n):
     for seed in range(3):
         sample = ENSEMBLE.sample(n, seed)
         assert sample.shape == (n, 3)
@@ -75,12 +75,12 @@ def test_draws_of_a_mixture_are_stratified(n):
         np.testing.assert_array_equal(ENSEMBLE.sample(n, seed), sample)
 
 
-def test_no_component_is_favoured():
+def test_all_components_have_equal_shares_over_many_calls():
     counts = Counter(members(ENSEMBLE.sample(1, seed))[0] for seed in range(200))
     assert all(30 < counts[i] < 70 for i in range(4))  # 50 expected, standard deviation 6
 
 
-def test_components_draw_independently():
+def test_components_are_sampled_independently():
     mixture = Mixture((Noisy(0.0), Noisy(0.0)))
     first, second = tf.split(mixture.sample(2, 0), 2)
     assert np.all(first.numpy() != second.numpy())
@@ -89,7 +89,7 @@ def test_components_draw_independently():
     assert mixture.num_distinct is None
 
 
-def test_mean_and_number_of_distinct_draws():
+def test_mean_and_number_of_distinct_samples():
     np.testing.assert_allclose(ENSEMBLE.mean(), THETA.mean(0), rtol=1e-6)
     assert ENSEMBLE.num_distinct == 4
     assert Mixture((ENSEMBLE, ENSEMBLE.components[0])).num_distinct == 5
@@ -125,7 +125,7 @@ def test_more_than_ten_components_keep_their_order():
     np.testing.assert_array_equal(loaded.sample(12, 0)[:, 0], range(12))
 
 
-def test_a_mixture_of_one_is_that_one():
+def test_a_mixture_of_one_component_is_the_component():
     point = ENSEMBLE.components[0]
     assert posterior.mixture([point]) is point
     both = posterior.mixture([point, point])
@@ -134,7 +134,7 @@ def test_a_mixture_of_one_is_that_one():
 
 @pytest.mark.parametrize("found", [ENSEMBLE, ENSEMBLE.components[0], CHAIN, MEAN_FIELD, LOW_RANK, DROPOUT], ids=type)
 @pytest.mark.parametrize("n", [0, -1, 2.5])
-def test_the_number_of_draws_is_checked(found, n):
+def test_the_number_of_samples_is_checked(found, n):
     with pytest.raises(ValueError, match=r"`n`: expected.*Received"):
         found.sample(n, 0)
 
@@ -153,13 +153,13 @@ def standardised(sample, mean, cov):
     return max(np.abs(mean_z).max(), np.abs((np.cov(sample.T) - cov) / cov_error).max())
 
 
-def test_normal_posteriors_draw_from_their_covariance_and_score_by_it():
+def test_samples_and_densities_of_normal_posteriors_follow_their_covariance():
     scale, factor = np.exp(THETA[1]), THETA[2:]
     theta = draws(5, 3, seed=7)
     for found, cov in [(MEAN_FIELD, np.diag(scale**2)), (LOW_RANK, np.diag(scale**2) + factor.T @ factor)]:
         sample = found.sample(20000, 0).numpy()
         assert standardised(sample, THETA[0], cov) < 4.5
-        assert standardised(sample, THETA[0], 1.2 * cov) > 4.5  # and from no other
+        assert standardised(sample, THETA[0], 1.2 * cov) > 4.5  # a wrong covariance is noticed
         np.testing.assert_array_equal(found.mean(), THETA[0])
         np.testing.assert_array_equal(found.sample(7, 3), found.sample(7, 3))
         assert np.all(found.sample(7, 3).numpy() != found.sample(7, 4).numpy())
@@ -179,8 +179,8 @@ def test_a_mixtures_density_is_the_mean_of_its_components():
         Mixture((MEAN_FIELD, ENSEMBLE.components[0])).log_prob(theta)
 
 
-def test_low_rank_draws_make_no_square_matrix():
-    size = 200_000  # whose square would take 160 GB
+def test_low_rank_sampling_computes_no_square_matrix():
+    size = 200_000  # a square matrix of this size would take 160 GB
     found = LowRank(tf.zeros([size]), tf.ones([size]), tf.ones([3, size]))
     sample = found.sample(2, 0).numpy()
     np.testing.assert_allclose(sample.var(axis=1), 1, rtol=0.02)  # the low-rank part is the same for all entries
@@ -205,7 +205,7 @@ def test_dropout_drops_rows_of_kernels_and_nothing_else():
     assert DROPOUT.num_distinct is None
 
 
-def test_dropout_with_members_has_masks_of_its_own_for_each():
+def test_each_member_has_dropout_masks_of_its_own():
     theta = tf.stack([DROPOUT.theta, 2 * DROPOUT.theta])
     masks = DROPOUT.masks([5, 2], 0)
     found = DROPOUT.masked(theta, masks, [5, 2]).numpy()

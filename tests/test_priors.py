@@ -1,4 +1,4 @@
-"""Priors against SciPy, and which pattern a weight falls to."""
+"""Priors: log densities against SciPy, and the pattern that each weight matches."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The log joint against NumPy and SciPy, for each likelihood and prior, stacked and single, with minibatches."""
+"""Problem: log densities and gradients against NumPy and SciPy, for one θ and several, whole data and minibatches."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ PRIOR = tfd.Normal(0.0, 0.8)
 
 
 def forward(problem, theta, x):
-    """The same network in NumPy: 3 -> 5 (no bias) -> 4 -> K."""
+    """Return the outputs of `mlp`, 3 -> 5 (no bias) -> 4 -> K, computed by NumPy."""
     parts = problem.network.unflatten(problem.split(tf.constant(theta))[0])
     w1, w2, b2, w3, b3 = (w.numpy().astype(np.float64) for w in parts)
     return np.tanh(np.tanh(x @ w1) @ w2 + b2) @ w3 + b3
@@ -106,7 +106,7 @@ def test_stacked_equals_one_by_one(case):
     np.testing.assert_allclose(problem.apply(theta, x)[1], problem.apply(theta[1], x[1]), rtol=1e-5, atol=1e-6)
 
 
-def test_one_prior_for_all_weights(case):
+def test_log_prior_equals_scipy(case):
     problem, _, _ = case
     theta = draws(problem.num_params)
     weights, likelihood_params = np.split(theta, [problem.network.num_params])
@@ -114,7 +114,7 @@ def test_one_prior_for_all_weights(case):
     np.testing.assert_allclose(problem.log_prior(tf.constant(theta)), expected, rtol=1e-5)
 
 
-def test_minibatches_are_scaled_to_the_whole_and_the_prior_counts_once():
+def test_the_mean_log_joint_of_minibatches_is_that_of_the_whole_data():
     line = linear_regression()
     theta = tf.constant(draws(3))
     x, y = line.data
@@ -131,7 +131,7 @@ def test_minibatches_are_scaled_to_the_whole_and_the_prior_counts_once():
     )
 
 
-def test_with_num_data_leaves_the_original():
+def test_with_num_data_returns_a_copy():
     problem = linear_regression().problem
     other = problem.with_num_data(tf.constant(48))
     theta, batch = tf.constant(draws(3)), linear_regression().data
@@ -140,7 +140,7 @@ def test_with_num_data_leaves_the_original():
     assert problem.num_data == 24
 
 
-def test_a_learned_scale_joins_theta():
+def test_theta_ends_with_the_learned_scales():
     fixed, learned = (Problem(mlp(), likelihood, PRIOR, 5) for likelihood in (likelihoods.Gaussian(1.0), "gaussian"))
     assert learned.num_params == fixed.num_params + K
     assert learned.init(0, S).shape == (S, learned.num_params)
@@ -200,8 +200,10 @@ def test_rows_of_weight_zero_have_no_influence_on_value_or_gradient(poison):
         np.testing.assert_allclose(grads[s], -24 * line.grad(theta[s].numpy(), rows), rtol=1e-4)
 
 
-def test_positions_of_a_sequence_share_the_learned_scale():
-    model = keras.Sequential([keras.Input((S, 3)), keras.layers.Dense(K)])  # T = S = B: nothing may be mistaken
+def test_positions_of_a_sequence_share_the_learned_scales():
+    model = keras.Sequential(
+        [keras.Input((S, 3)), keras.layers.Dense(K)]
+    )  # T = S = B, so that confused axes would not raise
     problem = Problem(model, "gaussian", PRIOR, S)
     theta, x, y = draws(S, problem.num_params), draws(S, S, S, 3), draws(S, S, S, K, seed=1)
     found = problem.log_likelihood(tf.constant(theta), (tf.constant(x), tf.constant(y)))
@@ -237,7 +239,7 @@ def test_a_subclassed_model_has_as_many_scales_as_outputs():
         np.testing.assert_allclose(found[s], expected, rtol=1e-5)
 
 
-def test_several_outputs_cannot_have_a_learned_scale_but_any_callable():
+def test_a_model_of_several_outputs_takes_a_callable_but_no_learned_scale():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
     with pytest.raises(ValueError, match=r"learned scale needs .*Received"):
@@ -274,7 +276,7 @@ def test_a_theta_of_another_shape_is_refused(shape):
 
 @pytest.mark.parametrize("prior", [tfd.Normal(0.0, 1.0), {"*": tfd.Normal(0.0, 1.0)}], ids=["scalar", "patterns"])
 def test_sums_in_float64(prior):
-    """30 000 weights, or 100 000 rows: terms near 1, and sums where float32's spacing is 0.004 and 0.016."""
+    """Sums over 30 000 weights or 100 000 rows, of terms near 1; float32 resolves them to 0.004 and 0.016."""
     for inputs, rows in ((30_000, 1), (3, 100_000)):
         model = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(1, use_bias=False)])
         problem, theta, y = (
@@ -314,7 +316,7 @@ def test_seeds_may_be_pairs():
     assert np.any(problem.init((1, 2), 1) != problem.init((2, 1), 1))
 
 
-def test_a_normal_prior_is_known_by_its_gradient():
+def test_a_normal_prior_is_recognised_by_its_gradient():
     uniform_prior = Problem(mlp(), likelihoods.Gaussian(1.0), tfd.Normal(0.5, 0.2), 10).normal_prior
     assert uniform_prior is not None and uniform_prior.mean.shape == uniform_prior.precision.shape == ()
     np.testing.assert_allclose(uniform_prior, [0.5, 25.0], rtol=1e-4)
@@ -338,6 +340,6 @@ def test_a_normal_prior_is_known_by_its_gradient():
     ],
     ids=["Laplace", "Student", "mixture", "correlated", "one of two"],
 )
-def test_other_priors_are_known_too(prior):
+def test_other_priors_are_not_taken_for_normal_ones(prior):
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])  # last axes of 2
     assert Problem(network, likelihoods.Gaussian(1.0), prior, 10).normal_prior is None

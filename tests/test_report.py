@@ -1,4 +1,4 @@
-"""Reports: whole, self-contained, escaped, and shown by a browser as they were meant."""
+"""Reports: valid, self-contained and escaped HTML, written atomically, as a browser shows it."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ NASTY = "<script>alert(\"1\")</script> & http-equiv 'quoted'"
 
 
 class Page(HTMLParser):
-    """A page taken apart: images, cells, text by element; unbalanced tags are refused."""
+    """A parsed page: its tags and the text of each element; unbalanced tags fail."""
 
     def __init__(self, markup: str):
         super().__init__()
@@ -46,13 +46,13 @@ class Page(HTMLParser):
             self.texts[-1] = (tag, text + data)
 
     def of(self, tag: str) -> list[str]:
-        """Return the text of each such element."""
+        """Return the text of each element with this tag."""
         return [text for name, text in self.texts if name == tag]
 
 
 @pytest.fixture
 def png(tmp_path):
-    """Return a picture of 40 by 30 pixels, red above and blue below."""
+    """Return the path of a picture of 40 by 30 pixels, its upper half red and its lower half blue."""
     pixels = np.zeros((30, 40, 3))
     pixels[:15, :, 0] = pixels[15:, :, 2] = 1.0
     matplotlib.image.imsave(tmp_path / "picture.png", pixels)
@@ -78,7 +78,7 @@ def everything(png):
     ]
 
 
-def test_a_page_is_valid_and_fetches_nothing(tmp_path, png):
+def test_a_page_is_valid_and_loads_nothing(tmp_path, png):
     markup = written(tmp_path, *everything(png))
     page = Page(markup)
     assert markup.startswith("<!DOCTYPE html>\n<html lang=")
@@ -90,7 +90,7 @@ def test_a_page_is_valid_and_fetches_nothing(tmp_path, png):
     assert not any(re.fullmatch("href|srcset|on.*", name) for _, attrs in page.tags for name in attrs)
 
 
-def test_pictures_are_within(tmp_path, png):
+def test_pictures_are_included(tmp_path, png):
     page = Page(written(tmp_path, *everything(png)))
     (image,) = [attrs for tag, attrs in page.tags if tag == "img"]
     kind, _, data = image["src"].partition(",")
@@ -112,14 +112,14 @@ def test_pictures_are_within(tmp_path, png):
     ],
     ids=["text", "heading", "table-key", "table-value", "table-rows", "json"],
 )
-def test_text_is_escaped_and_comes_back(tmp_path, place):
+def test_text_is_escaped_and_read_back(tmp_path, place):
     page = Page(written(tmp_path, place(NASTY), title=NASTY))
     assert page.of("title") == page.of("h1") == [NASTY]
     assert any(text in {NASTY, json.dumps(NASTY)} for tag, text in page.texts if tag not in {"title", "h1"})
     assert "script" not in {tag for tag, _ in page.tags}
 
 
-def test_text_is_parted_at_empty_lines_and_of_characters_html_has(tmp_path):
+def test_empty_lines_separate_paragraphs_and_forbidden_characters_are_replaced(tmp_path):
     page = Page(written(tmp_path, report.Text("one\r\ntwo\n \n\nthree\x00\x1b[0m \ud800 é θ")))
     assert page.of("p") == ["one\ntwo", "three\ufffd\ufffd[0m \ufffd é θ"]
 
@@ -157,7 +157,7 @@ def test_cells(tmp_path, value, shown):
     assert Page(written(tmp_path, report.Table({"a": value}))).of("td") == [shown]
 
 
-def test_json_shows_what_json_has_no_word_for(tmp_path):
+def test_values_that_json_cannot_hold_are_shown_as_text(tmp_path):
     value = {"path": tmp_path, "array": np.arange(2), "scalar": np.float64(0.5), "letter": "θ"}
     (shown,) = Page(written(tmp_path, report.Json(value))).of("pre")
     expected = f'{{\n  "path": "{tmp_path}",\n  "array": [\n    0,\n    1\n  ],\n  "scalar": 0.5,\n  "letter": "θ"\n}}'
@@ -175,15 +175,15 @@ def test_json_shows_what_json_has_no_word_for(tmp_path):
         ),
     ],
 )
-def test_sections_that_cannot_be(make, message):
+def test_invalid_sections_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.parametrize("spoil", ["not-png", "missing", "not-a-section", "a-class"])
-def test_what_cannot_be_written_leaves_the_old_report(tmp_path, png, spoil):
+def test_the_old_report_stays_if_the_new_one_cannot_be_written(tmp_path, png, spoil):
     old = written(tmp_path, report.Text("old"))
-    (tmp_path / "words.png").write_text("no picture, but words enough for a header")
+    (tmp_path / "words.png").write_text("not a picture, and longer than the header of one")
     section, error, message = {
         "not-png": (report.Picture(tmp_path / "words.png", "x"), ValueError, "Invalid `path`: expected a PNG file"),
         "missing": (report.Picture(tmp_path / "none.png", "x"), FileNotFoundError, "none.png"),
@@ -196,7 +196,7 @@ def test_what_cannot_be_written_leaves_the_old_report(tmp_path, png, spoil):
 
 
 def browse(tmp_path, *options) -> str:
-    """Return what headless Chromium prints of the report."""
+    """Return what headless Chromium prints for the report."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
@@ -209,7 +209,7 @@ def browse(tmp_path, *options) -> str:
 
 
 @pytest.mark.slow
-def test_a_browser_finds_all_of_it(tmp_path, png):
+def test_a_browser_parses_the_whole_report(tmp_path, png):
     written(tmp_path, *everything(png), title=NASTY)
     page = Page(browse(tmp_path, "--dump-dom"))
     assert page.of("title") == page.of("h1") == [NASTY]
@@ -228,7 +228,7 @@ def test_a_browser_shows_it_in_light_and_dark(tmp_path, png, scheme, dark):
     assert pixels.shape == (1000, 800, 3)
     paper, ink = pixels[2, 2].mean(), (pixels.max(axis=-1) < 0.3, pixels.min(axis=-1) > 0.8)
     assert (paper < 0.2) if dark else (paper == 1.0)
-    assert 0.002 < ink[int(dark)].mean() < 0.2  # words of the other colour
-    for channel in (0, 2):  # the picture's halves, 40 by 15 pixels each
+    assert 0.002 < ink[int(dark)].mean() < 0.2  # text of the other colour
+    for channel in (0, 2):  # the halves of the picture, 40 by 15 pixels each
         pure = (pixels[..., channel] > 0.95) & (np.delete(pixels, channel, axis=-1).max(axis=-1) < 0.05)
         assert 0.8 * 600 < pure.sum() < 1.2 * 600

@@ -1,4 +1,4 @@
-"""Seeds: pairs, children, and nothing of the global generators."""
+"""Seeds: pairs, derived seeds, draws, and that global generators are not used."""
 
 import numpy as np
 import pytest
@@ -18,12 +18,12 @@ def test_an_integer_becomes_a_pair():
 
 
 @pytest.mark.parametrize("bad", [1.5, True, None, "1", (1, 2, 3), (1.0, 2.0), [[1, 2]]], ids=repr)
-def test_what_is_no_seed_is_refused(bad):
+def test_an_invalid_seed_is_refused(bad):
     with pytest.raises(ValueError, match=r"`seed`: expected.*Received"):
         seeds.as_seed(bad)
 
 
-def test_children_differ_and_repeat():
+def test_derived_seeds_differ_and_repeat():
     pairs = [*seeds.split(0, 3), *(seeds.fold_in(0, i) for i in range(3)), *seeds.split(1, 2), seeds.as_seed(0)]
     assert len({tuple(p.numpy()) for p in pairs}) == len(pairs)
     np.testing.assert_array_equal(seeds.fold_in(7, tf.constant(2)), seeds.fold_in(7, 2))
@@ -32,7 +32,7 @@ def test_children_differ_and_repeat():
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_draws_repeat_and_derived_seeds_are_the_same_under_xla(jit_compile):
-    # The seed comes as an argument: a constant one would be folded before XLA sees it.
+    # The seed is an argument: with a constant one TensorFlow would fold the draws before XLA compiles them.
     children = lambda seed: [*seeds.split(seed, 3), seeds.fold_in(seed, 9)]
     compiled = tf.function(
         lambda seed: (seeds.normal([50], seed), seeds.uniform([50], seed), tf.stack(children(seed))),
@@ -64,7 +64,7 @@ def test_host_seeds():
         seeds.host_seed(0, 1.5)
 
 
-def test_the_global_generators_are_left_alone():
+def test_the_global_generators_are_not_used():
     draw = lambda: (np.random.rand(), tf.random.uniform([]).numpy())  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
     tf.random.set_seed(0)
@@ -76,14 +76,14 @@ def test_the_global_generators_are_left_alone():
     assert draw() == expected
 
 
-def test_noise_is_threefrys_known_answer():
-    """The vector for zeros that Random123 ships in its kat_vectors."""
+def test_threefry_gives_its_published_test_vector():
+    """The known answer for a counter and key of zeros, from the file kat_vectors of Random123."""
     first, second = seeds._threefry(tf.zeros([2], tf.uint32), tf.zeros([1], tf.uint32))
     assert (int(first[0]), int(second[0])) == (0x6B200159, 0x99BA4EFE)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_noise_is_standard_normal(jit_compile):
+def test_fast_normal_is_standard_normal(jit_compile):
     draw = tf.function(lambda seed: seeds.fast_normal((5, 40001), seed), autograph=False, jit_compile=jit_compile)
     sample = draw(seeds.as_seed(1)).numpy()
     assert sample.shape == (5, 40001) and sample.dtype == np.float32 and np.isfinite(sample).all()

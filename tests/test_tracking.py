@@ -1,4 +1,4 @@
-"""Tracking: what an offline run has on disk, and that nothing wandb does or lacks stops a run or asks for anything."""
+"""Tracking: the files of offline runs, and that no failure of wandb stops a run or asks for input."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from wandb.proto.wandb_internal_pb2 import Record  # noqa: E402 # pyright: ignor
 
 
 class Tracked(NamedTuple):
-    """What a run's .wandb file holds."""
+    """The contents of the .wandb file of a run."""
 
     run: Any
     config: dict[str, Any]
@@ -46,12 +46,12 @@ class Tracked(NamedTuple):
 
 
 def records(path: Path):
-    """Yield the records of a .wandb file: LevelDB's log format, blocks of 32 KiB after a header of 7 bytes."""
+    """Yield the records of a .wandb file, which is in LevelDB's log format: a header of 7 bytes, blocks of 32 KiB."""
     data, position, record = path.read_bytes(), 7, b""
     assert data[:4] == b":W&B"
     while position + 7 <= len(data):
         left = 2**15 - position % 2**15
-        if left < 7:  # too little for a chunk's head: padding
+        if left < 7:  # less than the header of a chunk, therefore padding
             position += left
             continue
         _, size, kind = struct.unpack_from("<IHB", data, position)
@@ -97,7 +97,7 @@ def read(folder: Path) -> list[Tracked]:
 
 
 def logged(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a history row without what wandb adds."""
+    """Return a history row without the entries that wandb adds."""
     return {name: value for name, value in row.items() if not name.startswith("_")}
 
 
@@ -107,7 +107,7 @@ def children() -> list[str]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return this process's environment with wandb's files in `home`, and no setting or login of the user's."""
+    """Return the environment of this process without the user's wandb settings and login, and with `home` for files."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     own = {f"WANDB_{name}_DIR": str(home / name) for name in ("CACHE", "CONFIG", "DATA")}
     return kept | own | {"HOME": str(home), "NETRC": str(home / "netrc"), "WANDB_ERROR_REPORTING": "false"}
@@ -115,7 +115,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """One wandb service for the module's offline runs, which is gone at its end."""
+    """Keep one wandb service for the offline runs of this module, and stop it at the end."""
     wandb.teardown()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
@@ -131,7 +131,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def offline(service, tmp_path):
-    """A folder for offline runs."""
+    """Yield a folder for offline runs."""
     yield tmp_path
     assert wandb.run is None
 
@@ -142,7 +142,7 @@ def write_picture(path: Path) -> Path:
 
 
 def run_on_a_terminal(code: str, **variables: str) -> tuple[str, float]:
-    """Run Python at a terminal on which nobody types, and return what it wrote and the seconds it took."""
+    """Run Python on a terminal without input, and return its output and the seconds it took."""
     terminal, inside = pty.openpty()
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, "-c", code], stdin=inside, stdout=inside, stderr=inside, env=variables)
@@ -152,7 +152,7 @@ def run_on_a_terminal(code: str, **variables: str) -> tuple[str, float]:
         while chunk := os.read(terminal, 4096):
             written += chunk
             assert time.monotonic() - started < 60, written
-    except OSError:  # Linux's word for the other side being closed
+    except OSError:  # Linux raises it when the other side is closed
         pass
     finally:
         os.close(terminal)
@@ -161,12 +161,12 @@ def run_on_a_terminal(code: str, **variables: str) -> tuple[str, float]:
     return written.decode(), time.monotonic() - started
 
 
-# The run on disk.
+# Files of a run.
 
 
-def test_an_offline_run_holds_all_that_was_tracked(offline, capfd):
+def test_an_offline_run_holds_everything_that_was_tracked(offline, capfd):
     picture, video = write_picture(offline / "p.png"), offline / "v.mp4"
-    video.write_bytes(b"no film, but nobody looks")
+    video.write_bytes(b"any bytes: the file is not read")
     (offline / "saved").mkdir()
     (offline / "saved" / "weights").write_bytes(b"\0\1\2")
     config = {"method": "swag", "hidden": [8, 8], "nested": {"rate": 0.1}}
@@ -214,12 +214,12 @@ def test_a_step_that_is_complete_is_written_at_once(offline):
 def test_an_error_in_the_block_marks_the_run_as_failed(offline):
     with pytest.raises(KeyError, match="mine"), tracking.start("proj", {}, folder=offline) as tracker:
         raise KeyError("mine")
-    tracker.log({"a": 1}, 0)  # after the end: nothing happens
+    tracker.log({"a": 1}, 0)  # after the end of the run it has no effect
     (found,) = read(offline)
     assert found.exit_code == 1 and found.history == {}
 
 
-def test_a_run_goes_on_under_its_id(offline):
+def test_a_run_is_resumed_by_its_id(offline):
     with tracking.start("proj", {"a": 1}, folder=offline) as first:
         first.log({"loss": 1.0}, 0)
         kept = first.id
@@ -230,7 +230,7 @@ def test_a_run_goes_on_under_its_id(offline):
     assert (list(before.history), list(after.history)) == ([0], [1])
 
 
-def test_a_run_of_the_users_own_is_left_alone(offline):
+def test_a_run_of_the_users_own_is_not_changed(offline):
     with wandb.init(project="own", dir=offline) as own:
         with tracking.start("proj", {}, folder=offline) as tracker:
             assert tracker.id != own.id
@@ -239,7 +239,7 @@ def test_a_run_of_the_users_own_is_left_alone(offline):
     assert {found.run.project: len(found.history) for found in read(offline)} == {"own": 1, "proj": 0}
 
 
-# What goes wrong.
+# Failures.
 
 
 def test_without_wandb_there_is_one_warning_and_a_tracker_that_does_nothing(monkeypatch, tmp_path):
@@ -260,7 +260,7 @@ def test_without_wandb_there_is_one_warning_and_a_tracker_that_does_nothing(monk
 START = "from bnnrl import tracking; t = tracking.start('proj', {}); t.log({'a': 1}, 0); t.finish(); print('id', t.id)"
 
 
-def test_without_a_login_nothing_is_asked(tmp_path):
+def test_without_a_login_there_is_a_warning_and_no_question(tmp_path):
     out, seconds = run_on_a_terminal(START, **environment(tmp_path), WANDB_MODE="online")
     assert "TrackingWarning: Nothing is tracked: wandb began no run (ValueError: no API key is configured)" in out
     assert "Run `wandb login`, or set WANDB_MODE=offline" in out and out.rstrip().endswith("id None")
@@ -268,24 +268,24 @@ def test_without_a_login_nothing_is_asked(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_out_of_reach_is_told(tmp_path):
+def test_a_server_out_of_reach_gives_a_warning(tmp_path):
     away = {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_HTTP_TIMEOUT": "2"}
     out, seconds = run_on_a_terminal(START, **environment(tmp_path), **away)
     assert "Nothing is tracked: wandb began no run (AuthenticationError" in out
     assert out.rstrip().endswith("id None") and seconds < 40
 
 
-def test_a_run_that_cannot_begin_is_told(offline):
+def test_a_run_that_cannot_start_gives_a_warning(offline):
     with pytest.warns(TrackingWarning, match="began no run.*WANDB_MODE=offline") as caught:
         tracker = tracking.start("no/such/name", {}, folder=offline)
     assert len(caught) == 1 and tracker.id is None
 
 
-def test_later_failures_are_told_once_and_the_rest_is_kept(offline):
+def test_only_the_first_failure_gives_a_warning_and_the_rest_is_logged(offline):
     with tracking.start("proj", {}, folder=offline) as tracker:
         with pytest.warns(TrackingWarning, match="failed at the picture 'p'.*wandb sync"):
             tracker.picture("p", offline / "none.png", 0)
-        tracker.video("v", offline / "none.mov")  # warnings being errors, a second one would stop the test
+        tracker.video("v", offline / "none.mov")  # a second warning would be an error in this test
         tracker.artifact("a", offline / "none", "posterior")
         tracker.log({"loss": 1.0}, 1)
     (found,) = read(offline)
@@ -310,7 +310,7 @@ print("went on")
 
 
 @pytest.mark.slow
-def test_a_run_outlives_wandbs_own_process(tmp_path):
+def test_a_run_continues_after_the_end_of_wandbs_process(tmp_path):
     out, seconds = run_on_a_terminal(SERVICE_DIES, **environment(tmp_path), WANDB_MODE="offline")
     assert "killed" in out and "went on" in out and out.count("TrackingWarning:") == 1 and seconds < 40
 
@@ -328,7 +328,7 @@ Y = X[:, :1]
 
 @pytest.fixture(scope="module")
 def bnn(without_xla) -> bnnrl.BayesianModel:
-    """A model that is compiled once for all of these tests."""
+    """Return a model that is compiled once for all tests of this file."""
     net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)], name="small")
     return bnnrl.BayesianModel(net, "gaussian", method=Adam(1e-2))
 
@@ -357,14 +357,14 @@ def test_fit_is_tracked_with_its_posterior(bnn, offline, tmp_path):
 def test_a_posterior_that_cannot_be_saved_does_not_stop_fit(offline):
     net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     bnn = bnnrl.BayesianModel(net, lambda outputs: tfd.Independent(tfd.Normal(outputs, 0.1), 1))
-    told = pytest.warns(TrackingWarning, match="posterior is not uploaded.*likelihood")
-    with tracking.start("proj", {}, folder=offline) as tracker, told:
+    warned = pytest.warns(TrackingWarning, match="posterior is not uploaded.*likelihood")
+    with tracking.start("proj", {}, folder=offline) as tracker, warned:
         bnn.fit(X, Y, epochs=1, callbacks=[WandbCallback(tracker, "line")], verbose=0)
     (found,) = read(offline)
     assert found.artifacts == [] and list(found.history) == [0] and "lambda" in found.config["likelihood"]
 
 
-def test_fit_goes_on_where_nothing_is_tracked(bnn):
+def test_fit_works_if_nothing_is_tracked(bnn):
     history = bnn.fit(X, Y, epochs=2, callbacks=[WandbCallback(Tracker(), "line")], verbose=0)
     assert len(history.epoch) == 2
 
@@ -380,7 +380,7 @@ def test_wandbs_own_callback_works_in_fit(bnn, offline, frequency):
     np.testing.assert_allclose([row["epoch/learning_rate"] for row in rows], 1e-2)
 
 
-def test_trials_are_tracked_and_go_on_in_the_same_run(offline):
+def test_trials_are_tracked_and_resumed_in_the_same_run(offline):
     folder = offline / "run"
     run, agent = Run.create(folder, {"trials": 2}), make_agent(seed=3)
     tracked = TrialTracker.start(agent, folder, "proj", tags=("t",))
@@ -408,22 +408,22 @@ def test_trials_are_tracked_and_go_on_in_the_same_run(offline):
     assert after.history[2]["rollouts/_type"] == "image-file"
 
 
-def test_a_new_film_is_tracked_once_however_the_run_is_cut(offline):
+def test_a_new_video_is_tracked_once_even_if_the_run_is_resumed(offline):
     agent, folder = make_agent(seed=3), offline / "run"
     (folder / "video").mkdir(parents=True)
-    (folder / "video" / "trial_1-seed_0.gif").write_bytes(b"no film, but nobody looks")
+    (folder / "video" / "trial_1-seed_0.gif").write_bytes(b"any bytes: the file is not read")
     for trials in ((1, 2), (3,)):
         tracked = TrialTracker.start(agent, folder, "proj")
         with tracked.tracker:
             for trial in trials:
                 tracked.on_trial_end(agent, Trial(trial, 8, 2.0, 0.5, 0.25, 0.125, None, False, 1.0, 2.0))
-        (folder / "video" / "trial_2-seed_0.mp4").write_bytes(b"nor this")
+        (folder / "video" / "trial_2-seed_0.mp4").write_bytes(b"not read either")
     before, after = read(folder)
     assert before.run.run_id == after.run.run_id
-    films = {
+    videos = {
         step: {key for key in row if key.endswith("_type")} for step, row in (before.history | after.history).items()
     }
-    assert films == {1: {"video/trial_1-seed_0/_type"}, 2: set(), 3: {"video/trial_2-seed_0/_type"}}
+    assert videos == {1: {"video/trial_1-seed_0/_type"}, 2: set(), 3: {"video/trial_2-seed_0/_type"}}
     assert before.history[1]["real_cost"] == 0.25  # of the same step
     assert [Path(file).suffix for found in (before, after) for file in found.files if "media" in file] == [
         ".gif",
@@ -431,7 +431,7 @@ def test_a_new_film_is_tracked_once_however_the_run_is_cut(offline):
     ]
 
 
-def test_an_id_that_cannot_be_kept_is_told(offline):
+def test_an_id_that_cannot_be_written_gives_a_warning(offline):
     (offline / "wandb" / "bnnrl-id").mkdir(parents=True)
     with pytest.warns(TrackingWarning, match="id could not be written"):
         tracked = TrialTracker.start(make_agent(), offline)
