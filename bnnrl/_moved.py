@@ -91,6 +91,7 @@ NAMES: dict[str, str] = {
     "bnnrl.inference.chain.keep": "bnnrl.inference.draw_buffer.append",
     "bnnrl.inference.chain.put": "bnnrl.inference.draw_buffer.write_slot",
     "bnnrl.ray_engine.Ray": "bnnrl.comparison.ray.RayExecutor",
+    "bnnrl.ray_engine.WAIT": "bnnrl.comparison.ray.CONNECT_TIMEOUT",
     "bnnrl.rl.actions.Actions": "bnnrl.rl.action_space.ActionSpace",
     "bnnrl.rl.checking.Level": "bnnrl.rl.checks.findings.Level",
     "bnnrl.rl.dynamics.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",

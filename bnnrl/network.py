@@ -54,7 +54,7 @@ class Network:
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
         layers, index = model._flatten_layers(), {id(v): i for i, v in enumerate(model.non_trainable_variables)}
-        # XLA compiles a vectorised concatenation anew at every call, which takes longer than a few unrolled calls.
+        # XLA compiles a vectorised concatenation again at every call, which takes longer than a few unrolled calls.
         self._concatenates = any(isinstance(layer, keras.layers.Concatenate) for layer in layers)
         # Positions among the non-trainable variables: of the running statistics of batch normalisation, each with its
         # momentum, which is the share of the old value that a call in training mode keeps; and of the layers' seeds.

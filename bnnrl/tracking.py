@@ -187,9 +187,9 @@ class Tracker:
 
 def _begin(wandb: Any, project, config, group, name, run_id, folder, tags) -> Any:
     shared = wandb.setup(settings=wandb.Settings(silent=True)).settings
-    mode, beside = shared.mode, wandb.run
-    if beside is not None:  # wandb.login has no effect after wandb.init, and an active run that is online has a login
-        mode = beside.settings.mode
+    mode, active = shared.mode, wandb.run
+    if active is not None:  # wandb.login has no effect after wandb.init, and an active run that is online has a login
+        mode = active.settings.mode
     elif mode not in _NO_LOGIN_NEEDED and not wandb.login(prompt=False):
         raise ValueError("no API key is configured")
     return wandb.init(
@@ -202,7 +202,7 @@ def _begin(wandb: Any, project, config, group, name, run_id, folder, tags) -> An
         dir=None if folder is None else os.fspath(folder),
         tags=tuple(tags),
         mode=mode,
-        reinit="default" if beside is None else "create_new",
+        reinit="default" if active is None else "create_new",
         settings=wandb.Settings(
             console="off",
             silent=True,
