@@ -172,12 +172,12 @@ def summary(rows: list[Row]) -> str:
 
 def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, std: np.ndarray, path) -> None:
     """Draw each method's mean and two standard deviations over the reference's band."""
-    from bnnrl.plots import GRID as LINES
-    from bnnrl.plots import MODEL, REAL, _figure, _save, _style
+    from bnnrl.plots.style import GRID as LINES
+    from bnnrl.plots.style import MODEL, REAL, make_figure, save, style_axes
 
     columns, x = 5, GRID[:, 0]
     lines = -(-len(bands) // columns)
-    figure = _figure(2.4 * columns, 1.9 * lines + 0.4)
+    figure = make_figure(2.4 * columns, 1.9 * lines + 0.4)
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, sharey=True)).ravel()
     for axes, (method, (own_mean, own_std)) in zip(panels, bands.items(), strict=False):
         axes.axvspan(-GAP, GAP, color=LINES, alpha=0.4, linewidth=0)
@@ -187,7 +187,7 @@ def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, s
             axes.plot(x, own_mean + sign * own_std, color=REAL, linewidth=0.8, linestyle="--")
         axes.set_title(method, fontsize=9, loc="left")
         axes.set_ylim(-4, 4)
-        _style(axes)
+        style_axes(axes)
     for axes in panels[len(bands) :]:
         axes.set_axis_off()
     figure.suptitle(
@@ -197,7 +197,7 @@ def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, s
         x=0.01,
         ha="left",
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def main(args: Args) -> None:

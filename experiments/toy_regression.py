@@ -151,11 +151,11 @@ def summary(rows: list[Row]) -> str:
 
 def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
     """Draw each method's mean, and bands of two standard deviations, over the true function and the data."""
-    from bnnrl.plots import GRID, MODEL, REAL, _figure, _save, _style
+    from bnnrl.plots.style import GRID, MODEL, REAL, make_figure, save, style_axes
 
     columns, grid = 5, toy.grid()
     lines, x, truth = -(-len(bands) // columns), grid[:, 0], toy.function(grid, 0.0)[:, 0]
-    figure = _figure(2.4 * columns, 1.9 * lines + 0.4)
+    figure = make_figure(2.4 * columns, 1.9 * lines + 0.4)
     panels = np.atleast_1d(figure.subplots(lines, columns, sharex=True, sharey=True)).ravel()
     for axes, (method, own) in zip(panels, bands.items(), strict=False):
         for end in (toy.low, toy.high):
@@ -166,7 +166,7 @@ def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
         axes.plot(x, truth, color=REAL, linewidth=1, linestyle="--")
         axes.scatter(own.x, own.y, s=4, color="black", alpha=0.6, linewidth=0, zorder=3)
         axes.set_title(method, fontsize=9, loc="left")
-        _style(axes)
+        style_axes(axes)
     near = truth[(x >= toy.low) & (x <= toy.high)]
     margin = 0.75 * np.ptp(near)
     panels[0].set_ylim(near.min() - margin, near.max() + margin)
@@ -179,7 +179,7 @@ def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
         x=0.01,
         ha="left",
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def main(args: Args) -> None:

@@ -412,7 +412,7 @@ CLASS_METRICS = [
         ([0, 0.5], [0.5, 0.5], "Received: 0.5 in row 1"),
         ([0, 1, 1], [0.5, 0.5], "`labels`: expected shape (2,)"),
         (np.eye(2), np.eye(2), "one-hot labels take `argmax(axis=1)`"),
-        ([0, 1], [[0.5, 0.5], [2.0, -1.0]], "`probs`: expected probabilities, in [0, 1]. Received: 2.0 in row 1"),
+        ([0, 1], [[0.5, 0.5], [2.0, -1.0]], "`probs`: expected probabilities in [0, 1]. Received: 2.0 in row 1"),
         ([0, 1], [-0.2, 0.3], "If these are logits, apply the softmax first (to [N] the sigmoid)"),
         ([0, 1], [[0.5, 0.5], [0.9, 0.8]], "add up to 1. Received: a sum of 1.7 in row 1"),
         ([0, 1], [[0.5], [0.5]], "Of a single column pass `probs[:, 0]`"),
@@ -450,7 +450,7 @@ SAMPLES = np.ones((50, 4))
         (lambda: metrics.interval_gaussian(ONES, -ONES), "`std`: expected positive"),
         (
             lambda: metrics.picp(Y, ONES, -ONES),
-            "`high`: expected upper ends at or above the lower ones. Received: -1.0",
+            "`high`: expected upper ends at or above the lower ends. Received: -1.0",
         ),
         (lambda: metrics.interval_width(ONES, ONES[:2]), "`high`: expected shape (4,)"),
         (lambda: metrics.quantile_calibration(Y, SAMPLES[:8], [0.1]), "at least 9 draws"),
@@ -458,7 +458,7 @@ SAMPLES = np.ones((50, 4))
             lambda: metrics.quantile_calibration_gaussian(Y, ONES, ONES, [0.0, 0.5]),
             "`levels`: expected numbers between",
         ),
-        (lambda: metrics.ood_auroc(Y, np.ones((4, 2))), "`uncertainty_out`: expected one number a row"),
+        (lambda: metrics.ood_auroc(Y, np.ones((4, 2))), "`uncertainty_out`: expected one number for each row"),
         (lambda: metrics.ood_auroc(Y, []), "`uncertainty_out`: expected at least one row"),
         (
             lambda: metrics.auroc([0, 1], PROBS[:2]),

@@ -1,4 +1,4 @@
-"""Metrics of predictions, on NumPy arrays, and what a predictive of S draws of the weights is worth."""
+"""Metrics of predictions as NumPy arrays, and the scores and uncertainties of a predictive distribution."""
 
 from bnnrl.metrics.calibration import Reliability, TemperatureScaling, adaptive_ece, ece, reliability_curve
 from bnnrl.metrics.classification import (

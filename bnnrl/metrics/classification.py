@@ -1,9 +1,11 @@
 """Metrics of class probabilities, in float64.
 
-Throughout, `labels` [N] are integers from 0 to C − 1, and `probs` the predictive probabilities [N, C], or [N] of y = 1
-for two classes. The predicted class is the likeliest, the first of equals. Every function raises ValueError if there
-are no rows, shapes do not fit, a label is no class, or the probabilities are not finite, are logits (below 0 or above
-1) or do not add up to 1.
+Arguments of all functions: `labels` [N] are integers from 0 to C − 1. `probs` are predictive class probabilities
+[N, C], or probabilities of y = 1, [N], for two classes. The predicted class is the most probable one, and the first of
+several.
+
+All functions raise ValueError if there are no rows, shapes do not match, a label is not a class, or probabilities are
+not finite, not in [0, 1], or do not add up to 1.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ import numpy as np
 
 from bnnrl.metrics._checks import check_classes, check_targets
 
-# scikit-learn takes a second to import, which only those who call its functions should wait for.
+# scikit-learn takes a second to import, so only the functions that need it import it.
 
 
 def accuracy(labels, probs) -> float:
-    """Return the share of rows [N] whose likeliest class is their label, in [0, 1].
+    """Return the share of rows whose predicted class is their label, in [0, 1].
 
     Raises:
         ValueError: see the module.
@@ -28,9 +30,9 @@ def accuracy(labels, probs) -> float:
 
 
 def nll(labels, probs) -> float:
-    """Return −mean log p(label) over the rows [N], in nats.
+    """Return the negative log-likelihood −(1 / N) Σ_n log p_n(label_n), in nats.
 
-    It is infinite if a row gives its own class probability 0; scikit-learn's `log_loss` clips there.
+    The score is infinite if a row gives its label probability 0; scikit-learn's `log_loss` clips such probabilities.
 
     Source: Gneiting and Raftery, "Strictly Proper Scoring Rules, Prediction, and Estimation", JASA 2007.
 
@@ -43,9 +45,10 @@ def nll(labels, probs) -> float:
 
 
 def brier(labels, probs) -> float:
-    """Return the Brier score, a mean over the rows [N], 0 being perfect.
+    """Return the Brier score, averaged over rows; 0 is perfect.
 
-    Of probs [N, C] it is Σ_c (p_c − 1[label = c])², in [0, 2]; of probs [N] it is (p − y)², in [0, 1], half as much.
+    A row's score is Σ_c (p_c − 1[label = c])², in [0, 2], for probs [N, C]. For probs [N] of y = 1 it is (p − y)², in
+    [0, 1], half as much.
 
     Source: Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 1950.
 
@@ -60,12 +63,14 @@ def brier(labels, probs) -> float:
 
 
 def auroc(labels, probs) -> float:
-    """Return the area under the ROC curve, in [0, 1], 0.5 being chance; for C > 2 one against the rest, macro average.
+    """Return the area under the ROC curve (AUROC), in [0, 1]; 0.5 is chance.
+
+    For more than two classes, this is the mean of the areas of each class against all others.
 
     Source: Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006; computed by scikit-learn.
 
     Raises:
-        ValueError: see the module; and if a class has no row, as it then has no area.
+        ValueError: see the module; also if a class has no rows, because its area is then undefined.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -74,18 +79,18 @@ def auroc(labels, probs) -> float:
     if len(missing):
         raise ValueError(
             f"Invalid `labels`: expected at least one row of each of the {probs.shape[1]} classes. "
-            f"Received: none of class {missing[0]}. Score the classes that occur one by one."
+            f"Received: none of class {missing[0]}. Score each of the other classes on its own."
         )
     return float(np.mean([roc_auc_score(labels == c, probs[:, c]) for c in range(probs.shape[1])]))
 
 
 class ClassScores(NamedTuple):
-    """Precision, recall and F1 of each class, [C], in [0, 1]; and the number of rows of it, [C]."""
+    """Precision, recall and F1 of each class, [C], in [0, 1], and its number of rows, [C]."""
 
-    precision: np.ndarray  # share of the rows predicted to be of the class that are; 0 if there are none
-    recall: np.ndarray  # share of the class's rows that are found; 0 if there are none
-    f1: np.ndarray  # their harmonic mean
-    support: np.ndarray
+    precision: np.ndarray  # TP / (TP + FP); 0 if no row is predicted to be of the class
+    recall: np.ndarray  # TP / (TP + FN); 0 if the class has no rows
+    f1: np.ndarray  # harmonic mean of precision and recall
+    support: np.ndarray  # number of rows
 
     @property
     def macro(self) -> tuple[float, float, float]:
@@ -94,7 +99,7 @@ class ClassScores(NamedTuple):
 
 
 def precision_recall_f1(labels, probs) -> ClassScores:
-    """Return precision, recall, F1 and support, each [C], and their macro averages as `.macro`.
+    """Return precision, recall, F1 and support of each class; the macro averages are the property `macro`.
 
     Source: van Rijsbergen, "Information Retrieval", 1979; computed by scikit-learn.
 
@@ -105,13 +110,13 @@ def precision_recall_f1(labels, probs) -> ClassScores:
 
     labels, probs = check_classes(labels, probs)
     classes = np.arange(probs.shape[1])
-    none: Any = 0  # scikit-learn's own annotation says str
+    none: Any = 0  # scikit-learn annotates the argument as str
     found = precision_recall_fscore_support(labels, probs.argmax(axis=1), labels=classes, zero_division=none)
     return ClassScores(*map(np.asarray, found))
 
 
 def confusion_matrix(labels, probs) -> np.ndarray:
-    """Return the number of rows by label (first axis) and predicted class (second), [C, C]; computed by scikit-learn.
+    """Return the number of rows by label (first axis) and predicted class (second axis), [C, C].
 
     Raises:
         ValueError: see the module.
@@ -123,19 +128,20 @@ def confusion_matrix(labels, probs) -> np.ndarray:
 
 
 def ood_auroc(uncertainty_in, uncertainty_out) -> float:
-    """Return the AUROC of telling out-of-distribution rows from others by their uncertainty, in [0, 1].
+    """Return the AUROC of the detection of out-of-distribution rows by their uncertainty, in [0, 1].
 
-    It is the probability that a row from outside is the more uncertain of the two, ties counting half: 1 if all are
-    told apart, 0.5 if the uncertainty knows nothing. The epistemic part is the one that ought to.
+    The score is the probability that a random out-of-distribution row is more uncertain than a random row in
+    distribution, where ties count half: 1 for perfect detection, 0.5 for chance. The epistemic uncertainty is the one
+    to use.
 
     Source: Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017.
 
     Args:
-        uncertainty_in: of rows like the training data, [N], in any units.
-        uncertainty_out: of rows unlike them, [M], in the same units.
+        uncertainty_in: uncertainty of rows in distribution, [N], in any unit.
+        uncertainty_out: uncertainty of out-of-distribution rows, [M], in the same unit.
 
     Raises:
-        ValueError: if either has no rows, is not one number a row, or is not finite.
+        ValueError: if an array has no rows, more than one number for each row, or a value that is not finite.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -143,7 +149,7 @@ def ood_auroc(uncertainty_in, uncertainty_out) -> float:
     for name, part in zip(("uncertainty_in", "uncertainty_out"), both, strict=True):
         if part.ndim != 1:
             raise ValueError(
-                f"Invalid `{name}`: expected one number a row, shape [N]. Received: shape {part.shape}. "
+                f"Invalid `{name}`: expected one number for each row, shape [N]. Received: shape {part.shape}. "
                 "Sum over the entries of a row first."
             )
     return float(roc_auc_score(np.repeat([0, 1], [len(part) for part in both]), np.concatenate(both)))

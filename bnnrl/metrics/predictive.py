@@ -1,4 +1,7 @@
-"""Uncertainty and scores of a predictive, given the likelihood for S draws of the weights: batch [S, B, ...]."""
+"""Uncertainty and scores of a predictive distribution: the equal mixture of the likelihoods of S posterior samples.
+
+The argument `distribution` of all functions is the likelihood with batch shape [S, B, ...], for S draws of the weights.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,28 @@ from bnnrl.metrics.regression import pair_distances, r2_of, varies
 from bnnrl.problem import align_targets
 from bnnrl.seeds import as_seed
 
-_DRAWS = 300  # of the mixture, at least, for each target entry
-_MAX_DRAWS = 2**22  # in all; bounds memory, and time to some tenths of a second
+_DRAWS = 300  # least number of draws from the mixture for each target entry
+_MAX_DRAWS = 2**22  # draws in total, which limits memory, and time to some tenths of a second
 
 
 class Uncertainty(NamedTuple):
     """Predictive uncertainty: total = aleatoric + epistemic."""
 
     total: np.ndarray
-    aleatoric: np.ndarray  # of the data, given the weights
+    aleatoric: np.ndarray  # of the targets, given the weights
     epistemic: np.ndarray  # of the weights
 
 
 def uncertainty(distribution: tfd.Distribution) -> Uncertainty:
-    """Return entropies [B] or [B, K] in nats for classes, else variances [B, ...] in squared units of y."""
+    """Return the uncertainty of a predictive distribution.
+
+    For classes these are entropies in nats, [B] or [B, K]: total H[E p], aleatoric E H[p], and epistemic their
+    difference, the mutual information of class and weights. For other targets they are variances in squared units of y,
+    [B, ...]: aleatoric E Var[y], epistemic Var E[y], and total their sum. E and Var without brackets are over the
+    posterior samples.
+
+    Source: Depeweg et al., "Decomposition of Uncertainty in Bayesian Deep Learning", ICML 2018.
+    """
     probs = _probs(distribution)
     if probs is None:
         aleatoric = tf.reduce_mean(_moment(distribution, "variance"), axis=0).numpy()
@@ -34,25 +45,30 @@ def uncertainty(distribution: tfd.Distribution) -> Uncertainty:
         return Uncertainty(aleatoric + epistemic, aleatoric, epistemic)
     entropy = lambda p: -tf.reduce_sum(tf.math.xlogy(p, p), axis=-1)
     aleatoric = tf.reduce_mean(entropy(probs), axis=0).numpy()
-    epistemic = np.maximum(entropy(tf.reduce_mean(probs, axis=0)).numpy() - aleatoric, 0.0)  # rounding may fall below
+    epistemic = np.maximum(
+        entropy(tf.reduce_mean(probs, axis=0)).numpy() - aleatoric, 0.0
+    )  # rounding may make it negative
     return Uncertainty(aleatoric + epistemic, aleatoric, epistemic)
 
 
 def scores(distribution: tfd.Distribution, y: np.ndarray) -> dict[str, float]:
-    """Return scores of the equal mixture of the draws, batch [S, B, ...], on targets y [B, ...].
+    """Return scores of a predictive distribution on targets y [B, ...], by name.
 
-    "nll": −mean log p(y | x), in nats for each row. Real or count targets, in units of y where not said otherwise:
-        "rmse", "mae", "r2": of the predictive mean; R² has no unit, and is left out where an entry does not vary.
-        "crps", "picp_95", "width_95": see `crps` and `interval`; the share of targets within the central 95 % interval
-            has no unit. They are found by at least 300 draws of the mixture, with a seed of their own, on rows evenly
-            spaced where there are more than some 14 000 target entries. Only where a target entry is a number with a
-            distribution of its own, that can be sampled.
+    All targets:
+        "nll": negative log-likelihood of a row, −(1 / B) Σ_b log p(y_b | x_b), in nats.
+    Real and count targets:
+        "rmse", "mae", "r2": errors of the predictive mean, see `rmse`, `mae` and `r2`. No "r2" if an entry of y is
+            constant.
+        "crps", "picp_95", "width_95": see `crps`, and `picp` and `interval_width` of the central 95 % interval. They
+            are computed from at least 300 draws of the mixture for each target entry, with a fixed seed, and on
+            evenly spaced rows if there are more than about 14 000 entries. They are missing if the distribution of a
+            target entry cannot be sampled on its own.
     Classes:
-        "accuracy", "brier": for Bernoulli the Brier score is (p − y)², in [0, 1], else in [0, 2].
-        "ece", "ace": expected calibration error, with 15 bins of equal width or of equally many rows.
+        "accuracy", "brier": see `accuracy` and `brier`. For Bernoulli, the Brier score is (p − y)².
+        "ece", "ace": expected calibration error with 15 bins of equal width, or of equal numbers of rows.
 
     Raises:
-        ValueError: if the shape of y does not fit the distribution's.
+        ValueError: if the shape of y does not match that of the distribution.
     """
     draws = distribution.batch_shape[0]
     target = align_targets(distribution, tf.broadcast_to(y, [draws, *y.shape]))  # [S, B, ...]
@@ -64,13 +80,13 @@ def scores(distribution: tfd.Distribution, y: np.ndarray) -> dict[str, float]:
         try:
             expected = tf.reduce_mean(mean(distribution), axis=0)
         except ValueError:
-            return nll  # a likelihood without a mean
+            return nll  # the likelihood has no mean
         return {**nll, **_point_scores(tf.cast(target, tf.float32), expected), **_draw_scores(distribution, target)}
     probs, label = tf.reduce_mean(probs, axis=0), tf.cast(target, tf.int32)
     hit = tf.equal(tf.argmax(probs, axis=-1, output_type=tf.int32), label)
     brier = tf.reduce_sum(tf.square(probs - tf.one_hot(label, probs.shape[-1])), axis=-1)
     if not isinstance(distribution, tfd.Categorical):
-        brier /= 2.0  # over two classes p − y stands twice
+        brier /= 2.0  # the sum over two classes counts (p − y)² twice
     found, confidence = hit.numpy().ravel(), tf.reduce_max(probs, axis=-1).numpy().ravel()
     return {
         **nll,
@@ -82,7 +98,7 @@ def scores(distribution: tfd.Distribution, y: np.ndarray) -> dict[str, float]:
 
 
 def _point_scores(target: tf.Tensor, expected: tf.Tensor) -> dict[str, float]:
-    """Return the scores of the predictive mean `expected` [B, ...]."""
+    """Return the errors of the predictive mean `expected` [B, ...]."""
     error = target - expected
     found = {
         "rmse": float(tf.sqrt(tf.reduce_mean(tf.square(error)))),
@@ -93,9 +109,9 @@ def _point_scores(target: tf.Tensor, expected: tf.Tensor) -> dict[str, float]:
 
 
 def _draw_scores(distribution: tfd.Distribution, target: tf.Tensor) -> dict[str, float]:
-    """Return the scores by draws of the mixture; none if it cannot be sampled, or not entry by entry.
+    """Return the scores from draws of the mixture, or none if the distribution of an entry cannot be sampled.
 
-    Each of the S components gives k draws to each target entry, which is steadier than choosing components by chance.
+    Each of the S components gives k draws of each target entry. This has less variance than random components.
     """
     base = distribution
     while isinstance(base, tfd.Independent):
@@ -106,15 +122,15 @@ def _draw_scores(distribution: tfd.Distribution, target: tf.Tensor) -> dict[str,
     k = max(2, -(-_DRAWS // components))
     row_draws = k * components * (tf.size(target).numpy() // rows)
     if row_draws > 8 * _MAX_DRAWS:
-        return {}  # one row alone would take too much memory
+        return {}  # the draws of a single row would take too much memory
     stride = -(-rows * row_draws // _MAX_DRAWS)
     try:
-        thinned = distribution[:, ::stride] if stride > 1 else distribution  # to slice takes as long as 300 000 draws
+        thinned = distribution[:, ::stride] if stride > 1 else distribution  # a slice takes as long as 300 000 draws
         drawn = thinned.sample(k, seed=as_seed(0)).numpy()  # [k, S, b, ...]
-    except (NotImplementedError, TypeError):  # TFP cannot sample some, and cannot take rows of some others
+    except (NotImplementedError, TypeError):  # TFP cannot sample or slice some distributions
         return {}
-    with np.errstate(invalid="ignore"):  # draws may be infinite where a fit has diverged: so are the scores
-        errors = drawn.astype(np.float64) - target[::stride].numpy()  # about y, where rounding matters least
+    with np.errstate(invalid="ignore"):  # after a diverged fit, draws and scores are infinite
+        errors = drawn.astype(np.float64) - target[::stride].numpy()  # centred at y, which keeps rounding errors small
         ordered = np.sort(errors.reshape(k * components, *errors.shape[2:]), axis=0)
         low, high = _ends(ordered, 0.95)
         return {
@@ -125,14 +141,15 @@ def _draw_scores(distribution: tfd.Distribution, target: tf.Tensor) -> dict[str,
 
 
 def _mixture_crps(errors: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Return the CRPS of each target entry, [b, ...], without bias, from k draws less y of each of S components.
+    """Return an unbiased estimate of the CRPS of each target entry, [b, ...].
 
-    The mean distance of two independent draws of the mixture is made up of S² distances, of each component to each.
-    For two components it is the mean over k² pairs of draws, within one over the k (k − 1) pairs of different draws.
+    CRPS = E|X − y| − ½ E|X − X'| as in `crps`. For the mixture, E|X − X'| is the mean of the S² expected distances
+    between its components. The distance between two different components is estimated by the mean over all k² pairs of
+    draws; that within one component by the mean over its k (k − 1) pairs of different draws.
 
     Args:
-        errors: [k, S, b, ...].
-        ordered: the same in order, [k S, b, ...].
+        errors: k draws of each of the S components, minus y, [k, S, b, ...].
+        ordered: the same values of all components in increasing order, [k S, b, ...].
     """
     k, components = errors.shape[:2]
     within = np.sum(pair_distances(errors), axis=0)
@@ -142,7 +159,7 @@ def _mixture_crps(errors: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 
 
 def _ends(ordered: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the central interval of draws in order [S, ...], as `interval` does of draws in any."""
+    """Return the ends of the central interval as `interval` does, for draws [S, ...] in increasing order."""
     place = (len(ordered) + 1) * (1 - level) / 2 - 1
     index = int(place)
     between = lambda a, b: a + (place - index) * (b - a)
@@ -150,7 +167,7 @@ def _ends(ordered: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _probs(distribution: tfd.Distribution) -> tf.Tensor | None:
-    """Return class probabilities, [S, B, C] or for Bernoulli [S, B, K, 2]; None for targets that are not classes."""
+    """Return class probabilities [S, B, C], or [S, B, K, 2] for Bernoulli; None for targets that are not classes."""
     base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
     if isinstance(base, tfd.Categorical):
         return base.probs_parameter()
@@ -161,6 +178,7 @@ def _probs(distribution: tfd.Distribution) -> tf.Tensor | None:
 
 
 def _moment(distribution: tfd.Distribution, name: str) -> tf.Tensor:
+    """Return the "mean" or the "variance", or raise ValueError if the distribution has none."""
     try:
         return getattr(distribution, name)()
     except NotImplementedError as error:
@@ -171,7 +189,7 @@ def _moment(distribution: tfd.Distribution, name: str) -> tf.Tensor:
 
 
 def mean(distribution: tfd.Distribution) -> tf.Tensor:
-    """Return the mean of the targets, [S, B, ...]; the classes' probabilities for a categorical."""
+    """Return the mean of the targets, [S, B, ...], or the class probabilities of a categorical, [S, B, C]."""
     if isinstance(distribution, tfd.Categorical):
         return distribution.probs_parameter()
     return _moment(distribution, "mean")

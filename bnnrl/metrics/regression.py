@@ -1,9 +1,10 @@
-"""Metrics of real targets and their predictives, in float64.
+"""Metrics of real targets and their predictive distributions, in float64.
 
-Throughout, targets y are [N] or [N, ...] with N rows, a predictive mean and std (standard deviation, not variance) have
-the shape of y, and predictive samples are [S, N, ...], S draws of each target in y's units. A last axis of size 1 is
-added or dropped where it helps; any other difference of shapes is refused. Every function raises ValueError for that,
-for no rows, and for values that are not finite, the first row of which it names.
+Arguments of all functions: targets `y` are [N, ...] with N rows. The predictive `mean` and standard deviation `std`
+have the shape of y. Predictive `samples` are [S, N, ...], S draws of each target, in units of y. A last axis of size 1
+is added or dropped where necessary.
+
+All functions raise ValueError if there are no rows, shapes do not match, or a value is not finite.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bnnrl.metrics._checks import check_levels, check_like, check_samples, check
 
 
 def rmse(y, mean) -> float:
-    """Return the root of the mean squared error over all entries of y [N, ...], in units of y.
+    """Return the root mean squared error over all entries of y, in units of y.
 
     Raises:
         ValueError: see the module.
@@ -27,7 +28,7 @@ def rmse(y, mean) -> float:
 
 
 def mae(y, mean) -> float:
-    """Return the mean absolute error over all entries of y [N, ...], in units of y.
+    """Return the mean absolute error over all entries of y, in units of y.
 
     Raises:
         ValueError: see the module.
@@ -37,45 +38,46 @@ def mae(y, mean) -> float:
 
 
 def r2(y, mean) -> float:
-    """Return the coefficient of determination R², at most 1; 0 is as good as the mean of y. Entries are averaged.
+    """Return the coefficient of determination R² = 1 − Σ_n (y_n − mean_n)² / Σ_n (y_n − ȳ)², averaged over entries.
 
-    For each entry of y [N, ...] it is 1 − Σ_n (y − mean)² / Σ_n (y − ȳ)².
+    R² is at most 1, and 0 for a prediction as good as the mean ȳ.
 
     Raises:
-        ValueError: see the module; and if an entry of y does not vary, for then it has no R².
+        ValueError: see the module; also if an entry of y does not vary, because its R² is then undefined.
     """
     y = check_targets("y", y)
     mean = check_like(y, "mean", mean)
     if not varies(y):
         raise ValueError(
-            "Invalid `y`: expected targets that vary from row to row in every column. Received: one that does not. "
+            "Invalid `y`: expected targets that vary from row to row in every column. Received: a constant column. "
             "Use `rmse` or `mae`."
         )
     return r2_of(y, mean)
 
 
 def r2_of(y: np.ndarray, mean: np.ndarray) -> float:
-    """Return `r2` of y and mean [N, ...]; nothing is checked."""
-    # By hand, as every evaluation needs it, and scikit-learn takes a second to import.
+    """Return `r2` of y and mean [N, ...], without checks."""
+    # Computed here, because every evaluation needs R² and scikit-learn takes a second to import.
     return float(np.mean(1 - np.sum((y - mean) ** 2, axis=0) / np.sum((y - y.mean(axis=0)) ** 2, axis=0)))
 
 
 def varies(y: np.ndarray) -> bool:
-    """Return whether every entry of y [N, ...] takes two values or more."""
+    """Return whether every entry of y [N, ...] varies from row to row."""
     return bool(np.all(np.ptp(y, axis=0) > 0))
 
 
 def interval(samples, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the central interval of each target, [N, ...] each, in units of y, from samples [S, N, ...].
+    """Return the lower and upper ends of the central interval of each target, each [N, ...], in units of y.
 
-    The p-quantile is the (S + 1) p-th smallest draw, interpolated linearly (Weibull's rule): of draws from the truth,
-    the interval then holds the target with probability `level` exactly, whatever S. Rules without the 1 fall short.
+    The p-quantile is the (S + 1) p-th smallest draw, linearly interpolated (Weibull's rule). If the draws have the
+    distribution of the target, the interval then covers the target with probability `level` for every S. Rules
+    that use S instead of S + 1 cover less.
 
     Source: Hyndman and Fan, "Sample Quantiles in Statistical Packages", The American Statistician 1996, definition 6.
 
     Raises:
-        ValueError: see the module; and if `level` is not between 0 and 1, or the draws are too few to reach its ends:
-            39 are needed for 0.95.
+        ValueError: see the module; also if `level` is not between 0 and 1, or there are fewer than 2 / (1 − level) − 1
+            draws, which are 39 for 0.95.
     """
     level = _check_level(level)
     samples = check_samples(None, samples, math.ceil(2 / (1 - level) - 1 - 1e-9), f"an interval of level {level:g}")
@@ -84,10 +86,10 @@ def interval(samples, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interval_gaussian(mean, std, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the central interval of N(mean, std²), [N, ...] each, in units of y.
+    """Return the lower and upper ends of the central interval of N(mean, std²), each [N, ...], in units of y.
 
     Raises:
-        ValueError: see the module; and if a std is not positive, or `level` is not between 0 and 1.
+        ValueError: see the module; also if a std is not positive, or `level` is not between 0 and 1.
     """
     from scipy.special import ndtri
 
@@ -97,20 +99,20 @@ def interval_gaussian(mean, std, level: float = 0.95) -> tuple[np.ndarray, np.nd
 
 
 def picp(y, low, high) -> float:
-    """Return the prediction interval coverage probability: the share of targets in [low, high], in [0, 1].
+    """Return the prediction interval coverage probability (PICP): the share of targets in [low, high], in [0, 1].
 
-    Of a calibrated predictive it is the level of the interval (see `interval`, `interval_gaussian`; other quantiles
-    do as well), up to a standard error of √(level (1 − level) / N).
+    For a calibrated predictive distribution, PICP is the level of the interval, up to a standard error of
+    √(level (1 − level) / N).
 
     Source: Khosravi et al., "Comprehensive Review of Neural Network-Based Prediction Intervals", IEEE TNN 2011.
 
     Args:
         y: targets, [N, ...].
-        low: lower ends, [N, ...], in units of y.
-        high: upper ends, likewise.
+        low: lower ends of the intervals, [N, ...], in units of y, such as those of `interval`.
+        high: upper ends of the intervals, [N, ...], in units of y.
 
     Raises:
-        ValueError: see the module; and if an upper end is below the lower one.
+        ValueError: see the module; also if an upper end is below its lower end.
     """
     y = check_targets("y", y)
     low, high = _check_ends(check_like(y, "low", low), high)
@@ -118,48 +120,48 @@ def picp(y, low, high) -> float:
 
 
 def interval_width(low, high) -> float:
-    """Return the mean of high − low [N, ...], in units of y. Of intervals with the same coverage, prefer the narrower.
+    """Return the mean interval width high − low, in units of y; at equal coverage, a smaller width is better.
 
     Raises:
-        ValueError: see the module; and if an upper end is below the lower one.
+        ValueError: see the module; also if an upper end is below its lower end.
     """
     low, high = _check_ends(check_targets("low", low), high)
     return float(np.mean(high - low))
 
 
 def crps(y, samples) -> float:
-    """Return the continuous ranked probability score from samples [S, N, ...]: a mean over y [N, ...], in its units.
+    """Return the continuous ranked probability score (CRPS) from samples, averaged over entries, in units of y.
 
-    CRPS = E|X − y| − ½ E|X − X'| for independent draws X, X' of the predictive; that of a point is its absolute error.
-    This is the fair estimator, which takes X' among the S − 1 other draws: it is unbiased for any S, while the one
-    that divides by S² calls a predictive of few draws worse than it is. Sorted, it takes O(S log S):
-    Σ_ij |x_i − x_j| = 2 Σ_i (2i − S − 1) x_(i).
+    CRPS = E|X − y| − ½ E|X − X'| for independent draws X, X' of the predictive distribution; for a point prediction it
+    is the absolute error. The fair estimator is used: for each draw X it averages over the S − 1 other draws X'. It is
+    unbiased for every S, while the estimator that divides by S² overestimates the score of few draws. Sorting gives
+    Σ_ij |x_i − x_j| = 2 Σ_i (2i − S − 1) x_(i) in O(S log S).
 
     Source: Gneiting and Raftery, JASA 2007, equation 21; Ferro, "Fair scores for ensemble forecasts", QJRMS 2014.
 
     Raises:
-        ValueError: see the module; and if there are fewer than 2 draws.
+        ValueError: see the module; also if there are fewer than 2 draws.
     """
     y = check_targets("y", y)
-    errors = check_samples(y, samples, 2, "the fair estimator") - y  # about y, where rounding matters least
+    errors = check_samples(y, samples, 2, "the fair estimator") - y  # centred at y, which keeps rounding errors small
     draws = len(errors)
     return float(np.mean(np.abs(errors)) - np.mean(pair_distances(errors)) / (2 * draws * (draws - 1)))
 
 
 def pair_distances(x: np.ndarray) -> np.ndarray:
-    """Return Σ_ij |x_i − x_j| over all pairs of draws of x [S, ...], [...]."""
+    """Return Σ_ij |x_i − x_j| over all pairs of draws, [...], for x [S, ...]."""
     return 2 * np.tensordot(2.0 * np.arange(1, len(x) + 1) - len(x) - 1, np.sort(x, axis=0), axes=1)
 
 
 def crps_gaussian(y, mean, std) -> float:
-    """Return the continuous ranked probability score of N(mean, std²): a mean over y [N, ...], in its units.
+    """Return the continuous ranked probability score (CRPS) of N(mean, std²), averaged over entries, in units of y.
 
-    With z = (y − mean) / std it is std [z (2 Φ(z) − 1) + 2 φ(z) − 1 / √π].
+    CRPS = std [z (2 Φ(z) − 1) + 2 φ(z) − 1 / √π] with z = (y − mean) / std.
 
     Source: Gneiting and Raftery, JASA 2007, section 4.2.
 
     Raises:
-        ValueError: see the module; and if a std is not positive.
+        ValueError: see the module; also if a std is not positive.
     """
     from scipy.special import ndtr
 
@@ -171,44 +173,42 @@ def crps_gaussian(y, mean, std) -> float:
 
 
 class QuantileCalibration(NamedTuple):
-    """Levels of predictive quantiles, [L], and the share of targets at or below them, [L]; equal if calibrated."""
+    """Expected and observed shares of targets below predictive quantiles; equal for perfect calibration."""
 
-    expected: np.ndarray
-    observed: np.ndarray
+    expected: np.ndarray  # levels of the quantiles, [L]
+    observed: np.ndarray  # shares of targets at or below the quantiles, [L]
 
 
 _LEVELS = tuple(i / 20 for i in range(1, 20))
 
 
 def quantile_calibration(y, samples, levels=_LEVELS) -> QuantileCalibration:
-    """Return how often targets [N, ...] fall at or below the quantiles of samples [S, N, ...], for continuous targets.
-
-    Quantiles are those of `interval`.
+    """Return the share of continuous targets at or below quantiles of the samples, computed as in `interval`.
 
     Source: Kuleshov et al., "Accurate Uncertainties for Deep Learning Using Calibrated Regression", ICML 2018.
 
     Args:
         y: targets, [N, ...].
-        samples: [S, N, ...].
-        levels: of the quantiles, [L], between 0 and 1; 0.05 to 0.95 unless given.
+        samples: predictive samples, [S, N, ...].
+        levels: levels of the quantiles, [L], between 0 and 1; by default 0.05, 0.1, …, 0.95.
 
     Raises:
-        ValueError: see the module; and if a level is not between 0 and 1, or beyond the outermost draws.
+        ValueError: see the module; also if a level is not between 0 and 1, or too close to 0 or 1 for S draws.
     """
     y, levels = check_targets("y", y), check_levels("levels", levels)
     least = math.ceil(1 / np.min(np.minimum(levels, 1 - levels)) - 1 - 1e-9)
-    samples = check_samples(y, samples, least, "the outermost of the levels")
-    # Level by level: all at once would take L times the memory of y.
+    samples = check_samples(y, samples, least, "the levels nearest to 0 and 1")
+    # One level at a time: all levels at once would take L times the memory of y.
     ordered = np.sort(samples, axis=0)
     below = [np.mean(y <= np.quantile(ordered, p, axis=0, method="weibull")) for p in levels]
     return QuantileCalibration(levels, np.array(below))
 
 
 def quantile_calibration_gaussian(y, mean, std, levels=_LEVELS) -> QuantileCalibration:
-    """Return how often targets [N, ...] fall at or below the quantiles of N(mean, std²); as `quantile_calibration`.
+    """Return the share of targets at or below quantiles of N(mean, std²), as `quantile_calibration` does for samples.
 
     Raises:
-        ValueError: see the module; and if a std is not positive or a level not between 0 and 1.
+        ValueError: see the module; also if a std is not positive, or a level is not between 0 and 1.
     """
     from scipy.special import ndtr
 
@@ -226,7 +226,7 @@ def _check_ends(low: np.ndarray, high) -> tuple[np.ndarray, np.ndarray]:
     bad = np.argwhere(high < low)
     if len(bad):
         raise ValueError(
-            f"Invalid `high`: expected upper ends at or above the lower ones. Received: {high[tuple(bad[0])]} with a "
+            f"Invalid `high`: expected upper ends at or above the lower ends. Received: {high[tuple(bad[0])]} with a "
             f"lower end of {low[tuple(bad[0])]} in row {bad[0][0]}. Swap the two."
         )
     return low, high

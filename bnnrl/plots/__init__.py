@@ -1,11 +1,14 @@
-"""Pictures, drawn by Matplotlib's Agg canvas: no display, no global state. They take arrays, and write one PNG each."""
+"""Pictures of fits, predictions, chains and control. Each function draws arrays to one PNG file.
+
+Matplotlib's Agg canvas draws without a display and without global state.
+"""
 
 from bnnrl.plots.calibration import calibration_curve, entropy_histogram, reliability
 from bnnrl.plots.chains import autocorrelation, trace
 from bnnrl.plots.classification import confusion, decision_boundary, roc
 from bnnrl.plots.comparison import comparison
 from bnnrl.plots.control import coverage_by_horizon, heat_map, learning_curve, rollout_bands, rollouts
-from bnnrl.plots.style import GOOD, GRID, MODEL, REAL, _figure, _save, _style
+from bnnrl.plots.style import GOOD, GRID, MODEL, REAL
 from bnnrl.plots.supervised import loss_curve, predicted_vs_true, predictive_bands
 
 __all__ = [
@@ -13,9 +16,6 @@ __all__ = [
     "GRID",
     "MODEL",
     "REAL",
-    "_figure",
-    "_save",
-    "_style",
     "autocorrelation",
     "calibration_curve",
     "comparison",

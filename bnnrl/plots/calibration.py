@@ -1,4 +1,4 @@
-"""Pictures of how sure predictions are, and how sure they should be."""
+"""Pictures of uncertainty: reliability diagrams, calibration curves and entropy histograms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnnrl.plots.style import INK, MODEL, REAL, _figure, _legend, _save, _shaped, _style, _title
+from bnnrl.plots.style import INK, MODEL, REAL, check_arrays, finish, make_figure, style_axes
 
 
 def reliability(
@@ -18,55 +18,54 @@ def reliability(
     ece: float,
     title: str = "",
 ) -> None:
-    """Draw a reliability diagram, with the number of predictions in each bin, to a PNG.
+    """Draw a reliability diagram with the number of predictions in each bin to a PNG file.
 
     Args:
-        path: where to.
-        confidence: the mean probability of the predicted class in each bin, [K]; NaN for an empty bin.
-        accuracy: the share of them that are right, [K]; NaN for an empty bin.
-        count: how many there are, [K].
-        ece: the expected calibration error, in [0, 1], for the title.
-        title: of the figure.
+        path: the PNG file.
+        confidence: mean probability of the predicted class in each bin, [K]; NaN for an empty bin.
+        accuracy: share of correct predictions in each bin, [K]; NaN for an empty bin.
+        count: number of predictions in each bin, [K].
+        ece: expected calibration error in [0, 1], shown in the title.
+        title: the title.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: if an array has another shape.
     """
     named = {"confidence": (confidence, "K"), "accuracy": (accuracy, "K"), "count": (count, "K")}
-    confidence, accuracy, count = _shaped(named, finite=False)
+    confidence, accuracy, count = check_arrays(named, finite=False)
     filled = (count > 0) & ~np.isnan(confidence) & ~np.isnan(accuracy)
     sure, right, count = 100 * confidence[filled], 100 * accuracy[filled], count[filled]
-    figure = _figure(6.0, 6.6)
+    figure = make_figure(6.0, 6.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="calibrated")
+    upper.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="perfect calibration")
     gaps = upper.vlines(sure, np.minimum(sure, right), np.maximum(sure, right), color=REAL, alpha=0.35, linewidth=6)
-    gaps.set_label("gap to calibration")
+    gaps.set_label("gap")
     upper.plot(sure, right, "o-", color=MODEL, markersize=5, label="accuracy of a bin")
-    _style(upper, "", "accuracy, %")
+    style_axes(upper, "", "accuracy, %")
     upper.set(xlim=(-2, 102), ylim=(-2, 102))
     lower.bar(sure, count, width=0.6 * 100 / len(confidence), color=MODEL, alpha=0.5)
     for place, number in zip(sure, count, strict=True):
         shown = f"{number:.0f}" if number < 1e4 else f"{number / 1e3:.0f}k"
         lower.annotate(shown, (place, number), (0, 2), textcoords="offset points", ha="center", fontsize=7, color=INK)
     lower.set_ylim(0, 1.2 * max(count, default=1))
-    _style(lower, "confidence, the probability of the predicted class, %", "predictions")
-    _title(figure, f"{title}: ECE {100 * ece:.1f} %" if title else f"ECE {100 * ece:.1f} %")
-    _legend(figure, upper.get_legend_handles_labels()[0])
-    _save(figure, path)
+    style_axes(lower, "confidence (probability of the predicted class), %", "predictions")
+    score = f"ECE {100 * ece:.1f} %"
+    finish(figure, path, f"{title}: {score}" if title else score, upper.get_legend_handles_labels()[0])
 
 
 def calibration_curve(path: str | os.PathLike[str], expected: ArrayLike, observed: ArrayLike, title: str = "") -> None:
-    """Draw how often targets lie below the predicted quantiles, against how often they should, to a PNG.
+    """Draw the observed against the expected share of targets below predictive quantiles to a PNG file.
 
     Args:
-        path: where to.
+        path: the PNG file.
         expected: levels of the quantiles, [Q], in [0, 1].
-        observed: the share of targets below each, [Q], in [0, 1].
-        title: of the figure.
+        observed: share of targets below each quantile, [Q], in [0, 1].
+        title: the title.
 
     Raises:
-        ValueError: for another shape, or entries out of [0, 1].
+        ValueError: if an array has another shape, or an entry is not in [0, 1].
     """
-    expected, observed = _shaped({"expected": (expected, "Q"), "observed": (observed, "Q")})
+    expected, observed = check_arrays({"expected": (expected, "Q"), "observed": (observed, "Q")})
     for name, values in (("expected", expected), ("observed", observed)):
         if values.min() < 0 or values.max() > 1:
             raise ValueError(
@@ -74,46 +73,42 @@ def calibration_curve(path: str | os.PathLike[str], expected: ArrayLike, observe
             )
     order = np.argsort(expected)
     expected, observed = 100 * expected[order], 100 * observed[order]
-    figure = _figure(6.0, 5.8)
+    figure = make_figure(6.0, 5.8)
     axes = figure.subplots()
-    axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="calibrated")
-    error = f"mean distance {np.abs(observed - expected).mean():.1f} points"
-    axes.fill_between(expected, expected, observed, color=REAL, alpha=0.15, linewidth=0, label=error)
+    axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle="--", label="perfect calibration")
+    gap = f"mean gap: {np.abs(observed - expected).mean():.1f} percentage points"
+    axes.fill_between(expected, expected, observed, color=REAL, alpha=0.15, linewidth=0, label=gap)
     axes.plot(expected, observed, "o-", color=MODEL, markersize=4, label="observed")
-    _style(axes, "expected share of targets below the quantile, %", "observed share, %")
+    style_axes(axes, "expected share of targets below the quantile, %", "observed share, %")
     axes.set(xlim=(-2, 102), ylim=(-2, 102), aspect="equal")
-    _title(figure, title)
-    _legend(figure, axes.get_legend_handles_labels()[0])
-    _save(figure, path)
+    finish(figure, path, title, axes.get_legend_handles_labels()[0])
 
 
 def entropy_histogram(
     path: str | os.PathLike[str], inside: ArrayLike, outside: ArrayLike, title: str = "", unit: str = "nats"
 ) -> None:
-    """Draw how unsure the predictions are for inputs like the training data, and for others, to a PNG.
+    """Draw the entropies of predictions in and out of distribution to a PNG file.
 
     Args:
-        path: where to.
-        inside: entropy of the predictive for inputs in distribution, [N].
-        outside: the same for inputs out of distribution, [M].
-        title: of the figure.
-        unit: of the entropies.
+        path: the PNG file.
+        inside: entropy of the predictive distribution for inputs like the training data, [N].
+        outside: entropy of the predictive distribution for other inputs, [M].
+        title: the title.
+        unit: unit of the entropies.
 
     Raises:
-        ValueError: for another shape, or entries that are not finite.
+        ValueError: if an array has another shape, or an entry is not finite.
     """
-    inside, outside = _shaped({"inside": (inside, "N"), "outside": (outside, "M")})
+    inside, outside = check_arrays({"inside": (inside, "N"), "outside": (outside, "M")})
     both = np.concatenate([inside, outside])
     edges = np.linspace(min(0.0, both.min()), both.max() or 1.0, 41).tolist()
-    figure = _figure(6.4, 4.0)
+    figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
     for values, colour, name in ((inside, MODEL, "in distribution"), (outside, REAL, "out of distribution")):
         weights = np.full(len(values), 100 / len(values))
-        label = f"{name}: {len(values)}, median {np.median(values):.2f} {unit}"
+        label = f"{name}: {len(values)} inputs, median {np.median(values):.2f} {unit}"
         axes.hist(values, edges, weights=weights, color=colour, alpha=0.35, label=label)
         axes.hist(values, edges, weights=weights, color=colour, histtype="step", linewidth=1.2)
         axes.axvline(np.median(values), color=colour, linewidth=1, linestyle=":")
-    _style(axes, f"entropy of the predictive, {unit}", "share of the inputs, %")
-    _title(figure, title)
-    _legend(figure, axes.get_legend_handles_labels()[0], columns=2)
-    _save(figure, path)
+    style_axes(axes, f"entropy of the predictive distribution, {unit}", "share of inputs, %")
+    finish(figure, path, title, axes.get_legend_handles_labels()[0], columns=2)

@@ -1,16 +1,19 @@
-"""Pictures of control: what was learned by trial, and what was predicted of one."""
+"""Pictures of control: learning curves, predicted and real trajectories, coverage by horizon, and heat maps."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from bnnrl.plots.style import GOOD, INK, MODEL, REAL, _colours, _figure, _legend, _save, _shaped, _style, _title
+from bnnrl.plots.style import GOOD, INK, MODEL, REAL, check_arrays, finish, make_figure, series_colours, style_axes
 
-LEVELS = (2.5, 25.0, 50.0, 75.0, 97.5)  # per cent, of the quantiles that bands show
+LEVELS = (2.5, 25.0, 50.0, 75.0, 97.5)  # quantiles that bands show, in per cent
+_MAX_TRAJECTORIES = 12  # particles that are drawn one by one
 
 
 def learning_curve(
@@ -22,44 +25,46 @@ def learning_curve(
     title: str,
     returns: Sequence[float | None] | None = None,
 ) -> None:
-    """Draw costs and success, or returns, by trial to a PNG.
+    """Draw the cost, and the success or the return, by trial to a PNG file.
 
     Args:
-        path: where to.
-        predicted: the model's expected cost of each trial, None for a random one.
-        real: the cost of each real trial.
-        evaluation: the mean cost over each trial's evaluation episodes.
-        success: the share of them that succeeded, in [0, 1], or None.
-        title: of the figure.
-        returns: the mean return of the evaluation episodes, or None.
+        path: the PNG file.
+        predicted: cost that the model expected of each trial; None for a trial with random actions.
+        real: cost of each real trial.
+        evaluation: mean cost of the evaluation episodes of each trial.
+        success: share of successful evaluation episodes of each trial, in [0, 1]; None if success is not defined.
+        title: the title.
+        returns: mean return of the evaluation episodes of each trial. Drawn if success is not defined.
     """
-    figure = _figure(6.4, 4.0)
+    figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
     trials = np.arange(1, len(real) + 1)
     expected = np.array([np.nan if p is None else p for p in predicted], float)
-    axes.plot(trials, expected, "o--", color=MODEL, label="predicted cost of the trial")
-    axes.plot(trials, real, "o-", color=REAL, label="real cost of the trial")
-    axes.plot(trials, evaluation, "s:", color=REAL, alpha=0.6, label="real cost, evaluation episodes")
-    _style(axes, "trial", "mean cost of a step")
-    if min(*real, *evaluation) >= 0:  # below there are costs that are minus a reward
+    axes.plot(trials, expected, "o--", color=MODEL, label="trial, predicted")
+    axes.plot(trials, real, "o-", color=REAL, label="trial, real")
+    axes.plot(trials, evaluation, "s:", color=REAL, alpha=0.6, label="evaluation episodes, real")
+    style_axes(axes, "trial", "cost, mean per step")
+    if min(*real, *evaluation) >= 0:  # costs may be negative if they are minus a reward
         axes.set_ylim(0, max(1.05, 1.05 * max(*real, *evaluation)))
     axes.set_xticks(trials)
-    axes.set_title(title, fontsize=10, loc="left")
     if any(s is not None for s in success):
-        right = axes.twinx()
-        right.bar(trials, [100 * (s or 0) for s in success], width=0.5, color=GOOD, alpha=0.18, label="success")
+        right = _right_axes(axes, "successful evaluation episodes, %")
+        right.bar(trials, [100 * (s or 0) for s in success], width=0.5, color=GOOD, alpha=0.18)
         right.set_ylim(0, 105)
-        right.set_ylabel("successful evaluation episodes, %", color=GOOD)
-        right.spines[["top"]].set_visible(False)
-        axes.set_zorder(right.get_zorder() + 1)
-        axes.patch.set_visible(False)
     elif any(r is not None for r in returns or ()):
-        right = axes.twinx()
+        right = _right_axes(axes, "return, mean of the evaluation episodes")
         right.plot(trials, np.array(returns, float), "D-", color=GOOD, markersize=4)
-        right.set_ylabel("return, mean of the evaluation episodes", color=GOOD)
-        right.spines[["top"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
-    _save(figure, path)
+    finish(figure, path, title, axes.get_legend_handles_labels()[0])
+
+
+def _right_axes(axes, ylabel: str):
+    """Return axes with a y axis on the right, drawn behind `axes`."""
+    right = axes.twinx()
+    right.set_ylabel(ylabel, color=GOOD)
+    right.spines[["top"]].set_visible(False)
+    axes.set_zorder(right.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    return right
 
 
 def rollouts(
@@ -72,21 +77,23 @@ def rollouts(
     labels: Sequence[str] | None = None,
     dt: float | None = None,
 ) -> None:
-    """Draw predicted trajectories with bands against the real one to a PNG.
+    """Draw predicted trajectories, with bands of their quantiles, and the real trajectory to a PNG file.
 
     Args:
-        path: where to.
+        path: the PNG file.
         particles: predicted observations, [H + 1, P, O].
-        particle_costs: their costs, [H, P].
-        real: the real trial's observations, [T + 1, O].
-        real_costs: its costs, [T].
-        title: of the figure.
-        labels: a name for each observation entry.
-        dt: seconds between observations; without it the axis counts steps.
+        particle_costs: predicted costs, [H, P].
+        real: observations of the real trial, [T + 1, O].
+        real_costs: costs of the real trial, [T].
+        title: the title.
+        labels: name of each observation entry.
+        dt: seconds between observations; None to count steps on the time axis.
     """
     bands, cost_bands = (np.percentile(a, LEVELS, axis=1) for a in (particles, particle_costs))
-    some = particles[:, :12], particle_costs[:, :12]
-    _draw_rollouts(path, bands, cost_bands, some, real, real_costs, title, labels, dt)
+    panels = _panels(bands, cost_bands, real, real_costs, labels)
+    few = [*np.moveaxis(particles[:, :_MAX_TRAJECTORIES], 2, 0), particle_costs[:, :_MAX_TRAJECTORIES]]
+    panels = [panel._replace(particles=some) for panel, some in zip(panels, few, strict=True)]
+    _draw_panels(path, panels, title, dt, "median, particles, 50 % and 95 % bands")
 
 
 def rollout_bands(
@@ -99,60 +106,82 @@ def rollout_bands(
     labels: Sequence[str] | None = None,
     dt: float | None = None,
 ) -> None:
-    """Draw the bands of a prediction against the real trajectory to a PNG; the other arguments are as in `rollouts`.
+    """Draw the quantiles of predicted trajectories and the real trajectory to a PNG file.
 
     Args:
-        path: where to.
+        path: the PNG file.
         bands: 2.5, 25, 50, 75 and 97.5 % quantiles of predicted observations, [5, H + 1, O].
-        cost_bands: the same of their costs, [5, H].
-        real: the real trial's observations, [T + 1, O].
-        real_costs: its costs, [T].
-        title: of the figure.
-        labels: a name for each observation entry.
-        dt: seconds between observations.
+        cost_bands: the same quantiles of predicted costs, [5, H].
+        real: observations of the real trial, [T + 1, O].
+        real_costs: costs of the real trial, [T].
+        title: the title.
+        labels: name of each observation entry.
+        dt: seconds between observations; None to count steps on the time axis.
     """
-    _draw_rollouts(path, bands, cost_bands, None, real, real_costs, title, labels, dt)
+    panels = _panels(bands, cost_bands, real, real_costs, labels)
+    _draw_panels(path, panels, title, dt, "median, 50 % and 95 % bands")
 
 
-def _draw_rollouts(path, bands, cost_bands, particles, real, real_costs, title, labels, dt) -> None:
+class _Panel(NamedTuple):
+    """Predicted and real values of one observation entry, or of the cost, over time."""
+
+    name: str
+    first_step: int
+    bands: np.ndarray  # quantiles at LEVELS, [5, H]
+    real: np.ndarray  # [T]
+    particles: np.ndarray | None = None  # [H, P], drawn one by one
+
+
+def _panels(
+    bands: np.ndarray, cost_bands: np.ndarray, real: np.ndarray, real_costs: np.ndarray, labels: Sequence[str] | None
+) -> list[_Panel]:
+    """Return a panel for each observation entry, and one for the cost, which begins after the first step."""
     names = list(labels) if labels else [f"observation {i}" for i in range(real.shape[1])]
-    panels = [(name, 0, bands[..., i], real[:, i]) for i, name in enumerate(names)]
-    panels.append(("cost", 1, cost_bands, real_costs))
+    panels = [_Panel(name, 0, bands[..., i], real[:, i]) for i, name in enumerate(names)]
+    return [*panels, _Panel("cost", 1, cost_bands, real_costs)]
+
+
+def _draw_panels(
+    path: str | os.PathLike[str], panels: Sequence[_Panel], title: str, dt: float | None, predicted: str
+) -> None:
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = _figure(3.6 * columns, 2.5 * rows + 0.5)
+    figure = make_figure(3.6 * columns, 2.5 * rows + 0.5)
     all_axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for i, (axes, (name, first, quantiles, observed)) in enumerate(zip(all_axes, panels, strict=False)):
-        time = lambda values, first=first: (first + np.arange(len(values))) * (dt or 1)
-        lowest, lower, median, upper, highest = np.where(np.isfinite(quantiles), quantiles, np.nan)
-        for low, high, alpha in ((lowest, highest, 0.15), (lower, upper, 0.25)):
-            axes.fill_between(time(median), low, high, color=MODEL, alpha=alpha, linewidth=0)
-        if particles is not None:
-            shown = particles[1] if i == len(names) else particles[0][..., i]
-            axes.plot(time(shown), shown, color=MODEL, alpha=0.25, linewidth=0.7)
-        axes.plot(time(median), median, color=MODEL, linewidth=1.4)
-        axes.plot(time(observed), observed, color=REAL, linewidth=1.6)
-        if particles is None:
-            _focus(axes, [lower, upper, observed], [lowest, highest])
-        _style(axes, "time, s" if dt else "step", name)
+    for axes, panel in zip(all_axes, panels, strict=False):
+        _draw_panel(axes, panel, dt or 1)
+        style_axes(axes, "time, s" if dt else "step", panel.name)
     for axes in all_axes[len(panels) :]:
         axes.set_axis_off()
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    what = "median, 50 % and 95 % bands" if particles is None else "median, particles, 50 % and 95 % bands"
     handles = [
-        all_axes[0].plot([], [], color=MODEL, label=f"predicted: {what}")[0],
-        all_axes[0].plot([], [], color=REAL, label="real")[0],
+        Line2D([], [], color=MODEL, label=f"predicted: {predicted}"),
+        Line2D([], [], color=REAL, label="real"),
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
-    _save(figure, path)
+    finish(figure, path, title, handles)
 
 
-def _focus(axes, within: Sequence[np.ndarray], beyond: Sequence[np.ndarray]) -> None:
-    """Show all of some series, and of others what lies no further away than those reach: one may grow beyond bounds."""
-    series = np.concatenate(within)
+def _draw_panel(axes, panel: _Panel, dt: float) -> None:
+    time = lambda values: (panel.first_step + np.arange(len(values))) * dt
+    lowest, lower, median, upper, highest = np.where(np.isfinite(panel.bands), panel.bands, np.nan)
+    for low, high, alpha in ((lowest, highest, 0.15), (lower, upper, 0.25)):
+        axes.fill_between(time(median), low, high, color=MODEL, alpha=alpha, linewidth=0)
+    if panel.particles is not None:
+        axes.plot(time(panel.particles), panel.particles, color=MODEL, alpha=0.25, linewidth=0.7)
+    axes.plot(time(median), median, color=MODEL, linewidth=1.4)
+    axes.plot(time(panel.real), panel.real, color=REAL, linewidth=1.6)
+    if panel.particles is None:
+        _limit_range(axes, [lower, upper, panel.real], [lowest, highest])
+
+
+def _limit_range(axes, inner: Sequence[np.ndarray], outer: Sequence[np.ndarray]) -> None:
+    """Set the y axis to show all of `inner`, and of `outer` what is at most one range of `inner` beyond it.
+
+    The outer quantiles of a diverging prediction would otherwise reduce the real trajectory to a flat line.
+    """
+    series = np.concatenate(inner)
     low, high = np.nanmin(series), np.nanmax(series)
     reach = high - low or 1.0
-    both = np.concatenate([series, *beyond])
+    both = np.concatenate([series, *outer])
     low, high = max(np.nanmin(both), low - reach), min(np.nanmax(both), high + reach)
     margin = 0.05 * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
@@ -165,31 +194,29 @@ def coverage_by_horizon(
     title: str = "",
     dt: float | None = None,
 ) -> None:
-    """Draw how often reality fell inside the bands of predictions, by how far ahead it was predicted, to a PNG.
+    """Draw the share of real observations inside the bands of predictions, by prediction horizon, to a PNG file.
 
     Args:
-        path: where to.
-        inside_50: the share of real observations inside the 50 % band at steps 1, 2, … ahead, [T], in [0, 1].
-        inside_95: the same of the 95 % band, [T].
-        title: of the figure.
-        dt: seconds of a step; without it the axis counts steps.
+        path: the PNG file.
+        inside_50: share of real observations inside the 50 % band at horizons of 1, 2, … steps, [T], in [0, 1].
+        inside_95: share inside the 95 % band, [T].
+        title: the title.
+        dt: seconds of a step; None to count steps on the horizontal axis.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: if an array has another shape.
     """
-    shares = _shaped({"inside_50": (inside_50, "T"), "inside_95": (inside_95, "T")}, finite=False)
-    figure = _figure(6.4, 4.0)
+    shares = check_arrays({"inside_50": (inside_50, "T"), "inside_95": (inside_95, "T")}, finite=False)
+    figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
     ahead = (1 + np.arange(len(shares[0]))) * (dt or 1)
-    for level, share, colour in zip((50, 95), shares, _colours(2), strict=True):
+    for level, share, colour in zip((50, 95), shares, series_colours(2), strict=True):
         axes.axhline(level, color=colour, linewidth=1, linestyle="--")
         axes.plot(ahead, 100 * share, "o-", color=colour, markersize=3.5, label=f"inside the {level} % band")
-    _style(axes, "predicted ahead, s" if dt else "steps predicted ahead", "real observations, %")
+    style_axes(axes, "prediction horizon, s" if dt else "prediction horizon, steps", "real observations, %")
     axes.set_ylim(-2, 102)
-    axes.plot([], [], color=INK, linewidth=1, linestyle="--", label="as many as should be")
-    _title(figure, title)
-    _legend(figure, axes.get_legend_handles_labels()[0])
-    _save(figure, path)
+    axes.plot([], [], color=INK, linewidth=1, linestyle="--", label="perfect calibration")
+    finish(figure, path, title, axes.get_legend_handles_labels()[0])
 
 
 def heat_map(
@@ -203,36 +230,36 @@ def heat_map(
     name: str = "value",
     limits: tuple[float, float] | None = None,
 ) -> None:
-    """Draw a function of two variables as colours to a PNG.
+    """Draw a function of two variables as colours to a PNG file.
 
     Args:
-        path: where to.
-        x: values of the first variable, rising, [X].
-        y: of the second, [Y].
-        values: the function, [Y, X].
-        points: places to mark, such as those a trial went through, [N, 2].
-        title: of the figure.
+        path: the PNG file.
+        x: values of the first variable, increasing, [X].
+        y: values of the second variable, increasing, [Y].
+        values: values of the function, [Y, X]; those that are not finite are left blank.
+        points: points to mark, such as the states of a trial, [N, 2].
+        title: the title.
         labels: names of the variables.
-        name: of the function.
-        limits: lowest and highest value of a function with a middle, such as an action between its bounds, whose two
-            sides get colours of their own; None for one without.
+        name: name of the function.
+        limits: lowest and highest value of a function whose middle value matters, such as an action between its bounds.
+            The colours then diverge from the middle. None for a scale of colours from the smallest to the largest
+            value.
 
     Raises:
-        ValueError: for another shape, or entries that are not finite; those of `values` are left out of the picture.
+        ValueError: if an array has another shape, or an entry of `x`, `y` or `points` is not finite.
     """
-    x, y = _shaped({"x": (x, "X"), "y": (y, "Y")})
-    _, _, values = _shaped({"x": (x, "X"), "y": (y, "Y"), "values": (values, "Y X")}, finite=False)
-    figure = _figure(6.0, 4.6)
+    x, y = check_arrays({"x": (x, "X"), "y": (y, "Y")})
+    _, _, values = check_arrays({"x": (x, "X"), "y": (y, "Y"), "values": (values, "Y X")}, finite=False)
+    figure = make_figure(6.0, 4.6)
     axes = figure.subplots()
     low, high = limits or (None, None)
     colours = axes.pcolormesh(x, y, values, cmap="RdBu_r" if limits else "viridis", vmin=low, vmax=high)
     figure.colorbar(colours, ax=axes, label=name)
     if points is not None:
-        (points,) = _shaped({"points": (points, "N 2")})
+        (points,) = check_arrays({"points": (points, "N 2")})
         axes.plot(*points.T, ".", color="white", markersize=7)
         axes.plot(*points.T, ".", color=INK, markersize=4)
-    _style(axes, *labels)
+    style_axes(axes, *labels)
     axes.grid(visible=False)
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    _title(figure, title)
-    _save(figure, path)
+    finish(figure, path, title)

@@ -1,4 +1,4 @@
-"""Pictures of a fit, and of predictions of real numbers."""
+"""Pictures of a fit's loss and of predictions of real targets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnnrl.plots.style import INK, MODEL, REAL, _figure, _legend, _save, _shaped, _style, _title
+from bnnrl.plots.style import INK, MODEL, REAL, check_arrays, finish, make_figure, style_axes
 
 
 def loss_curve(
@@ -15,51 +15,55 @@ def loss_curve(
     training: ArrayLike,
     validation: ArrayLike | None = None,
     title: str = "",
-    ylabel: str = "loss, nats a row",
+    ylabel: str = "loss, nats per row",
 ) -> None:
-    """Draw the loss by epoch to a PNG.
+    """Draw the loss by epoch to a PNG file.
 
-    Where the first tenth of the epochs would take up more than half of the axis, it is cut off there, and says so.
+    If the first tenth of the epochs would take up more than half of the y axis, that part is cut off, and a note in the
+    picture gives its maximum.
 
     Args:
-        path: where to.
-        training: the training loss of each epoch, [E]; NaN where there is none.
-        validation: the validation loss of each epoch, [E]; NaN where there is none.
-        title: of the figure.
-        ylabel: the loss's name and unit.
+        path: the PNG file.
+        training: training loss by epoch, [E]; NaN for epochs without one.
+        validation: validation loss by epoch, [E]; NaN for epochs without one.
+        title: the title.
+        ylabel: name and unit of the loss.
 
     Raises:
-        ValueError: for another shape.
+        ValueError: if an array has another shape.
     """
     series = {"training": (training, "E")} | ({} if validation is None else {"validation": (validation, "E")})
-    losses = np.array(_shaped(series, finite=False))  # [1 or 2, E]
+    losses = np.array(check_arrays(series, finite=False))  # [1 or 2, E]
     epochs = 1 + np.arange(losses.shape[1])
-    figure = _figure(6.4, 4.0)
+    figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
     for loss, name, colour in zip(losses, ("training", "validation"), (MODEL, REAL), strict=False):
         known = ~np.isnan(loss)
         marker = "o" if known.sum() <= 30 else ""
-        axes.plot(
-            epochs[known], loss[known], color=colour, marker=marker, markersize=3, linewidth=1.4, label=f"{name} loss"
-        )
+        style = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 1.4}
+        axes.plot(epochs[known], loss[known], label=f"{name} loss", **style)
     if validation is not None and not np.isnan(losses[1]).all():
         best = int(np.nanargmin(losses[1]))
-        label = f"least validation loss: {losses[1, best]:.4g}, epoch {epochs[best]}"
+        label = f"lowest validation loss: {losses[1, best]:.4g}, epoch {epochs[best]}"
         axes.plot(epochs[best], losses[1, best], "D", color=REAL, markersize=6, markerfacecolor="white", label=label)
-    _style(axes, "epoch", ylabel)
+    style_axes(axes, "epoch", ylabel)
     axes.locator_params(axis="x", integer=True)
+    _cut_off_start(axes, losses)
+    finish(figure, path, title, axes.get_legend_handles_labels()[0])
+
+
+def _cut_off_start(axes, losses: np.ndarray) -> None:
+    """Set the range of the y axis, without the first tenth of the losses [L, E] if that takes more than half of it."""
     late = losses[:, losses.shape[1] // 10 :]
-    if not np.isnan(late).all():
-        low, high, top = np.nanmin(losses), np.nanmax(late), np.nanmax(losses)
-        high = top if top <= 2 * high - low else high  # where the start would take up less than half
-        margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
-        axes.set_ylim(low - margin, high + margin)
-        if top > high:
-            words = f"first epochs: up to {top:.4g}"
-            axes.annotate(words, (0.99, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=8, color=INK)
-    _title(figure, title)
-    _legend(figure, axes.get_legend_handles_labels()[0])
-    _save(figure, path)
+    if np.isnan(late).all():
+        return
+    low, high, top = np.nanmin(losses), np.nanmax(late), np.nanmax(losses)
+    high = top if top <= 2 * high - low else high  # the start takes at most half of the axis
+    margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+    if top > high:
+        note = f"first epochs: up to {top:.4g}"
+        axes.annotate(note, (0.99, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=8, color=INK)
 
 
 def predictive_bands(
@@ -75,47 +79,44 @@ def predictive_bands(
     xlabel: str = "x",
     ylabel: str = "y",
 ) -> None:
-    """Draw a regression on one input, with bands of two standard deviations, to a PNG.
+    """Draw a regression on one input, with bands of two standard deviations, to a PNG file.
 
     Args:
-        path: where to.
-        x: inputs to predict at, [N], in any order.
+        path: the PNG file.
+        x: inputs of the predictions, [N], in any order.
         mean: predictive mean, [N].
         epistemic: standard deviation of the function's value, [N], in units of y.
         total: standard deviation of a new target, [N], in units of y.
         x_train: training inputs, [M].
         y_train: training targets, [M].
-        truth: the true function at `x`, [N], if it is known.
-        title: of the figure.
-        xlabel: the input's name and unit.
-        ylabel: the target's name and unit.
+        truth: true function at `x`, [N], if known.
+        title: the title.
+        xlabel: name and unit of the input.
+        ylabel: name and unit of the target.
 
     Raises:
-        ValueError: for another shape, or entries that are not finite.
+        ValueError: if an array has another shape, or an entry is not finite.
     """
     named = {"x": (x, "N"), "mean": (mean, "N"), "epistemic": (epistemic, "N"), "total": (total, "N")}
     named |= {"x_train": (x_train, "M"), "y_train": (y_train, "M")}
     named |= {} if truth is None else {"truth": (truth, "N")}
-    x, mean, epistemic, total, x_train, y_train, *known = _shaped(named)
+    x, mean, epistemic, total, x_train, y_train, *known = check_arrays(named)
     order = np.argsort(x)
     x, mean = x[order], mean[order]
-    figure = _figure(6.8, 4.4)
+    figure = make_figure(6.8, 4.4)
     axes = figure.subplots()
-    for spread, alpha, name in ((total, 0.15, "of a new target"), (epistemic, 0.32, "of the function, epistemic")):
-        band = 2 * spread[order]
-        label = f"2 sd {name}"
+    for std, alpha, name in ((total, 0.15, "total (new target)"), (epistemic, 0.32, "epistemic (function)")):
+        band = 2 * std[order]
+        label = f"± 2 std, {name}"
         axes.fill_between(x, mean - band, mean + band, color=MODEL, alpha=alpha, linewidth=0, label=label)
-    axes.plot(x, mean, color=MODEL, linewidth=1.8, label="mean")
+    axes.plot(x, mean, color=MODEL, linewidth=1.8, label="predictive mean")
     for function in known:
         axes.plot(x, function[order], color=REAL, linewidth=1.4, linestyle="--", label="true function")
-    many = len(x_train) > 200
-    size, alpha = (6, 0.4) if many else (16, 0.85)
+    size, alpha = (6, 0.4) if len(x_train) > 200 else (16, 0.85)
     axes.scatter(x_train, y_train, s=size, color=INK, alpha=alpha, linewidth=0, label="training data", zorder=3)
-    _style(axes, xlabel, ylabel)
+    style_axes(axes, xlabel, ylabel)
     axes.margins(x=0.01)
-    _title(figure, title)
-    _legend(figure, axes.get_legend_handles_labels()[0])
-    _save(figure, path)
+    finish(figure, path, title, axes.get_legend_handles_labels()[0])
 
 
 def predicted_vs_true(
@@ -126,43 +127,32 @@ def predicted_vs_true(
     title: str = "",
     name: str = "y",
 ) -> None:
-    """Draw predicted against true targets, with error bars of two standard deviations, to a PNG.
+    """Draw predicted against true targets, with error bars of two standard deviations, to a PNG file.
 
     Args:
-        path: where to.
+        path: the PNG file.
         y_true: targets, [N].
         mean: predictive mean, [N].
         total: standard deviation of a new target, [N], in units of y.
-        title: of the figure.
-        name: the target's name and unit.
+        title: the title.
+        name: name and unit of the target.
 
     Raises:
-        ValueError: for another shape, or entries that are not finite.
+        ValueError: if an array has another shape, or an entry is not finite.
     """
-    y, mean, total = _shaped({"y_true": (y_true, "N"), "mean": (mean, "N"), "total": (total, "N")})
+    y, mean, total = check_arrays({"y_true": (y_true, "N"), "mean": (mean, "N"), "total": (total, "N")})
     inside = np.abs(y - mean) <= 2 * total
-    figure = _figure(6.0, 5.8)
+    figure = make_figure(6.0, 5.8)
     axes = figure.subplots()
-    alpha = float(np.clip(30 / np.sqrt(len(y)), 0.15, 1))  # a cloud of thousands is seen by its density
-    share = f"within 2 sd: {inside.mean():.1%} of {len(y)}"
+    alpha = float(np.clip(30 / np.sqrt(len(y)), 0.15, 1))  # among thousands of points, only their density can be seen
+    share = f"within 2 std: {100 * inside.mean():.1f} % of {len(y)}"
     for chosen, colour, label in ((inside, MODEL, share), (~inside, REAL, f"outside: {np.sum(~inside)}")):
-        bars = axes.errorbar(
-            y[chosen],
-            mean[chosen],
-            2 * total[chosen],
-            fmt="o",
-            color=(colour, alpha),
-            ecolor=(colour, 0.4 * alpha),
-            markersize=3.5,
-            markeredgewidth=0,
-            elinewidth=0.8,
-        )
-        bars.set_label(label)
+        style = {"fmt": "o", "markersize": 3.5, "markeredgewidth": 0, "elinewidth": 0.8}
+        style |= {"color": (colour, alpha), "ecolor": (colour, 0.4 * alpha)}
+        axes.errorbar(y[chosen], mean[chosen], 2 * total[chosen], **style).set_label(label)
     ends = np.array([min(y.min(), mean.min()), max(y.max(), mean.max())])
     ends += np.array([-1, 1]) * (0.05 * np.ptp(ends) or 1.0)
     axes.plot(ends, ends, color=INK, linewidth=1, linestyle="--", label="predicted = true")
-    _style(axes, f"true {name}", f"predicted {name}")
+    style_axes(axes, f"true {name}", f"predicted {name}")
     axes.set(xlim=ends, ylim=ends, aspect="equal")
-    _title(figure, title)
-    _legend(figure, axes.get_legend_handles_labels()[0])
-    _save(figure, path)
+    finish(figure, path, title, axes.get_legend_handles_labels()[0])

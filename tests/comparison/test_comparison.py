@@ -11,7 +11,7 @@ from bnnrl import cli
 from bnnrl.comparison import executors, jobs
 from bnnrl.storage import run_folder
 from tests.comparison.processes import ENV_ID, alive
-from tests.test_plots import share_inked
+from tests.plots.figures import share_inked
 
 # Runs with the real process and folder whose trials take no time: no model is fitted, and the policies of a seed are
 # the same for all methods. The run of method adam is killed in trial 2, once.

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from bnnrl.comparison import results
-from tests.test_plots import share_inked
+from tests.plots.figures import share_inked
 
 
 def test_a_run_without_success_or_with_gaps_is_summed_up_too(tmp_path):

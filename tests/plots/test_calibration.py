@@ -1,4 +1,4 @@
-"""Pictures of calibration: what is left out, and what the title and the legend say."""
+"""Pictures of calibration: empty bins, titles and legends."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_reliability_of_no_predictions(tmp_path):
 
 def test_calibration_curve_says_how_far_it_is_off(monkeypatch):
     figure = figure_of(monkeypatch, plots.calibration_curve, [0.9, 0.5, 0.1], [0.8, 0.5, 0.3])
-    assert legend(figure)[1] == "mean distance 10.0 points"
+    assert legend(figure)[1] == "mean gap: 10.0 percentage points"
     np.testing.assert_allclose(figure.axes[0].lines[1].get_xydata(), [[10, 30], [50, 50], [90, 80]])
 
 
@@ -36,8 +36,8 @@ def test_calibration_curve_of_what_are_no_shares(argument):
 def test_entropy_histogram_shows_shares_of_either(monkeypatch):
     figure = figure_of(monkeypatch, plots.entropy_histogram, [0.0] * 5, [1.0] * 200, unit="bits")
     assert legend(figure) == [
-        "in distribution: 5, median 0.00 bits",
-        "out of distribution: 200, median 1.00 bits",
+        "in distribution: 5 inputs, median 0.00 bits",
+        "out of distribution: 200 inputs, median 1.00 bits",
     ]
     assert max(bar.get_height() for bar in figure.axes[0].patches[:40]) == pytest.approx(100)
 

@@ -1,4 +1,4 @@
-"""Pictures of chains: right autocorrelations, and chains of any kind."""
+"""Pictures of chains: correct autocorrelations, and chains of any kind."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,9 @@ def test_autocorrelation_of_an_autoregression(monkeypatch, caplog):
 
 @pytest.mark.parametrize("max_lag", [0, 10])
 def test_a_lag_out_of_range(max_lag):
-    with pytest.raises(ValueError, match=f"Invalid `max_lag`: expected 1 to 9, below the draws. Received: {max_lag}"):
+    with pytest.raises(
+        ValueError, match=f"Invalid `max_lag`: expected 1 to 9, below the number of draws. Received: {max_lag}"
+    ):
         plots.autocorrelation("nowhere", np.zeros((1, 10, 1)), max_lag=max_lag)
 
 

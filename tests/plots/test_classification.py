@@ -1,4 +1,4 @@
-"""Pictures of classes: what the legend and the cells say."""
+"""Pictures of classes: their legends, cells and colours."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_confusion_shows_counts_and_accuracy(monkeypatch):
     figure = figure_of(monkeypatch, plots.confusion, [[8, 1], [0, 11]], "test set", ["cat", "dog"])
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["8", "1", "0", "11"]
-    assert figure.get_suptitle() == "test set: accuracy 95.0%"
+    assert figure.get_suptitle() == "test set: accuracy 95.0 %"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[100 * 8 / 9, 100 / 9], [0, 100]])
 
@@ -79,5 +79,5 @@ def test_decision_boundary_is_white_where_undecided_and_coloured_where_sure(monk
 @pytest.mark.parametrize("x2", [[0], [0, 2, 1], [0, 1, 3]], ids=["one", "falling", "uneven"])
 def test_decision_boundary_wants_an_even_grid(x2):
     shape = (len(x2), 2)
-    with pytest.raises(ValueError, match="Invalid `x2`: expected two or more evenly spaced, rising coordinates"):
+    with pytest.raises(ValueError, match="Invalid `x2`: expected two or more evenly spaced, increasing coordinates"):
         plots.decision_boundary("nowhere", [0, 1], x2, np.ones((*shape, 2)), np.ones(shape), [[0, 0]], [0])

@@ -1,12 +1,11 @@
-"""Pictures of control, with as many trials, entries and steps as there are."""
+"""Pictures of control with any number of trials, observation entries and steps."""
 
 import matplotlib.image
 import numpy as np
 import pytest
 
 from bnnrl import plots
-from tests.plots.figures import figure_of
-from tests.test_plots import share_inked
+from tests.plots.figures import figure_of, share_inked
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures of a fit and of regressions: what the legend says, and how far the axes go."""
+"""Pictures of a fit and of regressions: their legends and the ranges of their axes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.plots.figures import figure_of, legend
 
 def test_loss_curve_marks_the_least_validation_loss(monkeypatch):
     said = legend(figure_of(monkeypatch, plots.loss_curve, [3, 2, 1], [np.nan, 1.5, 2.0]))
-    assert said == ["training loss", "validation loss", "least validation loss: 1.5, epoch 2"]
+    assert said == ["training loss", "validation loss", "lowest validation loss: 1.5, epoch 2"]
     assert legend(figure_of(monkeypatch, plots.loss_curve, [3, 2, 1])) == ["training loss"]
 
 
@@ -46,7 +46,7 @@ def test_predicted_vs_true_counts_what_is_within_two_standard_deviations(monkeyp
     figure = figure_of(
         monkeypatch, plots.predicted_vs_true, [0, 1, 2, 3], [0, 1, 2, 9], [1, 1, 1, 2.9], name="mass, kg"
     )
-    assert legend(figure)[1:] == ["within 2 sd: 75.0% of 4", "outside: 1"]
+    assert legend(figure)[1:] == ["within 2 std: 75.0 % of 4", "outside: 1"]
     axes = figure.axes[0]
     assert axes.get_xlim() == axes.get_ylim() and axes.get_ylabel() == "predicted mass, kg"
 

@@ -15,8 +15,8 @@ from bnnrl.rl.reporting import html, predictions, slices
 from bnnrl.rl.reporting.predictions import Quantiles, TrialComparison
 from bnnrl.rl.reporting.run import Run
 from bnnrl.rl.tasks import registry
+from tests.plots.figures import share_inked
 from tests.rl.point_mass import DRAWN, STEPS, TASK, control_of, faulty_task, make_agent
-from tests.test_plots import share_inked
 from tests.test_report import Page, browse
 
 pytestmark = pytest.mark.usefixtures("without_xla")

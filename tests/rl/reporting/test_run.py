@@ -15,7 +15,7 @@ from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting.run import Run
 from bnnrl.storage import checkpoint
-from tests.test_plots import share_inked
+from tests.plots.figures import share_inked
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 

@@ -1,4 +1,4 @@
-"""Pictures: each is written whole, is not blank, shows its data, and refuses what it cannot draw."""
+"""Every picture is written whole, is not blank, shows its data, and refuses arrays that it cannot draw."""
 
 import matplotlib.image
 import numpy as np
@@ -6,13 +6,14 @@ import pytest
 
 from bnnrl import plots
 from bnnrl.plots import style
+from tests.plots.figures import share_inked
 
 RNG = np.random.default_rng(0)
 N, C = 40, 3
 PROBS = RNG.dirichlet(np.ones(C), N)
 LABELS = np.arange(N) % C
 
-# By name: small arrays of the right shapes. A new picture joins by a line.
+# Small arrays of the right shapes for each function. Add new functions here.
 ARRAYS = {
     "autocorrelation": {"chains": RNG.normal(size=(2, 30, 2))},
     "calibration_curve": {"expected": np.linspace(0.1, 0.9, 9), "observed": np.linspace(0.2, 0.8, 9)},
@@ -47,12 +48,6 @@ ARRAYS = {
 }
 EACH = [(name, argument) for name, given in ARRAYS.items() for argument in given if argument != "ece"]
 GAPS_ALLOWED = {"autocorrelation", "comparison", "coverage_by_horizon", "loss_curve", "reliability", "trace"}
-
-
-def share_inked(path) -> float:
-    """Return the share of a picture's pixels that are not white."""
-    pixels = matplotlib.image.imread(path)[..., :3]
-    return float((pixels.min(axis=-1) < 0.9).mean())
 
 
 def drawn(path, name, **changed):
@@ -123,7 +118,7 @@ def test_entries_that_are_not_finite(tmp_path, name, argument):
 def test_arrays_of_one_call_must_agree(tmp_path):
     with pytest.raises(ValueError, match=r"Invalid `mean`: expected finite numbers \[40\].*Received: shape \[39\]"):
         drawn(tmp_path / "picture.png", "predicted_vs_true", mean=np.zeros(39))
-    with pytest.raises(ValueError, match=r"shape \[40, 1\]\. Give `mean\[\.\.\., 0\]`"):
+    with pytest.raises(ValueError, match=r"shape \[40, 1\]\. Pass `mean\[\.\.\., 0\]`"):
         drawn(tmp_path / "picture.png", "predicted_vs_true", mean=np.zeros((40, 1)))
 
 
