@@ -1,13 +1,13 @@
-"""Deep PILCO's cart-pole: a dropout network and moment matching, the cost of each trial.
+"""Deep PILCO on cart-pole swing-up: a dropout network, with and without moment matching.
 
     python experiments/deep_pilco.py --seeds 0 1 2 3 4 5 6 7 8 9
 
-The protocol of Gal, McAllister & Rasmussen, "Improving PILCO with Bayesian Neural Network Dynamics Models", 2016: 2.5 s
-trials from hanging, a network of two hidden layers of 200 ReLU units with MC dropout, particles that keep a dropout
-mask for a whole rollout and are refitted to a Gaussian at each step, an RBF policy of 50 units. A variant without
-moment matching says what that costs.
+The protocol is that of Gal, McAllister and Rasmussen, "Improving PILCO with Bayesian Neural Network Dynamics Models",
+2016: trials of 2.5 s that begin with the pole hanging; a network with two hidden layers of 200 ReLU units and MC
+dropout; particles that keep a dropout mask for a whole rollout and are redrawn from their Gaussian at each step
+(moment matching); an RBF policy with 50 units. A variant without moment matching shows the effect of that step.
 
-Writes a row for every trial, a table and a picture to experiments/results/.
+Writes a row for each trial, a table and a picture to experiments/results/.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ PROPAGATIONS = ("moment_matching", "ts_inf")
 
 @dataclass
 class Args:
-    """Deep PILCO's cart-pole over seeds."""
+    """Settings of the Deep PILCO experiment."""
 
     seeds: tuple[int, ...] = tuple(range(10))
     propagations: tuple[str, ...] = ("moment_matching",)
     trials: int = 10
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "deep-pilco-protocol"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def run(propagation: str, seed: int, trials: int) -> list[Row]:
@@ -56,12 +56,13 @@ def run(propagation: str, seed: int, trials: int) -> list[Row]:
 
 
 def _by_trial(rows: list[Row], propagation: str, column: str) -> dict[int, list[float]]:
+    """Return the sorted values of a column by trial, for the runs with this propagation."""
     own = [r for r in rows if r["propagation"] == propagation]
     return {t: sorted(r[column] for r in own if r["trial"] == t) for t in sorted({r["trial"] for r in own})}
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table: the cost of each trial, median and range over seeds."""
+    """Return a Markdown table with the cost of each trial, as median and range over seeds."""
     lines = [
         "| propagation | trial | real cost, median (range) | of fresh episodes, median (range) | solved by then |",
         "|---|---|---|---|---|",
@@ -99,12 +100,14 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def main(args: Args) -> None:
+    """Run all seeds, and write the results."""
     check_names("propagations", args.propagations, PROPAGATIONS)
     calls = [(p, seed, args.trials) for p in args.propagations for seed in args.seeds]
     collect(run_all(run, calls, args.jobs), args.name, _tell, summary, draw)
 
 
 def _tell(run: list[Row]) -> str:
+    """Return a line about a finished run."""
     costs = ", ".join(f"{r['real_cost']:.2f}" for r in run)
     return f"{run[0]['propagation']}, seed {run[0]['seed']}: {costs}; {run[0]['run_seconds']:.0f} s"
 

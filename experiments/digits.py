@@ -1,11 +1,13 @@
-"""Every inference method as a classifier of handwritten digits, and at telling digits it has never seen.
+"""Every inference method on handwritten digits: classification, and detection of digits not seen in training.
 
     python experiments/digits.py --seeds 0 1 2
 
-scikit-learn's 1797 digits of 8 x 8, four fifths to train on (the rows of experiments/peers); a network 64-100-100-10,
-N(0, 1) priors but where a method's name says another, 100 epochs of batches of 32, 100 draws. Two classes are held out
-in a second fit, whose epistemic uncertainty is to tell them from the others. Writes a row for each run, and a table, to
-experiments/results/.
+The data are scikit-learn's 1797 digits of 8 x 8 pixels. Four fifths are training rows, the same as in
+experiments/peers. The network is 64-100-100-10 with N(0, 1) priors, unless the method's name gives another prior,
+and is fitted for 100 epochs with minibatches of 32 rows. Predictions use 100 posterior samples. A second fit is
+without two of the classes; its epistemic uncertainty is scored on how well it detects digits of these classes.
+
+Writes a row for each run, and a table, to experiments/results/.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ import tyro
 from sweeps import Row, check_names, quiet_single_thread, run_all, spread, tabulate
 
 EPOCHS, BATCH, HELD_OUT = 100, 32, (8, 9)
-# Averaging takes confidence away: of members that N(0, 1) priors have made modest already, too much.
+# Averaging members makes predictions less confident. With N(0, 1) priors, members are underconfident already.
 WIDE = "ensemble, N(0, 9)"
 COLUMNS = ("accuracy", "nll", "ece", "ood_auroc", "seconds")
 
 
 def methods(steps: int) -> dict[str, Any]:
-    """Return each method for a run of `steps` minibatches; those that need all rows bring steps of their own."""
+    """Return each method for a run of `steps` minibatches; methods that need all rows set their own number of steps."""
     from bnnrl import inference as bi
 
     falling = lambda rate: bi.Schedule(rate, rate / 100, steps)
@@ -49,19 +51,19 @@ def methods(steps: int) -> dict[str, Any]:
 
 @dataclass
 class Args:
-    """Inference methods on handwritten digits."""
+    """Settings of the digits experiment."""
 
     methods: tuple[str, ...] = ()
-    """All if none is given."""
+    """Names of methods; all by default."""
     seeds: tuple[int, ...] = (0, 1, 2)
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "digits"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def fit(name: str, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, float]:
-    """Return a fitted model and the seconds it took, compilation included."""
+    """Return a fitted model and the seconds of the fit, including compilation."""
     import keras
     from tensorflow_probability import distributions as tfd
 
@@ -78,7 +80,7 @@ def fit(name: str, x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Any, float]
 
 
 def run(name: str, seed: int) -> Row:
-    """Fit twice, with and without the classes held out, and return a row."""
+    """Fit once with all classes and once without the held-out classes, and return a row."""
     quiet_single_thread()
     import warnings
 
@@ -96,13 +98,13 @@ def run(name: str, seed: int) -> Row:
     seen = ~np.isin(y[:cut], HELD_OUT)
     blind, _ = fit(name, x[:cut][seen], y[:cut][seen], seed)
     parts, strange = blind.uncertainty(x[cut:]), np.isin(y[cut:], HELD_OUT)
-    doubt = parts.total if name in ("sgd", "adam") else parts.epistemic  # a point has no other
+    doubt = parts.total if name in ("sgd", "adam") else parts.epistemic  # a point estimate has no epistemic uncertainty
     auroc = metrics.ood_auroc(doubt[~strange], doubt[strange])
     return {"method": name, "seed": seed, **{k: scores[k] for k in COLUMNS[:3]}, "ood_auroc": auroc, "seconds": seconds}
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table of medians, with ranges."""
+    """Return a Markdown table with medians and ranges over seeds."""
     lines = [f"| method | {' | '.join(COLUMNS)} |", "|---|" + "---|" * len(COLUMNS)]
     for name in dict.fromkeys(row["method"] for row in rows):
         cells = []
@@ -115,6 +117,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def main(args: Args) -> None:
+    """Run all methods and seeds, and write the results."""
     quiet_single_thread()
     known = list(methods(EPOCHS))
     check_names("methods", args.methods, known)

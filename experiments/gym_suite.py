@@ -1,15 +1,15 @@
-"""Gymnasium's own control tasks over seeds: the mean return of fresh episodes after each trial.
+"""Control tasks of Gymnasium over seeds: the mean return of evaluation episodes after each trial.
 
     python experiments/gym_suite.py --envs Pendulum-v1 CartPole-v1 --seeds 0 1 2 3 4
     python experiments/gym_suite.py --envs Pendulum-v1 --costs learned
     python experiments/gym_suite.py --envs Reacher-v5 --agents policy pets
 
-A trial is one episode, the first of random actions. Tasks are those of `bnnrl.tasks`; with `--costs learned` the agent
-is told nothing, and learns reward and termination. "policy" is the default agent; "pets" plans each action by the
-cross-entropy method over the same ensemble and particles, 25 steps ahead (Chua et al., NeurIPS 2018). MuJoCo's tasks
-need `pip install "bnnrl[mujoco]"`.
+A trial is one episode; the actions of the first one are random. The tasks are those of `bnnrl.tasks`. With `--costs
+learned`, the agent does not know the task and learns models of reward and termination. The agent "policy" is the
+default agent. The agent "pets" plans each action with the cross-entropy method over 25 steps, with the same ensemble
+and particles (Chua et al., NeurIPS 2018). MuJoCo's tasks need `pip install "bnnrl[mujoco]"`.
 
-Writes a row for every trial, a summary and a picture to experiments/results/.
+Writes a row for each trial, a summary and a picture to experiments/results/.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ AGENTS = ("policy", "pets")
 
 @dataclass
 class Args:
-    """Gymnasium's control tasks over seeds."""
+    """Settings of the experiment on control tasks."""
 
     envs: tuple[str, ...] = ENVS
     costs: tuple[str, ...] = ("task",)
-    """task: those of the registered task; learned: from rewards."""
+    """task: the cost that the registered task defines; learned: a model of the reward."""
     agents: tuple[str, ...] = ("policy",)
-    """policy: sought by gradient through the model; pets: planned at each step."""
+    """policy: a policy optimized by gradients through the model; pets: actions planned at each step."""
     seeds: tuple[int, ...] = tuple(range(5))
     trials: int = 10
     evaluation_episodes: int = 10
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "gym-suite"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def run(env: str, cost: str, agent: str, seed: int, trials: int, evaluation_episodes: int) -> list[Row]:
@@ -71,7 +71,7 @@ def run(env: str, cost: str, agent: str, seed: int, trials: int, evaluation_epis
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table, a line for each environment, cost and agent."""
+    """Return a Markdown table with a row for each environment, cost and agent."""
     lines = [
         "| environment | cost | agent | solved | trial solved at, by seed | median | real steps till then, median | "
         "best mean return, by seed | seconds a run, median |",
@@ -92,7 +92,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draw each seed's mean return by trial, a panel for each environment, cost and agent."""
+    """Draw the mean return of each seed by trial, with a panel for each environment, cost and agent."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -121,15 +121,18 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def _kinds(rows: list[Row]) -> list[tuple[str, str, str]]:
+    """Return the distinct (environment, cost, agent) of the rows."""
     return list(dict.fromkeys((r["env"], r["cost"], r["agent"]) for r in rows))
 
 
 def _runs(rows: list[Row], kind: tuple[str, str, str]) -> list[list[Row]]:
+    """Return the rows of one (environment, cost, agent), by seed."""
     own = [r for r in rows if (r["env"], r["cost"], r["agent"]) == kind]
     return [[r for r in own if r["seed"] == seed] for seed in sorted({r["seed"] for r in own})]
 
 
 def main(args: Args) -> None:
+    """Run all environments, costs, agents and seeds, and write the results."""
     check_names("envs", args.envs, ENVS)
     check_names("costs", args.costs, COSTS)
     check_names("agents", args.agents, AGENTS)
@@ -141,6 +144,7 @@ def main(args: Args) -> None:
 
 
 def _tell(run: list[Row]) -> str:
+    """Return a line about a finished run."""
     last = run[-1]
     return (
         f"{last['env']}, {last['cost']} cost, {last['agent']}, seed {last['seed']}: {outcome(last)}, "

@@ -1,12 +1,13 @@
-"""A linear system with a quadratic cost, where the best controller is known: how close does the agent come?
+"""A linear system with a quadratic cost (LQR): the agent's cost relative to that of the optimal controller.
 
     python experiments/lqr.py --seeds 0 1 2 3 4
 
-A unit mass on a line, sampled at 10 Hz, is to be brought to rest at the origin from about 1 m away, in 40 steps, with
-little force. The optimum is the Riccati recursion's: u = −K_t x, a gain for each step. The agent learns a linear policy
-with one gain and knows the cost, not the dynamics. Both act in the same 200 episodes.
+A unit mass on a line, sampled at 10 Hz, starts about 1 m from the origin and is to come to rest there within 40 steps,
+with little force. The Riccati recursion gives the optimal controller u = −K_t x, with a gain for each step. The agent
+learns a linear policy with one gain. The agent knows the cost, but not the dynamics. Both controllers act in the same
+200 episodes.
 
-Writes a row for every trial and a summary to experiments/results/.
+Writes a row for each trial and a summary to experiments/results/.
 """
 
 from __future__ import annotations
@@ -30,17 +31,19 @@ ENV_ID = "bnnrl/LinearQuadratic-v0"
 
 
 class LinearQuadratic(gymnasium.Env):
-    """x' = A x + B u + noise, from (1, 0) with a spread of 0.2; the reward is −(x'ᵀ Q x' + r u²)."""
+    """System x' = A x + B u + noise with reward −(x'ᵀ Q x' + r u²). Initial states are N((1, 0), 0.2²)."""
 
     observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = gymnasium.spaces.Box(-LIMIT, LIMIT, (1,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """See `gymnasium.Env.reset`."""
         super().reset(seed=seed)
         self._state = np.array([1.0, 0.0]) + 0.2 * self.np_random.normal(size=2)
         return self._state.astype(np.float32), {}
 
     def step(self, action):
+        """See `gymnasium.Env.step`."""
         u = float(action[0])
         self._state = A @ self._state + B[:, 0] * u + NOISE_STD * self.np_random.normal(size=2)
         cost = self._state @ STATE_COST @ self._state + ACTION_COST * u**2
@@ -52,19 +55,19 @@ gymnasium.register(ENV_ID, lambda **_: LinearQuadratic(), max_episode_steps=STEP
 
 @dataclass
 class Args:
-    """The linear-quadratic system over seeds."""
+    """Settings of the LQR experiment."""
 
     seeds: tuple[int, ...] = tuple(range(5))
     trials: int = 10
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "lqr"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def optimal_gains() -> np.ndarray:
-    """Return K_t for t = 0 to STEPS − 1, [STEPS, 1, 2]: the policy u = −K_t x of least expected cost."""
-    gains, value = [], np.zeros([2, 2])  # of the state after the last step, beyond that step's own cost
+    """Return the gains K_t of the optimal policy u = −K_t x for t = 0 to STEPS − 1, [STEPS, 1, 2]."""
+    gains, value = [], np.zeros([2, 2])  # cost-to-go after the last step
     for _ in range(STEPS):
         after = STATE_COST + value
         gain = np.linalg.solve(np.array([[ACTION_COST]]) + B.T @ after @ B, B.T @ after @ A)
@@ -75,7 +78,7 @@ def optimal_gains() -> np.ndarray:
 
 
 def mean_cost(act, episodes: int = 200) -> float:
-    """Return the mean cost of an episode of a policy (obs, t) -> action, over the same episodes for every policy."""
+    """Return the mean cost of an episode with the policy (obs, t) -> action. All policies get the same episodes."""
     env, total = LinearQuadratic(), 0.0
     for episode in range(episodes):
         obs, _ = env.reset(seed=episode)
@@ -86,7 +89,7 @@ def mean_cost(act, episodes: int = 200) -> float:
 
 
 def make_agent(seed: int, **changes):
-    """Return the agent, which is told the cost."""
+    """Return the agent, whose task defines the cost."""
     import tensorflow as tf
 
     import bnnrl
@@ -118,7 +121,7 @@ def run(seed: int, trials: int) -> list[Row]:
 
 
 def summary(rows: list[Row], trials: int) -> str:
-    """Return a Markdown table: how much more than the optimum, by trial and seed."""
+    """Return a Markdown table with the cost above the optimum, by trial and seed."""
     seeds = sorted({r["seed"] for r in rows})
     lines = [
         f"Mean cost of an episode, the optimum {rows[0]['optimum']:.3f}; per cent more, by trial (one episode each):",
@@ -134,10 +137,12 @@ def summary(rows: list[Row], trials: int) -> str:
 
 
 def _tell(run: list[Row]) -> str:
+    """Return a line about a finished run."""
     return f"seed {run[-1]['seed']}: {100 * run[-1]['excess']:.1f} % above the optimum, {run[-1]['run_seconds']:.0f} s"
 
 
 def main(args: Args) -> None:
+    """Run all seeds, and write the results."""
     calls = [(seed, args.trials) for seed in args.seeds]
     collect(run_all(run, calls, args.jobs), args.name, _tell, partial(summary, trials=args.trials))
 

@@ -1,13 +1,13 @@
-"""The cart-pole of MC-PILCO: how many seeds have solved it with each learned policy.
+"""MC-PILCO's cart-pole: the share of seeds that have solved the task by each learned policy.
 
     python experiments/mc_pilco.py --seeds 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19
 
-Published shares are of 50 seeds each, with Gaussian processes (Amadio et al., "Model-Based Policy Search Using Monte
-Carlo Gradient Estimation With Real Systems Application", IEEE T-RO 2022, table of the simulated cart-pole). Its trials
-are those of learned policies, five after an episode of exploration (`num_trials` in the authors' code); bnnrl's trial 1
-is that exploration, so that its trial n + 1 is their trial n. The table counts as they do.
+The published shares are those of 50 seeds, with Gaussian processes as models (Amadio et al., "Model-Based Policy Search
+Using Monte Carlo Gradient Estimation With Real Systems Application", IEEE T-RO 2022, table of the simulated cart-pole).
+The paper counts the trials of learned policies: five after an episode of exploration (`num_trials` in the authors'
+code). In bnnrl, trial 1 is the exploration, so trial n + 1 here is trial n there. The table counts as the paper does.
 
-Writes a row for every trial, a table and a picture to experiments/results/.
+Writes a row for each trial, a table and a picture to experiments/results/.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ PUBLISHED = {
 
 @dataclass
 class Args:
-    """MC-PILCO's cart-pole over seeds."""
+    """Settings of the MC-PILCO experiment."""
 
     seeds: tuple[int, ...] = tuple(range(20))
     variant: str = "default"
-    """One of swingup.py's."""
+    """Name of a variant in swingup.py."""
     trials: int = 1 + POLICIES
-    """With that of exploration."""
+    """Number of trials, including the exploration."""
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "mc-pilco"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def shares(rows: list[Row]) -> list[float]:
-    """Return the per cent of seeds that had solved the task by learned policies 1 to 5."""
+    """Return the share of seeds, in per cent, that had solved the task by each of the learned policies 1 to 5."""
     seeds = {r["seed"] for r in rows}
     return [100 * len({r["seed"] for r in rows if r["solved"] and r["trial"] <= 1 + n}) / len(seeds) for n in _BY]
 
@@ -53,7 +53,7 @@ _BY = range(1, 1 + POLICIES)
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table, and the trials by seed."""
+    """Return a Markdown table with the shares, and the trial that solved the task for each seed."""
     ours = {f"bnnrl, {len({r['seed'] for r in rows})} seeds": shares(rows)}
     lines = ["| solved by learned policy, % | " + " | ".join(map(str, _BY)) + " |", "|---|" + "---|" * POLICIES]
     lines += [
@@ -70,11 +70,12 @@ def summary(rows: list[Row]) -> str:
 
 
 def _seeds(rows: list[Row]) -> list[int]:
+    """Return the seeds of the rows, sorted."""
     return sorted({r["seed"] for r in rows})
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draw the shares beside the published ones."""
+    """Draw the shares and the published shares."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -92,6 +93,7 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 def main(args: Args) -> None:
+    """Run all seeds, and write the results."""
     calls = [("mc-pilco", args.variant, seed, args.trials) for seed in args.seeds]
     tell = lambda run: f"seed {run[-1]['seed']}: {outcome(run[-1])}, {run[-1]['run_seconds']:.0f} s"
     collect(run_all(swingup.run, calls, args.jobs), args.name, tell, summary, draw)

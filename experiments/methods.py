@@ -1,11 +1,12 @@
-"""Every inference method as the dynamics model of the swing-up agent.
+"""Every inference method for the dynamics model of an agent that learns cart-pole swing-up.
 
     python experiments/methods.py --seeds 0 1 2 3 4
     python experiments/methods.py --methods hmc dropout bbb --seeds 0 1 2 3 4
 
-For each method and seed: the trial it was solved at, the cost at the end, and how the model's predictions fared against
-each new episode, which it had not seen. A run whose fit diverges ends there, unsolved. Writes a row for each trial to
-experiments/results/methods.csv, and a summary to methods.md.
+For each method and seed, the results are the trial that solved the task, the final cost, and scores of the model's
+predictions of each new episode before the model is fitted to it. A run whose fit diverges ends unsolved.
+
+Writes a row for each trial to experiments/results/methods.csv, and a summary to methods.md.
 """
 
 from __future__ import annotations
@@ -24,23 +25,24 @@ METHODS = ("ensemble", "adam", "sgd", "dropout", "swag", "bbb", "vadam", "bsam",
 
 @dataclass
 class Args:
-    """Inference methods on cart-pole swing-up."""
+    """Settings of the experiment on inference methods."""
 
     preset: Literal["pilco", "deep-pilco", "mc-pilco"] = "deep-pilco"
     methods: tuple[str, ...] = METHODS
     seeds: tuple[int, ...] = tuple(range(5))
     trials: int = 8
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "methods"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def one_step(agent, episode, num_draws: int = 50) -> tuple[float, float]:
-    """Return of the model's predictions, each from a real state, the negative log-likelihood and the 90 % coverage.
+    """Return negative log-likelihood and 90 % coverage of the model's one-step predictions from real states.
 
-    The likelihood is that of the equal mixture over the model's draws, in nats a step, of differences in units of
-    their spread in the data. Coverage is that of the intervals of a normal with the mixture's mean and variance.
+    The likelihood, in nats per step, is that of the equal mixture over the model draws, for differences in units of
+    their standard deviation in the data. Coverage is that of the intervals of a Gaussian with the mean and the
+    variance of the mixture.
     """
     import tensorflow as tf
 
@@ -61,10 +63,10 @@ def one_step(agent, episode, num_draws: int = 50) -> tuple[float, float]:
 
 
 def rollouts(agent, episode) -> tuple[float, float]:
-    """Return of the particles predicted before the episode their negative log-likelihood and 90 % coverage.
+    """Return negative log-likelihood and 90 % coverage of the particles that were predicted before the episode.
 
-    The likelihood is that of a normal fitted to the particles' entries at each time, in nats a step, in units of the
-    spread of differences in the data. Coverage is that of the particles' central 90 %.
+    The likelihood, in nats per step, is that of a Gaussian fitted to the particles at each time, in units of the
+    standard deviation of differences in the data. Coverage is that of the central 90 % of the particles.
     """
     unit = agent.model.sample(1, 0).target_std.numpy()
     real = episode.obs[1:]
@@ -104,7 +106,7 @@ def run(preset: str, method: str, seed: int, trials: int) -> list[Row]:
 
 
 def summary(rows: list[Row], trials: int) -> str:
-    """Return a Markdown table, a line for each method; scores are medians over its trials from the third on."""
+    """Return a Markdown table with a row for each method. Scores are medians over trials from the third on."""
     lines = [
         "| method | solved | trial solved at, by seed | final cost, by seed | one step: NLL, coverage | "
         "rollouts: NLL, coverage | seconds a trial, fit + search |",
@@ -128,11 +130,12 @@ def summary(rows: list[Row], trials: int) -> str:
 
 
 def main(args: Args) -> None:
+    """Run all methods and seeds, and write the results."""
     quiet_single_thread()
     from bnnrl.inference import get
 
     for method in args.methods:
-        get(method)  # a mistyped name is told before the first run
+        get(method)  # reports a mistyped name before the first run
     rows: list[Row] = []
     by_method = lambda: sorted(rows, key=lambda r: args.methods.index(r["method"]))
     for found in run_all(run, [(args.preset, m, s, args.trials) for s in args.seeds for m in args.methods], args.jobs):

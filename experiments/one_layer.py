@@ -1,11 +1,13 @@
-"""Every inference method against long Hamiltonian Monte Carlo, on a network of one layer.
+"""Every inference method compared with a long run of Hamiltonian Monte Carlo (HMC), for a network with one layer.
 
     python experiments/one_layer.py --seeds 0 1 2 3 4
 
-100 rows y = sin(3 x) + N(0, 0.1²), none of them between x = −0.3 and 0.3; a network of 50 tanh units with N(0, 1)
-priors over its 151 weights; the noise known. That is one posterior, which all methods aim at, at temperature 1. The
-reference is HMC with 16 chains, accepted only if split R-hat is at most 1.01 for every prediction. Writes a row for
-each run to experiments/results/one_layer.csv, a summary to one_layer.md, and a picture of the first seed's bands.
+The data are 100 rows y = sin(3 x) + N(0, 0.1²) with no x between −0.3 and 0.3. The network has 50 tanh units, N(0, 1)
+priors over its 151 weights, and known noise. This defines one posterior, which all methods approximate at temperature
+1. The reference is HMC with 16 chains, accepted only if split R-hat is at most 1.01 for every prediction.
+
+Writes a row for each run to experiments/results/one_layer.csv, a summary to one_layer.md, and a picture of the bands of
+the first seed.
 """
 
 from __future__ import annotations
@@ -32,13 +34,15 @@ REGIONS = {
 
 
 class Fit(NamedTuple):
+    """A method, its number of steps, and the rows in a minibatch, None for all."""
+
     method: Any
     steps: int
     batch_size: int | None = None
 
 
 def fits() -> dict[str, Fit]:
-    """Return how each method is run: a budget of some 10 s, steps as long as the stiffest direction allows."""
+    """Return how each method is run: for about 10 s, with steps as long as the stiffest direction allows."""
     from bnnrl import inference as bi
 
     adam = lambda steps: bi.Adam(bi.Schedule(0.02, 1e-4, steps))
@@ -67,15 +71,15 @@ def fits() -> dict[str, Fit]:
 
 @dataclass
 class Args:
-    """Inference methods against long HMC on a 1x50 network."""
+    """Settings of the experiment with one layer."""
 
     methods: tuple[str, ...] = ()
-    """All if none is given."""
+    """Names of methods; all by default."""
     seeds: tuple[int, ...] = tuple(range(5))
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "one_layer"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def setting() -> tuple[Any, tuple[Any, Any]]:
@@ -96,7 +100,7 @@ def setting() -> tuple[Any, tuple[Any, Any]]:
 
 
 def functions(problem) -> Callable[[Any], np.ndarray]:
-    """Return the map from draws [S, D] to their functions' values on the grid, [S, G]."""
+    """Return the function from posterior samples [S, D] to network outputs on the grid, [S, G]."""
     import tensorflow as tf
 
     def values(theta) -> np.ndarray:
@@ -106,7 +110,7 @@ def functions(problem) -> Callable[[Any], np.ndarray]:
 
 
 def reference() -> dict[str, Any]:
-    """Return mean, standard deviation and R-hat of the functions' values on the grid by long HMC."""
+    """Return mean, standard deviation and R-hat of the network outputs on the grid, by a long run of HMC."""
     quiet_single_thread()
     from bnnrl import diagnostics
     from bnnrl.inference import HMC, Driver
@@ -128,13 +132,13 @@ def reference() -> dict[str, Any]:
 
 
 def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> tuple[Row, np.ndarray, np.ndarray]:
-    """Fit once, and return how far from the reference's its own mean and standard deviation on the grid are, and both.
+    """Fit once, and return the errors of mean and standard deviation on the grid, and both curves.
 
     Args:
-        name: of `fits`.
-        seed: of the fit.
-        mean: the reference's, [G].
-        std: the reference's, [G].
+        name: name of a fit in `fits`.
+        seed: seed of the fit.
+        mean: mean of the reference, [G].
+        std: standard deviation of the reference, [G].
     """
     quiet_single_thread()
     from bnnrl.inference import Driver
@@ -156,7 +160,7 @@ def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> tuple[Row, n
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table, a line for each method: medians over the seeds, and ranges."""
+    """Return a Markdown table with a row for each method: medians and ranges over seeds."""
     lines = [
         "| method | " + " | ".join(f"{region}: mean's error, std's ratio" for region in REGIONS) + " | seconds |",
         "|---|" + "---|" * (len(REGIONS) + 1),
@@ -171,7 +175,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, std: np.ndarray, path) -> None:
-    """Draw each method's mean and two standard deviations over the reference's band."""
+    """Draw mean and two standard deviations of each method over those of the reference."""
     from bnnrl.plots.style import GRID as LINES
     from bnnrl.plots.style import MODEL, REAL, make_figure, save, style_axes
 
@@ -201,6 +205,7 @@ def picture(bands: dict[str, tuple[np.ndarray, np.ndarray]], mean: np.ndarray, s
 
 
 def main(args: Args) -> None:
+    """Compute the reference, run all methods and seeds, and write the results."""
     quiet_single_thread()
     names = list(fits())
     check_names("methods", args.methods, names)
@@ -215,7 +220,7 @@ def main(args: Args) -> None:
 
     def rows() -> Iterator[Row]:
         for row, *own in run_all(run, calls, args.jobs):
-            bands.setdefault(row["method"], tuple(own))  # of the first seed
+            bands.setdefault(row["method"], tuple(own))  # bands of the first seed
             yield row
 
     tabulate(rows(), args.name, summary)

@@ -1,4 +1,4 @@
-"""What the experiments share: runs side by side, and their rows as files."""
+"""Functions that all experiments share: parallel runs, and result files."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Found = TypeVar("Found")
 
 
 def quiet_single_thread() -> None:
-    """Import TensorFlow without its chatter, for one thread: runs side by side share no core."""
+    """Import TensorFlow without its messages, with one thread, so that parallel runs do not share a core."""
     limit_threads(1)
 
 
 def check_names(argument: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Exit, naming what is wrong, unless all that is given is known."""
+    """Exit with a message unless all given names are known."""
     known = list(known)
     if unknown := sorted(set(given) - set(known)):
         raise SystemExit(f"Invalid `{argument}`: expected some of {known}. Received: {unknown}.")
 
 
 def run_all(function: Callable[..., Found], calls: Iterable[Sequence[Any]], jobs: int) -> Iterator[Found]:
-    """Yield what `function(*call)` returns for each call, in their order, `jobs` of them at a time.
+    """Yield the result of `function(*call)` for each call, in the order of the calls, `jobs` of them at a time.
 
-    Each has a process of its own, so that nothing of one run can leak into the next.
+    Each call runs in its own process, so that no run can affect another.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
@@ -43,19 +43,19 @@ def run_all(function: Callable[..., Found], calls: Iterable[Sequence[Any]], jobs
 
 
 def outcome(last: Row) -> str:
-    """Return how an agent's run ended, from the row of its last trial."""
+    """Return a text about how an agent's run ended, from the row of its last trial."""
     return f"solved at trial {last['trial']}" if last["solved"] else f"not solved in {last['trial']} trials"
 
 
 def spread(values: Iterable[float], show: Callable[[float], str]) -> str:
-    """Return the median and the range of figures, each as `show` writes it."""
+    """Return a text with the median and the range of figures, each formatted by `show`."""
     values = sorted(values)
     median, low, high = map(show, (statistics.median(values), values[0], values[-1]))
     return f"{median} ({low} to {high})"
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write rows with the same keys, whole or not at all."""
+    """Write rows with the same keys to a CSV file, atomically."""
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as unfinished, open(unfinished, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -70,14 +70,14 @@ def collect(
     summary: Callable[[list[Row]], str],
     draw: Callable[[list[Row], Path], None] | None = None,
 ) -> None:
-    """Tell of each run as it ends and keep its rows in a CSV file; in the end write and print a summary, and draw.
+    """Print a line and add rows to a CSV file for each finished run; at the end, write and print a summary, and draw.
 
     Args:
         found: the rows of each run.
-        name: of the result files.
-        tell: from a run's rows to a line.
-        summary: from all rows to a Markdown table.
-        draw: of all rows to a PNG.
+        name: name of the result files.
+        tell: returns a line from the rows of a run.
+        summary: returns a Markdown table from all rows.
+        draw: draws all rows to a PNG file.
     """
     rows: list[Row] = []
     for run in found:
@@ -92,12 +92,12 @@ def collect(
 
 
 def tabulate(found: Iterable[Row], name: str, summary: Callable[[list[Row]], str]) -> None:
-    """Tell of each row as it comes and keep all in a CSV file, and in the end write and print their summary.
+    """Print each row and add it to a CSV file; at the end, write and print a summary.
 
     Args:
         found: a row for each run.
-        name: of the result files.
-        summary: from all rows to a Markdown table.
+        name: name of the result files.
+        summary: returns a Markdown table from all rows.
     """
 
     def tell(run: list[Row]) -> str:

@@ -1,9 +1,9 @@
-"""Cart-pole swing-up over many seeds, and what each part of the policy search is worth.
+"""Cart-pole swing-up over many seeds, with variants that lack one part of the policy search each.
 
     python experiments/swingup.py --preset deep-pilco --seeds 0 1 2 3 4 5 6 7 8 9
     python experiments/swingup.py --variants default "one restart" --seeds 0 1 2 3 4
 
-Writes a table for every seed and trial, and a summary, to experiments/results/.
+Writes a row for each trial of each seed, and a summary, to experiments/results/.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import tyro
 from sweeps import Row, check_names, collect, outcome, quiet_single_thread, run_all
 
-# What differs from the defaults: arguments of PILCO, and of its parts under "task", "search", "policy" and "dynamics".
+# Differences from the defaults: arguments of PILCO, and of its parts "task", "search", "policy" and "dynamics".
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no screening": {"search": {"candidates": 8}},
@@ -43,16 +43,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Args:
-    """Cart-pole swing-up over seeds and variants."""
+    """Settings of the swing-up experiment."""
 
     preset: Literal["pilco", "deep-pilco", "mc-pilco"] = "deep-pilco"
     seeds: tuple[int, ...] = tuple(range(10))
     variants: tuple[str, ...] = ("default",)
     trials: int = 8
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str | None = None
-    """Of the result files; the preset if not given."""
+    """Name of the result files; the preset by default."""
 
 
 def run(preset: str, variant: str, seed: int, trials: int) -> list[Row]:
@@ -79,7 +79,7 @@ def run(preset: str, variant: str, seed: int, trials: int) -> list[Row]:
 
 
 def summary(rows: list[Row], trials: int) -> str:
-    """Return a Markdown table: trials to solve by seed, and their median."""
+    """Return a Markdown table with the trial that solved the task for each seed, and the median."""
     lines = [
         "| preset | variant | solved | trial solved at, by seed | median | seconds a run, median |",
         "|---|---|---|---|---|---|",
@@ -97,6 +97,7 @@ def summary(rows: list[Row], trials: int) -> str:
 
 
 def main(args: Args) -> None:
+    """Run all variants and seeds, and write the results."""
     check_names("variants", args.variants, VARIANTS)
     calls = [(args.preset, variant, seed, args.trials) for variant in args.variants for seed in args.seeds]
     summarise = partial(summary, trials=args.trials)
@@ -104,6 +105,7 @@ def main(args: Args) -> None:
 
 
 def _tell(run: list[Row]) -> str:
+    """Return a line about a finished run."""
     last = run[-1]
     return f"{last['variant']}, seed {last['seed']}: {outcome(last)}, {last['run_seconds']:.0f} s"
 

@@ -1,13 +1,15 @@
-"""bnnrl's side of the comparison with PyTorch's packages on diabetes, and one table of both sides.
+"""Comparison with PyTorch packages: bnnrl's results on diabetes, and a table of both sides.
 
     python experiments/torch_comparison.py --seeds 0 1 2
 
-The work is that of peers/torch_peers.py: the same rows, network 10-50-1 ReLU, N(0, 1) priors, noise fixed at 0.7 of the
-training targets' standard deviation, 100 epochs, batches of 32, 100 draws, one thread. An epoch here leaves out the row
-that is over, 353 of 11 batches, where there it is a batch of its own. `seconds` and `cpu_seconds` have compilation in
-them; `again_seconds` are those of a second fit of the same model, without. Writes a row for each run, in the columns of
-peers/results-peers.csv, to experiments/results/torch_comparison.csv, and a table of these, of those, and of digits.csv
-to torch_comparison.md.
+The work is that of peers/torch_peers.py: the same rows, a network 10-50-1 with ReLU, N(0, 1) priors, noise fixed at 0.7
+times the standard deviation of the training targets, 100 epochs, minibatches of 32 rows, 100 posterior samples, one
+thread. There are 353 training rows. Here an epoch has 11 minibatches and leaves out one row; there, that row is a
+minibatch of its own. `seconds` and `cpu_seconds` include compilation; `again_seconds` are those of a second fit of the
+same model, which does not compile.
+
+Writes a row for each run, with the columns of peers/results-peers.csv, to experiments/results/torch_comparison.csv, and
+a table of both files and of digits.csv to torch_comparison.md.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ SCORES = {"digits": ("accuracy", "nll", "ece"), "diabetes": ("rmse", "nll")}
 
 
 def methods(steps: int, rate: float | None = None) -> dict[str, Any]:
-    """Return each method for a run of `steps` minibatches, at `rate` instead of its own if that is given.
+    """Return each method for a run of `steps` minibatches, with the learning rate `rate` unless that is None.
 
-    Rates are the best of a grid of four in nll on seed 100, as on the other side.
+    Each method's own learning rate is the best of a grid of four by negative log-likelihood on seed 100, as on
+    PyTorch's side.
     """
     from bnnrl import inference as bi
 
@@ -49,21 +52,21 @@ def methods(steps: int, rate: float | None = None) -> dict[str, Any]:
 
 @dataclass
 class Args:
-    """bnnrl and PyTorch's packages on diabetes and digits."""
+    """Settings of the comparison with PyTorch packages."""
 
     methods: tuple[str, ...] = ()
-    """All if none is given."""
+    """Names of methods; all by default."""
     seeds: tuple[int, ...] = (0, 1, 2)
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     rate: float | None = None
-    """Instead of the methods' own."""
+    """Learning rate of all methods; their own by default."""
     name: str = "torch_comparison"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def run(name: str, seed: int, rate: float | None) -> Row:
-    """Fit twice, for the time with and without compilation, and return a row."""
+    """Fit twice, to time the fit with and without compilation, and return a row."""
     quiet_single_thread()
     import warnings
 
@@ -107,7 +110,7 @@ def run(name: str, seed: int, rate: float | None) -> Row:
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table for each data set: medians over the seeds, and ranges."""
+    """Return a Markdown table for each data set: medians and ranges over seeds."""
     lines = []
     for dataset, scores in SCORES.items():
         own = [row for row in rows if row["dataset"] == dataset]
@@ -129,11 +132,13 @@ def summary(rows: list[Row]) -> str:
 
 
 def read(path: Path, **more: str) -> list[Row]:
+    """Return the rows of a CSV file, each with the entries `more`."""
     with open(path, newline="") as file:
         return [{**row, **more} for row in csv.DictReader(file)]
 
 
 def main(args: Args) -> None:
+    """Run all methods and seeds, and write the results."""
     quiet_single_thread()
     known = list(methods(EPOCHS))
     check_names("methods", args.methods, known)

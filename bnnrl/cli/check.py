@@ -8,6 +8,8 @@ from typing import Annotated
 import tyro
 
 import bnnrl
+from bnnrl.cli.options import optional
+from bnnrl.exit_codes import BAD_INPUT, DONE
 from bnnrl.rl import tasks
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -21,10 +23,10 @@ class Check:
     Example: `bnnrl check my_module:MyEnv-v0`. The exit code is 0 if an agent can be trained, and 2 if not.
     """
 
-    env: Annotated[str, tyro.conf.Positional]
+    env: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV")]
     """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
-    preset: str | None = None
-    """Variant of the environment, for environments with presets."""
+    preset: Annotated[str | None, optional("STR", "none")] = None
+    """Variant of the environment, for environments that have presets."""
     seed: int = 0
     """Seed of resets and random actions."""
 
@@ -46,4 +48,4 @@ class Check:
         Console(width=None if Console().is_terminal else _WIDTH).print(table)
         problems = sum(finding.level == "problem" for finding in report.findings)
         print("An agent can be trained." if report.ok else f"No agent can be trained. Problems to fix: {problems}.")
-        return 0 if report.ok else 2
+        return DONE if report.ok else BAD_INPUT

@@ -1,40 +1,42 @@
-"""`bnnrl compare`."""
+"""`bnnrl compare`: inference methods compared over seeds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from bnnrl.cli import train
+from bnnrl.cli.options import optional
 
 
 @dataclass
 class Compare(train.Train):
-    """Compare inference methods over seeds: `bnnrl compare bnnrl/CartPoleSwingUp-v0 --methods swag,bbb,hmc --seeds 5`.
+    """Compare inference methods over seeds, each run as by `bnnrl train` in its own process and folder.
 
-    Each run is that of `bnnrl train` in a process and a folder of its own, FOLDER/<method>/<seed>.
+    Example: `bnnrl compare bnnrl/CartPoleSwingUp-v0 --methods swag,bbb,hmc --seeds 5`. The folder of a run is
+    FOLDER/<method>/<seed>. A table and a picture show the results of all runs.
     """
 
-    methods: str | None = None
-    """Inference methods of the dynamics model, with commas between them."""
+    methods: Annotated[str | None, optional("STR", "none; required without --resume")] = None
+    """Inference methods of the dynamics model, separated by commas, such as swag,bbb,hmc."""
     seeds: int = 5
-    """How many; --seed is the first."""
+    """Number of seeds; the first is --seed."""
     engine: Literal["local", "ray"] = "local"
-    """Processes on this machine, or Ray tasks on the cluster at RAY_ADDRESS, whose nodes share the folder."""
-    jobs: int | None = None
-    """Runs side by side, which share the cores; as many as there are cores if not given."""
+    """Processes on this machine (local), or tasks on the Ray cluster at RAY_ADDRESS, whose nodes share FOLDER (ray)."""
+    jobs: Annotated[int | None, optional("INT", "one for each core")] = None
+    """Number of runs at the same time, which share the cores."""
     retries: int = 2
-    """How often a run that fails is tried again, from its last trial."""
-    folder: str | None = None
-    """Folder of the comparison, gone on with if it is one; runs/<env>/comparison/<seed>-<time> if not given."""
-    resume: str | None = None
-    """Folder of an earlier comparison to go on with, under its own settings; --trials may raise their number."""
+    """How many times a run that fails is started again, from its last finished trial."""
+    folder: Annotated[str | None, optional("STR", "runs/<env>/comparison/<seed>-<time>")] = None
+    """Folder of the comparison. A comparison in it is resumed, and may get more methods, seeds and trials."""
+    resume: Annotated[str | None, optional("STR", "none")] = None
+    """Folder of an earlier comparison to resume with its own settings; --trials may increase the number of trials."""
     method: tyro.conf.Suppress[str] = "ensemble"
 
     def run(self) -> int:
-        """Carry out the runs, sum them up, and return the exit code."""
+        """Carry out the runs, write their summary, and return the exit code."""
         from bnnrl.comparison import comparison
 
         return comparison.run(self, train.Train, train.make_agent)

@@ -1,4 +1,4 @@
-"""`bnnrl evaluate`."""
+"""`bnnrl evaluate`: the scores of a trained agent or a fitted network."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import tyro
 
 import bnnrl
 from bnnrl.cli.output import show
+from bnnrl.exit_codes import DONE
 
 
 @dataclass
 class Evaluate:
-    """Score a run anew: `bnnrl evaluate FOLDER --episodes 20`.
+    """Score an agent on new episodes, or a fitted network on its test data.
 
-    An agent runs fresh episodes; a fitted network predicts its test part.
+    Example: `bnnrl evaluate FOLDER --episodes 20 --video`.
     """
 
-    folder: Annotated[str, tyro.conf.Positional]
-    """A run folder, or one that an agent was saved to."""
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Run folder of `bnnrl train` or `bnnrl fit`, or a folder that an agent was saved to."""
     episodes: int = 20
-    """How many, of an agent."""
+    """Number of episodes, for an agent."""
     seed: int = 0
-    """Of the initial states and noise, or of the posterior's draws."""
+    """Seed of the episodes, or of the posterior samples of a fitted network."""
     video: bool = False
-    """Film the first episode of an agent too, to FOLDER/video/."""
+    """Record the first episode of an agent as a video in FOLDER/video/."""
 
     def run(self) -> int:
         """Evaluate, print a line for each figure, and return the exit code."""
@@ -35,7 +36,7 @@ class Evaluate:
         if self.video and not run_folder.TRAIN.matches(self.folder):
             raise ValueError(
                 f"Invalid `--video`: expected the folder of a run made by `bnnrl train`. Received: {self.folder}. "
-                "In Python, `bnnrl.rl.video.record` films any agent."
+                "In Python, `bnnrl.rl.video.record` records any agent."
             )
         found = bnnrl.load(self.folder)
         if isinstance(found, bnnrl.PILCO):
@@ -51,4 +52,4 @@ class Evaluate:
 
             settings = run_folder.FIT.read_config(self.folder)["settings"]
             show(FitReport(Path(self.folder), settings, load_data(settings), found, history=[]).scores(self.seed))
-        return 0
+        return DONE

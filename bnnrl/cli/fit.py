@@ -1,4 +1,4 @@
-"""`bnnrl fit`."""
+"""`bnnrl fit`: a Bayesian neural network fitted to data."""
 
 from __future__ import annotations
 
@@ -9,49 +9,60 @@ from typing import Annotated, Literal
 import tyro
 
 from bnnrl._tensorflow import import_tensorflow
+from bnnrl.cli.options import optional
 from bnnrl.cli.output import show
+from bnnrl.exit_codes import DONE
 
 
 @dataclass
 class Fit:
-    """Fit a network to data: `bnnrl fit digits --method swag`, `bnnrl fit rows.csv --targets price`."""
+    """Fit a Bayesian neural network to data, and write a run folder with scores, pictures and a report.
 
-    dataset: Annotated[str, tyro.conf.Positional]
-    """A CSV or Parquet file, an image folder, one of scikit-learn's data sets, or a prepared one of TFDS."""
+    Examples: `bnnrl fit digits --method swag`, `bnnrl fit rows.csv --targets price`.
+    """
+
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+    """A CSV, Parquet or .npz file, an image folder, or the name of a data set of scikit-learn or TFDS."""
     method: str = "ensemble"
-    """Inference method."""
-    likelihood: str | None = None
-    """categorical, bernoulli, gaussian, heteroscedastic or poisson; by the targets if not given."""
-    hyper: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = ()
-    """Hyper-parameters of the method, such as size=10 or learning_rate=1e-2."""
+    """Inference method, such as ensemble, swag, bbb, laplace or hmc; an unknown name lists all."""
+    likelihood: Annotated[str | None, optional("STR", "categorical for classes, else gaussian")] = None
+    """Likelihood of the targets: categorical, bernoulli, gaussian, heteroscedastic or poisson."""
+    hyper: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(name="set", metavar="[NAME=VALUE ...]", help_behavior_hint="(default: those of the method)"),
+    ] = ()
+    """Hyper-parameters of the method, such as size=10 or learning_rate=1e-2; an unknown name lists all."""
     hidden: tuple[int, ...] = (50, 50)
-    """Widths of the network's hidden layers; images pass two convolutions first."""
+    """Widths of the network's hidden layers. For images, two convolutions come first."""
     activation: str = "relu"
-    """Of the hidden layers."""
-    network: str | None = None
-    """A .keras file with the architecture, instead."""
+    """Keras activation of the hidden layers."""
+    network: Annotated[str | None, optional("STR", "dense layers, see --hidden")] = None
+    """A .keras file with the network to fit, which replaces --hidden and --activation."""
     epochs: int = 100
-    """Passes over the data."""
+    """Number of passes over the training data."""
     batch_size: int = 32
-    """Rows in a minibatch; methods that need all rows get them."""
+    """Rows in a minibatch. Methods that need the full data set use all rows."""
     samples: int = 100
-    """Draws of the posterior in predictions."""
-    targets: tuple[str, ...] | None = None
-    """Columns or features that are targets; a table's last column if not given."""
-    task: Literal["classification", "regression"] | None = None
-    """How to read the targets; by their type if not given."""
+    """Number of posterior samples in predictions."""
+    targets: Annotated[tuple[str, ...] | None, optional("STR [STR ...]", "the last column")] = None
+    """Names of the columns or features that are targets."""
+    task: Annotated[
+        Literal["classification", "regression"] | None,
+        optional("{classification,regression}", "regression for real numbers, else classification"),
+    ] = None
+    """Whether the targets are classes or real numbers."""
     test: float = 0.2
-    """Share of the rows to score on."""
+    """Fraction of the rows for the test data, on which the fit is scored."""
     validation: float = 0.0
-    """Share of the rows to score after each epoch."""
-    data_dir: str | None = None
-    """Where TFDS prepared data."""
+    """Fraction of the rows for the validation data, on which the loss is computed after each epoch."""
+    data_dir: Annotated[str | None, optional("STR", "that of TFDS")] = None
+    """Folder where TensorFlow Datasets (TFDS) has prepared data sets. If given, DATASET is the name of one of them."""
     seed: int = 0
-    """All randomness derives from it."""
+    """Seed of all random numbers of the run."""
     track: bool = False
-    """Log to Weights & Biases."""
-    folder: str | None = None
-    """Run folder; runs/<dataset>/<method>/<seed>-<time> if not given."""
+    """Log the run to Weights & Biases."""
+    folder: Annotated[str | None, optional("STR", "runs/<dataset>/<method>/<seed>-<time>")] = None
+    """Run folder."""
 
     def run(self) -> int:
         """Fit, print the scores, and return the exit code."""
@@ -63,4 +74,4 @@ class Fit:
         path, scores = fit_run.run(settings, self.folder)
         show(scores)
         print(f"{path / 'report.html'}")
-        return 0
+        return DONE

@@ -1,4 +1,4 @@
-"""The command line. TensorFlow is imported only by what needs it, so that help and mistakes answer at once."""
+"""The command `bnnrl`. TensorFlow is imported only where needed, so that help and errors appear at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bnnrl.cli.evaluate import Evaluate
 from bnnrl.cli.fit import Fit
 from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
-from bnnrl.exit_codes import INTERRUPTED
+from bnnrl.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 
 _COMMANDS = {
     "check": Check,
@@ -30,30 +30,46 @@ _COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 done, 2 bad input, 1 failed, 130 interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run the command line and return the exit code, see `bnnrl.exit_codes`.
+
+    Args:
+        argv: the arguments; None for those of the process.
+    """
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # so that a closed pipe raises its error here and not when Python exits
+    except BrokenPipeError:
+        # The reader of the output has gone, as in `bnnrl --help | head`. What is still buffered goes to the null
+        # device, because Python would otherwise fail to write it when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
+
+
+def _run(argv: list[str]) -> int:
     if argv == ["--version"]:
         print(f"bnnrl {bnnrl.__version__}")
-        return 0
+        return DONE
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             _COMMANDS,
             prog="bnnrl",
-            description="Bayesian neural networks, and model-based reinforcement learning with them.",
+            description="Bayesian neural networks by many inference methods, and model-based reinforcement learning "
+            "with them. `bnnrl COMMAND --help` lists the options of a command.",
             args=argv or ["--help"],
         )
     except SystemExit as stop:
-        # No arguments: help, but it is not what was wanted.
-        return 2 if not argv or stop.code else 0
+        # Without arguments the help is shown, but no command was run.
+        return BAD_INPUT if not argv or stop.code else DONE
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where "module:Env-v0" is looked for too, as by `python -m`
+        sys.path.append(os.getcwd())  # so that "module:Env-v0" finds modules in this folder, as with `python -m`
     with warnings.catch_warnings():
-        # Gymnasium's advice on how to write environments is not for those who use them.
+        # Gymnasium's warnings are advice to the authors of environments.
         warnings.filterwarnings("ignore", module="gymnasium")
         try:
             return command.run()
         except ValueError as error:
             print(f"bnnrl: error: {error}", file=sys.stderr)
-            return 2
+            return BAD_INPUT
         except KeyboardInterrupt:
             return INTERRUPTED

@@ -1,4 +1,4 @@
-"""How figures are printed."""
+"""Output of figures to the terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from typing import Any
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Print a line for each figure."""
+    """Print one line for each figure."""
     for name, value in figures.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

@@ -1,4 +1,4 @@
-"""`bnnrl report`."""
+"""`bnnrl report`: the HTML report of a run, written again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ import tyro
 
 import bnnrl
 from bnnrl._tensorflow import import_tensorflow
+from bnnrl.cli.options import optional
+from bnnrl.exit_codes import DONE
 
 
 @dataclass
 class Report:
-    """Write a run's report.html anew: `bnnrl report FOLDER`. It holds the film that `bnnrl evaluate --video` made."""
+    """Write report.html of a run again, with the videos that `bnnrl evaluate --video` has recorded since.
 
-    folder: Annotated[str, tyro.conf.Positional]
-    """A run folder of `bnnrl train` or `bnnrl fit`."""
-    entries: tuple[int, int] | None = None
-    """Of the observation, over which policy and value are shown; the first angle and the next if not given."""
+    Example: `bnnrl report FOLDER`.
+    """
+
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Run folder of `bnnrl train` or `bnnrl fit`."""
+    entries: Annotated[tuple[int, int] | None, optional("INT INT", "the first angle and the entry after it")] = None
+    """Indices of the two observation entries over which the policy and the value function are shown."""
 
     def run(self) -> int:
         """Write the report, print its path, and return the exit code."""
@@ -29,10 +34,10 @@ class Report:
             from bnnrl.cli import fit_run
 
             print(fit_run.rebuild(self.folder))
-            return 0
+            return DONE
         run_folder.check_kind(self.folder, run_folder.TRAIN, run_folder.FIT)
         agent = bnnrl.load(self.folder)
         from bnnrl.rl.reporting import html
 
         print(html.write(self.folder, agent, self.entries))
-        return 0
+        return DONE

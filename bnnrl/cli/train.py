@@ -1,4 +1,4 @@
-"""`bnnrl train`."""
+"""`bnnrl train`: an agent trained in an environment."""
 
 from __future__ import annotations
 
@@ -13,65 +13,70 @@ import tyro
 import bnnrl
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
-from bnnrl.exit_codes import INTERRUPTED
+from bnnrl.cli.options import optional
+from bnnrl.exit_codes import DONE, INTERRUPTED
 from bnnrl.rl import tasks
 
-_FIELDS = {"members": "size"}  # options whose setting has another name
-_AGENTS = ("propagation", "particles", "horizon", "seed", "episodes_per_trial", "learn_reward")  # options of PILCO
+_FIELDS = {"members": "size"}  # options whose field in `Dynamics` has another name
+_AGENT_OPTIONS = ("propagation", "particles", "horizon", "seed", "episodes_per_trial", "learn_reward")  # of `PILCO`
 
 
 @dataclass
 class Train:
-    """Train an agent: `bnnrl train bnnrl/CartPoleSwingUp-v0 --preset deep-pilco --seed 0`."""
+    """Train an agent in a Gymnasium environment, and write a run folder.
 
-    env: Annotated[str | None, tyro.conf.Positional] = None
-    """Id of a Gymnasium environment, as module:Name-v0 where a module of yours registers it."""
-    preset: str | None = None
-    """Variant of the environment, for those that have presets."""
+    Example: `bnnrl train bnnrl/CartPoleSwingUp-v0 --preset deep-pilco --seed 0`. Ctrl-C stops the run, and
+    `bnnrl train --resume FOLDER` continues it from its last finished trial.
+    """
+
+    env: Annotated[str | None, tyro.conf.Positional, optional("ENV", "none; required without --resume")] = None
+    """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
+    preset: Annotated[str | None, optional("STR", "none")] = None
+    """Variant of the environment, for environments that have presets."""
     method: str = "ensemble"
-    """Inference method of the dynamics model."""
+    """Inference method of the dynamics model, such as ensemble, swag, bbb or hmc; an unknown name lists all."""
     policy: Literal["rbf", "mlp", "linear", "cem", "icem"] = "rbf"
-    """Kind of policy, or the planner that does without one."""
+    """Policy that is optimized (rbf, mlp or linear), or planner that searches actions at each step (cem or icem)."""
     propagation: Literal["ts_inf", "ts1", "moment_matching", "mean"] = "ts_inf"
-    """How particles go through the model's draws."""
+    """Posterior sample of a particle: fixed (ts_inf) or new at each step (ts1); moment matching; or mean of samples."""
     learn_reward: bool = False
-    """Learn reward and termination, whatever the task says of them."""
+    """Learn models of reward and termination, even if the task defines them."""
     seed: int = 0
-    """All randomness derives from it."""
-    trials: int | None = None
-    """Trials at most, the random first one included; 8 if not given."""
+    """Seed of all random numbers of the run."""
+    trials: Annotated[int | None, optional("INT", "8")] = None
+    """Largest number of trials, including the first one, whose actions are random."""
     particles: int = 100
-    """Particles in a rollout."""
-    horizon: int | None = None
-    """Steps the policy is optimised over; the task's, or an episode's length and a quarter more, if not given."""
+    """Number of particles in a rollout."""
+    horizon: Annotated[int | None, optional("INT", "that of the task, else 1.25 x the length of an episode")] = None
+    """Steps of a rollout, over which the policy is optimized or the planner plans."""
     episodes_per_trial: int = 1
     """Real episodes in a trial."""
     evaluation_episodes: int = 10
-    """Fresh episodes that each trial's policy is scored on; the model is not given them."""
-    hidden: tuple[int, ...] | None = None
-    """Widths of the model's hidden layers; this and the options below have the library's defaults if not given."""
-    members: int | None = None
-    """Members of the model, for method ensemble."""
-    steps: int | None = None
-    """Training steps of the model each trial."""
-    restarts: int | None = None
-    """Policies refined side by side."""
-    updates: int | None = None
-    """Gradient steps of a policy's refinement."""
-    rounds: int | None = None
-    """Rounds of scouting for policies."""
-    scout_updates: int | None = None
-    """Gradient steps of a scouting round."""
-    candidates: int | None = None
-    """Random policies screened in a scouting round."""
+    """Episodes on which the policy of each trial is scored. The model is not trained on them."""
+    hidden: Annotated[tuple[int, ...] | None, optional("INT [INT ...]", "64 64")] = None
+    """Widths of the model's hidden layers."""
+    members: Annotated[int | None, optional("INT", "10")] = None
+    """Number of members or chains of the model, for methods that have several, such as ensemble."""
+    steps: Annotated[int | None, optional("INT", "depends on the method")] = None
+    """Training steps of the model in each trial."""
+    restarts: Annotated[int | None, optional("INT", "8")] = None
+    """Number of policies that are refined side by side."""
+    updates: Annotated[int | None, optional("INT", "1000")] = None
+    """Gradient steps of the refinement of policies."""
+    rounds: Annotated[int | None, optional("INT", "4")] = None
+    """Rounds of scouting, which screens random policies and refines the best of them briefly."""
+    scout_updates: Annotated[int | None, optional("INT", "200")] = None
+    """Gradient steps of a round of scouting."""
+    candidates: Annotated[int | None, optional("INT", "2048")] = None
+    """Number of random policies that a round of scouting screens."""
     stop_when_solved: bool = True
     """Stop after the first trial that solves the task."""
     track: bool = False
-    """Log to Weights & Biases."""
-    folder: str | None = None
-    """Run folder; runs/<env>/<method>/<seed>-<time> if not given."""
-    resume: str | None = None
-    """Folder of an earlier run to go on with, under its own settings; --trials may raise their number."""
+    """Log the run to Weights & Biases."""
+    folder: Annotated[str | None, optional("STR", "runs/<env>/<method>/<seed>-<time>")] = None
+    """Run folder."""
+    resume: Annotated[str | None, optional("STR", "none")] = None
+    """Folder of an earlier run to resume with its own settings; --trials may increase the number of trials."""
 
     def run(self) -> int:
         """Train, and return the exit code."""
@@ -92,11 +97,13 @@ class Train:
                     stack.enter_context(callback.tracker)
                 progress = stack.enter_context(Progress(f"{run.settings['env']} -> {run.folder}", agent.history))
                 if not finished:
-                    evaluated = run.settings.get("evaluation_episodes", 10)  # runs by earlier versions do not say
+                    evaluated = run.settings.get(
+                        "evaluation_episodes", 10
+                    )  # runs of earlier versions lack this setting
                     agent.learn(trials - done, [run, *tracked, progress], stop, evaluated)
         except KeyboardInterrupt:
             print(
-                f"Interrupted; {len(agent.history)} trials are kept. Go on: bnnrl train --resume {run.folder}",
+                f"Interrupted; finished trials kept: {len(agent.history)}. Resume: bnnrl train --resume {run.folder}",
                 file=sys.stderr,
             )
             return INTERRUPTED
@@ -105,9 +112,9 @@ class Train:
         from bnnrl.rl.reporting import html
 
         if not finished or not (run.folder / "report.html").exists():
-            html.write(run.folder, agent, max_panels=40)  # which takes some seconds
+            html.write(run.folder, agent, max_panels=40)  # takes some seconds
         print(f"{run.outcome(agent)}: {run.folder}")
-        return 0
+        return DONE
 
     def _begin(self):
         if self.env is None:
@@ -126,8 +133,8 @@ class Train:
     def _resume(self):
         if given := changed(self, ("resume", "trials")):
             raise ValueError(
-                "Invalid arguments: expected none but --trials beside --resume, which goes on under the run's own "
-                f"settings. Received: {', '.join(given)}."
+                "Invalid arguments: expected only --trials beside --resume, which continues with the settings of the "
+                f"run. Received: {', '.join(given)}."
             )
         import_tensorflow()
         from bnnrl.rl.reporting.run import Run
@@ -140,10 +147,10 @@ class Train:
 
 
 def make_agent(settings: dict[str, Any]):
-    """Return the agent of a run's settings; what a run by an earlier version does not name has its default."""
+    """Return the agent that a run's settings describe. Settings that runs of earlier versions lack have defaults."""
     settings = dataclasses.asdict(Train()) | settings
     env_kwargs = {"preset": settings["preset"]} if settings["preset"] else {}
-    tasks.get(settings["env"], **env_kwargs)  # a mistyped name is told before TensorFlow is loaded
+    tasks.get(settings["env"], **env_kwargs)  # reports a mistyped name before the slow import of TensorFlow
 
     def given(*options: str) -> dict[str, Any]:
         return {_FIELDS.get(o, o): settings[o] for o in options if settings[o] is not None}
@@ -157,5 +164,5 @@ def make_agent(settings: dict[str, Any]):
         planners[kind](**given("horizon")) if kind in planners else policies[kind](),
         search=bnnrl.PolicySearch(**given("restarts", "updates", "rounds", "scout_updates", "candidates")),
         env_kwargs=env_kwargs,
-        **{name: settings[name] for name in _AGENTS},
+        **{name: settings[name] for name in _AGENT_OPTIONS},
     )

@@ -1,7 +1,7 @@
-"""A run in a process of its own, supervised by `bnnrl compare`: `python -m bnnrl.cli.worker THREADS train ...`.
+"""A run in its own process, started by `bnnrl compare`: `python -m bnnrl.cli.worker THREADS train ...`.
 
-The supervisor holds the other end of this process's standard input. When that end closes, because the supervisor
-stopped the run or died, this process stops too, so that no orphan goes on writing into a run folder.
+The parent holds the other end of this process's standard input. When the parent stops the run or dies, that end
+closes, and this process stops, too: no orphan keeps writing to a run folder.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bnnrl.exit_codes import INTERRUPTED
 
 
 def watch() -> None:
-    """Interrupt this process when its standard input ends, and end it after GRACE seconds if it has not stopped."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
+    """Start a thread that interrupts this process when its standard input ends, and exits after GRACE seconds."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 
     def wait() -> None:
         while os.read(0, 1):

@@ -1,4 +1,4 @@
-"""Transitions of HMC: 4 chains, 20 leapfrogs each, a network 4-50-1 and 200 rows."""
+"""Times HMC transitions: 4 chains, 20 leapfrog steps each, a network 4-50-1 and 200 rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ STEPS = 100
 
 
 def main() -> None:
+    """Serve timed blocks to run.py."""
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(50, "tanh"), keras.layers.Dense(1)])
     problem = Problem(network, Gaussian(0.1), tfd.Normal(0.0, 1.0), 200)
-    # Every draw is kept, as the peer returns every one.
+    # Every draw is kept, because BlackJAX returns every draw.
     method = HMC(0.005, num_leapfrog=20, burn_in=0, max_draws=STEPS, target_accept=None)
     driver = Driver(problem, method, None)
     x = normal([200, 4], 0)

@@ -1,4 +1,4 @@
-"""The transitions of hmc.py in BlackJAX, jitted."""
+"""Times the transitions of hmc.py in BlackJAX, compiled."""
 
 import blackjax  # pyright: ignore[reportMissingImports]
 import jax  # pyright: ignore[reportMissingImports]
@@ -10,6 +10,7 @@ CHAINS, LEAPFROGS, ROWS, STEPS = 4, 20, 200, 100
 
 
 def main():
+    """Serve timed blocks to run.py."""
     key = jax.random.PRNGKey(0)
     x = jax.random.normal(key, (ROWS, 4))
     y = jnp.sin(x.sum(-1, keepdims=True))

@@ -1,9 +1,9 @@
-"""A step of each inference method against an Adam step of the same networks, alternating in one process.
+"""Times a step of each inference method relative to a step of Adam for the same networks, in turns in one process.
 
     python experiments/benchmarks/methods.py [--rounds 15] [--methods bbb swag]
 
-Batches of 64 out of 1000 rows; 5 networks 200-200, and one 64-64. The time is the process's processor time: where a
-second process holds the other core, wall time would say how much.
+Minibatches have 64 out of 1000 rows. The networks are 5 with layers 200-200, and one with layers 64-64. Times are
+processor times of the process, because wall time would depend on what other processes do.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ NETWORKS = {"5 x 200-200": (5, (200, 200)), "1 x 64-64": (1, (64, 64))}
 
 @dataclass
 class Args:
-    """A step of each inference method against one of Adam."""
+    """Settings of the benchmark of inference methods."""
 
     rounds: int = 15
-    """In a round, every method has one turn of 100 steps."""
+    """Number of rounds. In a round, every method has one turn of 100 steps."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Which, besides adam."""
+    """Names of methods, besides adam."""
 
 
 def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> dict[str, tuple[Callable, float]]:
-    """Return for each method a warm function that takes STEPS steps, and the numbers its state holds for a weight."""
+    """Return for each method a compiled function that takes STEPS steps, and the size of its state per weight."""
     layers = [keras.layers.Dense(width, "relu") for width in hidden]
     network = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(4)])
     problem = Problem(network, Gaussian(0.7), tfd.Normal(0.0, 1.0), 1000)
@@ -84,6 +84,7 @@ def blocks(members: int, hidden: tuple[int, ...], names: list[str]) -> dict[str,
 
 
 def main(args: Args) -> None:
+    """Time all methods, and print a table."""
     names = ["adam", *(name for name in args.methods if name != "adam")]
     for title, (members, hidden) in NETWORKS.items():
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}

@@ -1,9 +1,9 @@
-"""What a pool of runs gains over one process: the same short runs by `--jobs 1` and by `--jobs N`, in turn.
+"""Throughput of parallel runs relative to one process: the same short runs with one job and with N jobs, in turns.
 
     python experiments/benchmarks/pool.py --runs 4 --jobs 2 --rounds 3
 
-Each run has one thread in either case, so that the ratio is that of throughputs at equal work. What the machine does
-beside falls on both alike, though a busy second core leaves nothing to gain.
+Each run has one thread in both cases, so that the work is equal. Turns make other work on the machine affect both
+cases equally; if another process keeps the second core busy, parallel runs gain nothing.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 
 @dataclass
 class Args:
-    """Throughput of a pool of runs over that of one process."""
+    """Settings of the benchmark of parallel runs."""
 
     runs: int = 4
-    """In a turn; a multiple of `jobs`, or cores stand idle at its end."""
+    """Number of runs in a turn. Not a multiple of `jobs`, they would leave cores idle at the end."""
     jobs: int = 2
+    """Number of parallel runs."""
     rounds: int = 3
-    """In a round either has a turn."""
+    """Number of rounds. In a round, both cases have one turn."""
     trials: int = 3
-    """Of a run; the first acts at random, the second compiles."""
+    """Number of trials of a run. The first has random actions; the second compiles."""
     options: str = "--preset deep-pilco --method adam"
-    """Of `bnnrl train`."""
+    """Options of `bnnrl train`."""
 
 
 def turn(args: Args, jobs: int) -> float:
-    """Carry out all runs, `jobs` at a time with one thread each, and return the seconds that took."""
+    """Carry out all runs, `jobs` at a time with one thread each, and return the elapsed seconds."""
     with tempfile.TemporaryDirectory() as parent:
         command = ("train", ENV_ID, *args.options.split(), "--trials", str(args.trials), "--no-stop-when-solved")
         todo = []
@@ -54,9 +55,10 @@ def turn(args: Args, jobs: int) -> float:
 
 
 def main(args: Args) -> None:
+    """Time all rounds, and print the ratio."""
     ratios = []
     for i in range(args.rounds):
-        # The order changes from round to round, lest a machine that warms up or cools down favour one.
+        # The order alternates, so that a machine that warms up or cools down favours neither case.
         counts = (1, args.jobs) if i % 2 == 0 else (args.jobs, 1)
         seconds = {jobs: turn(args, jobs) for jobs in counts}
         ratios.append(seconds[1] / seconds[args.jobs])

@@ -1,4 +1,4 @@
-"""The update of rollout.py in JAX, compiled: a scan whose body is UNROLL steps.
+"""Times the policy update of rollout.py in JAX, compiled: a scan whose body has UNROLL steps.
 
 python rollout_jax.py mlp|rbf UNROLL
 """
@@ -15,6 +15,7 @@ UPDATES = 20
 
 
 def init_network(key):
+    """Return random weights of all model draws: a (kernel, bias) for each layer."""
     sizes = [OBS + ACTIONS, WIDTH, WIDTH, 2 * OBS]
     keys = jax.random.split(key, 3)
     return [
@@ -24,6 +25,7 @@ def init_network(key):
 
 
 def init_policy(name, key):
+    """Return random parameters of the policy "mlp" or "rbf"."""
     first, second = jax.random.split(key)
     weights = jax.random.normal(second, (UNITS, ACTIONS)) * 0.1
     if name == "mlp":
@@ -32,11 +34,13 @@ def init_policy(name, key):
 
 
 def mlp(params, obs):
+    """Return the actions of a network policy."""
     kernel_1, bias_1, kernel_2, bias_2 = params
     return jnp.tanh(jnp.tanh(obs @ kernel_1 + bias_1) @ kernel_2 + bias_2)
 
 
 def rbf(params, obs):
+    """Return the actions of a policy of radial basis functions."""
     centers, log_scales, weights = params
     z, c = obs * jnp.exp(-log_scales), centers * jnp.exp(-log_scales)
     d2 = jnp.sum(z**2, -1, keepdims=True) - 2 * z @ c.T + jnp.sum(c**2, -1)
@@ -44,6 +48,7 @@ def rbf(params, obs):
 
 
 def network(layers, x):
+    """Return the outputs of one model draw."""
     *hidden, (kernel, bias) = layers
     for k, b in hidden:
         x = jax.nn.relu(x @ k + b)
@@ -51,6 +56,8 @@ def network(layers, x):
 
 
 def make_update(policy, layers, optimizer, unroll):
+    """Return the compiled function (params, state, start, noise) -> (params, state, cost)."""
+
     def mean_cost(params, start, noise):
         def step(obs, eps):
             inputs = jnp.concatenate([obs, policy(params, obs)], -1)
@@ -70,6 +77,7 @@ def make_update(policy, layers, optimizer, unroll):
 
 
 def main():
+    """Serve timed blocks to run.py."""
     name, unroll = sys.argv[1], int(sys.argv[2])
     keys = jax.random.split(jax.random.key(0), 4)
     params = init_policy(name, keys[0])

@@ -1,4 +1,4 @@
-"""The update of rollout.py in PyTorch, eager, on two threads.
+"""Times the policy update of rollout.py in PyTorch: eager, two threads.
 
 python rollout_torch.py mlp|rbf
 """
@@ -14,6 +14,8 @@ UPDATES = 10
 
 
 class RBF(torch.nn.Module):
+    """Policy of radial basis functions."""
+
     def __init__(self):
         super().__init__()
         self.centers = torch.nn.Parameter(torch.randn(UNITS, OBS))
@@ -21,6 +23,7 @@ class RBF(torch.nn.Module):
         self.weights = torch.nn.Parameter(torch.randn(UNITS, ACTIONS) * 0.1)
 
     def forward(self, obs):
+        """Return the actions."""
         inverse = torch.exp(-self.log_scales)
         z, c = obs * inverse, self.centers * inverse
         d2 = (z**2).sum(-1, keepdim=True) - 2 * z @ c.T + (c**2).sum(-1)
@@ -28,6 +31,7 @@ class RBF(torch.nn.Module):
 
 
 def make_policy(name):
+    """Return the policy "mlp" or "rbf"."""
     if name == "rbf":
         return RBF()
     return torch.nn.Sequential(
@@ -36,6 +40,7 @@ def make_policy(name):
 
 
 def main():
+    """Serve timed blocks to run.py."""
     torch.manual_seed(0)
     torch.set_num_threads(2)
     policy = make_policy(sys.argv[1])

@@ -1,7 +1,7 @@
-"""Time bnnrl against other stacks, turn by turn, and write the table to experiments/results/benchmarks.md.
+"""Times bnnrl and other packages in turns, and writes a table to experiments/results/benchmarks.md.
 
-Every script is a process of its own, compiled and warm before the clock starts; then each in turn runs a short block,
-A B C A B C ..., so that what else the machine does falls on all alike.
+Each script is a process that compiles and warms up before it is timed. The processes then run short blocks in turns,
+A B C A B C ..., so that other work on the machine affects all of them equally.
 
     python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--lock FILE]
 """
@@ -27,7 +27,7 @@ import tyro
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "benchmarks.md"
 
-# For each comparison, what runs; the ratios are to the first and to the second.
+# The scripts of each comparison. Ratios are relative to the first and to the second.
 COMPARISONS: dict[str, dict[str, list[str]]] = {
     **{
         f"Policy update, {policy.upper()} policy": {
@@ -52,18 +52,18 @@ COMPARISONS: dict[str, dict[str, list[str]]] = {
 
 @dataclass
 class Args:
-    """bnnrl against other stacks."""
+    """Settings of the benchmarks."""
 
     peers: Path | None = None
-    """A Python with the packages of peers.txt; without it, an environment is made beside this file."""
+    """A Python interpreter with the packages in peers.txt. By default, an environment is made beside this file."""
     rounds: int = 15
-    """In a round, every script has one turn."""
+    """Number of rounds. In a round, every script has one turn."""
     lock: Path | None = None
-    """A file to lock while the clock runs, on a machine where other work takes the same lock."""
+    """A file to lock during the measurement, for machines where other work takes the same lock."""
 
 
 class Entrant:
-    """A warm process that runs one timed block when told to."""
+    """A warm process that runs timed blocks on request."""
 
     def __init__(self, python: Path, script: list[str]):
         self._name = " ".join(script)
@@ -79,10 +79,12 @@ class Entrant:
         self.first_s = self._answer()["first_s"]
 
     def turn(self) -> dict[str, float]:
+        """Run one block, and return its figures."""
         print(file=self._process.stdin, flush=True)
         return self._answer()
 
     def close(self) -> None:
+        """End the process."""
         self._process.communicate()
 
     def _answer(self) -> dict[str, float]:
@@ -93,7 +95,7 @@ class Entrant:
 
 
 def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str, float]]]:
-    """Return every process's figures, round by round, after one turn that does not count, and end the processes."""
+    """Return the figures of all processes for each round, after one turn that does not count, and end the processes."""
     for entrant in entrants.values():
         entrant.turn()
     found = [{name: entrant.turn() for name, entrant in entrants.items()} for _ in range(rounds)]
@@ -103,7 +105,7 @@ def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str,
 
 
 def compare(scripts: dict[str, list[str]], peers: Path, args: Args) -> list[str]:
-    """Return the rows of a comparison's table."""
+    """Return the rows of the table of a comparison."""
     of = lambda script: peers if script[0].endswith(("_jax.py", "_torch.py")) else Path(sys.executable)
     entrants = {stack: Entrant(of(script), script) for stack, script in scripts.items()}
     with locked(args.lock):
@@ -122,6 +124,7 @@ def compare(scripts: dict[str, list[str]], peers: Path, args: Args) -> list[str]
 
 @contextmanager
 def locked(path: Path | None):
+    """Hold a lock on a file, if one is given."""
     if path is None:
         yield
         return
@@ -131,7 +134,7 @@ def locked(path: Path | None):
 
 
 def make_peers() -> Path:
-    """Return the Python of the peers' environment, made if need be."""
+    """Return the Python interpreter of the environment of other packages, which is made if necessary."""
     folder = HERE / ".venv-peers"
     python, ready = folder / "bin" / "python", folder / ".ready"
     wanted = (HERE / "peers.txt").read_text()
@@ -144,12 +147,14 @@ def make_peers() -> Path:
 
 
 def machine() -> str:
+    """Return the number and the model of the processors."""
     info = Path("/proc/cpuinfo")
     cpus = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
     return f"{len(cpus) or os.cpu_count()} × {cpus[0] if cpus else platform.processor()}"
 
 
 def versions(peers: Path) -> str:
+    """Return the versions of Python and of all packages."""
     code = "import platform, jax, torch; print(platform.python_version(), jax.__version__, torch.__version__)"
     done = subprocess.run([str(peers), "-c", code], capture_output=True, text=True, check=True)
     python, jax, torch = done.stdout.split()
@@ -158,6 +163,7 @@ def versions(peers: Path) -> str:
 
 
 def main(args: Args) -> None:
+    """Run all comparisons, and write the table."""
     peers = args.peers or make_peers()
     lines = ["# Benchmarks", "", "Written by experiments/benchmarks/run.py; README.md there says what is timed.", ""]
     for work, scripts in COMPARISONS.items():

@@ -1,12 +1,17 @@
-"""Training, prediction and memory of one network 200-200, on Linux; writes experiments/results/supervised.md.
+"""Times training and prediction of one network 200-200, and measures its memory, on Linux.
 
     python experiments/benchmarks/supervised.py [--rounds 15] [--lock FILE]
 
-Training: steps of Adam, batches of 64 out of 6400 rows, by BayesianModel.fit, by the driver below it, and by
-keras.Model.fit; each is a process of its own, compiled and warm, and they take turns as those of run.py do. A block
-is ten epochs of 100 steps, the default number. Prediction: BayesianModel.predict with 100 draws of a normal
-posterior, warm. Memory: what 1000 draws add to the resident memory of a fresh process, while they are made and once
-they are, in units of their 4 S D bytes.
+Training: steps of Adam with minibatches of 64 out of 6400 rows, by BayesianModel.fit, by the driver below it, and by
+keras.Model.fit. Each is a process that compiles and warms up first; the processes take turns as in run.py. A block has
+ten epochs of 100 steps, the default number.
+
+Prediction: BayesianModel.predict with 100 samples of a normal posterior, after a first call.
+
+Memory: what 1000 posterior samples add to the resident memory of a new process, at the peak and afterwards, in units
+of their 4 S D bytes.
+
+Writes experiments/results/supervised.md.
 """
 
 from __future__ import annotations
@@ -40,19 +45,20 @@ TRAINING = {
 
 @dataclass
 class Args:
-    """bnnrl's training, prediction and memory."""
+    """Settings of the benchmark of supervised learning."""
 
     part: Literal["all", "fit", "driver", "keras", "keras-fused", "predict", "memory"] = "all"
-    """One of them by hand, as turns.py says; all, and the table, by default."""
+    """The part to run on its own, see turns.py. By default all parts run, and the table is written."""
     rows: int = PREDICTED[0]
-    """To predict at, by hand."""
+    """Number of rows of the part "predict"."""
     rounds: int = 15
-    """In a round, every process has one turn."""
+    """Number of rounds. In a round, every process has one turn."""
     lock: Path | None = None
-    """A file to lock while the clock runs, on a machine where other work takes the same lock."""
+    """A file to lock during the measurement, for machines where other work takes the same lock."""
 
 
 def network():
+    """Return the Keras network."""
     import keras
 
     layers = [keras.layers.Dense(WIDTH, "relu"), keras.layers.Dense(WIDTH, "relu"), keras.layers.Dense(TARGETS)]
@@ -60,6 +66,7 @@ def network():
 
 
 def data(rows: int = ROWS):
+    """Return random inputs and targets."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -67,6 +74,7 @@ def data(rows: int = ROWS):
 
 
 def train_by_fit() -> None:
+    """Serve timed blocks of BayesianModel.fit."""
     import bnnrl
 
     model = bnnrl.BayesianModel(network(), bnnrl.likelihoods.Gaussian(0.7), method=bnnrl.inference.Adam())
@@ -75,6 +83,7 @@ def train_by_fit() -> None:
 
 
 def train_by_driver() -> None:
+    """Serve timed blocks of the driver."""
     import tensorflow as tf
     from tensorflow_probability import distributions as tfd
 
@@ -89,15 +98,17 @@ def train_by_driver() -> None:
 
 
 def train_by_keras(steps_per_execution: int) -> None:
+    """Serve timed blocks of keras.Model.fit."""
     model, (x, y) = network(), data()
     model.compile(optimizer="adam", loss="mse", steps_per_execution=steps_per_execution)
     serve(lambda: model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=0), STEPS)  # pyright: ignore[reportArgumentType]
 
 
 def predict(rows: int) -> None:
+    """Serve timed blocks of BayesianModel.predict."""
     import bnnrl
 
-    # A normal posterior, since a point or an ensemble has fewer different draws, and predicts with those.
+    # A normal posterior, because a point estimate or an ensemble has fewer distinct samples and predicts with those.
     model = bnnrl.BayesianModel(network(), bnnrl.likelihoods.Gaussian(0.7), method=bnnrl.inference.BBB())
     model.fit(*data(), batch_size=BATCH, epochs=1, verbose=0)
     x, _ = data(rows)
@@ -105,15 +116,15 @@ def predict(rows: int) -> None:
 
 
 def resident(name: str) -> int:
-    """Return "VmRSS", the process's resident memory, or "VmHWM", the most it was, in bytes."""
+    """Return "VmRSS", the resident memory of the process, or "VmHWM", its peak, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def added(make: Callable) -> dict[str, float]:
-    """Return what `make` adds to the resident memory, at its peak and by what it returned, over the draws' bytes."""
+    """Return what `make` adds to the resident memory, at the peak and afterwards, in units of the samples' bytes."""
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     base = resident("VmRSS")
     draws = make()
     peak = resident("VmHWM") - base
@@ -123,7 +134,7 @@ def added(make: Callable) -> dict[str, float]:
 
 
 def memory() -> None:
-    """Print what draws add, as JSON."""
+    """Print the memory of posterior samples, as JSON."""
     import tensorflow as tf
     from tensorflow_probability import distributions as tfd
 
@@ -143,7 +154,7 @@ def memory() -> None:
             raise TypeError(f"Invalid posterior: expected Samples. Received: {type(posterior).__name__}.")
         return posterior.draws
 
-    chain()  # compiled, so that the compiler's memory is no draw's
+    chain()  # compiles, so that the memory of the compiler is not counted
     normal = MeanField(tf.zeros([problem.num_params]), tf.ones([problem.num_params]))
     normal.sample(2, 0)
     found = {"a chain's posterior (Samples)": added(chain), "MeanField.sample": added(lambda: normal.sample(HELD, 0))}
@@ -154,10 +165,12 @@ def memory() -> None:
 
 
 def command(part: str, *more: str) -> list[str]:
+    """Return the command line of a part of this script."""
     return [Path(__file__).name, "--part", part, *more]
 
 
 def table(args: Args) -> list[str]:
+    """Run all parts, and return the lines of the tables."""
     python = Path(sys.executable)
     lines = ["## Training", "", "| | steps a second, median (range) | ms a step | times keras.Model.fit | cores |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
@@ -167,7 +180,7 @@ def table(args: Args) -> list[str]:
             rows: timed({"bnnrl": Entrant(python, command("predict", "--rows", str(rows)))}, args.rounds)
             for rows in PREDICTED
         }
-        # oneDNN, where TensorFlow uses it, brings an allocator that keeps what was freed.
+        # oneDNN, which TensorFlow may use, has an allocator that keeps freed memory.
         shown = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
         call = [sys.executable, str(Path(__file__).resolve()), "--part", "memory"]
         done = subprocess.run(call, capture_output=True, text=True, check=True, env=shown)
@@ -198,6 +211,7 @@ def table(args: Args) -> list[str]:
 
 
 def main(args: Args) -> None:
+    """Run one part, or all parts and write the table."""
     parts = {
         "fit": train_by_fit,
         "driver": train_by_driver,

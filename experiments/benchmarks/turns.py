@@ -1,4 +1,4 @@
-"""What every timed script shares: after a first block, one more block for each line of standard input."""
+"""The loop of all timed scripts: after a first block, one more block for each line of standard input."""
 
 import json
 import sys
@@ -6,9 +6,13 @@ from time import perf_counter, process_time
 
 
 def serve(block, count):
-    """Run `block`, which does `count` items, once to compile and warm up; then once a line, printing ms an item.
+    """Run `block` once to compile and warm up, then once for each line of input, and print milliseconds per item.
 
-    By hand: press return for a time, end the input to stop.
+    To use a script by hand, press return to run a block, and end the input to stop.
+
+    Args:
+        block: function without arguments.
+        count: number of items of a block.
     """
     started = perf_counter()
     block()

@@ -1,6 +1,7 @@
-"""The command line: exit codes, what it says, and what it does not load."""
+"""The command line: exit codes, messages, and imports that it avoids."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import bnnrl
 from bnnrl import cli
 from bnnrl.cli.train import Train, make_agent
+from bnnrl.exit_codes import FAILED
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 
@@ -37,6 +39,18 @@ def test_an_unknown_environment_is_told_at_once_with_the_nearest_names(command):
 def test_no_arguments_is_help_but_not_success(capsys):
     assert cli.main([]) == 2
     assert "usage: bnnrl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("args", [("--help",), ("train", "--help"), ("--version",)], ids=" ".join)
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_goes_away_leaves_no_traceback(args, buffered):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    options = [] if buffered else ["-u"]
+    command = [sys.executable, *options, "-m", "bnnrl.cli", *args]
+    found = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, timeout=120)
+    os.close(write_end)
+    assert (found.returncode, found.stderr) == (FAILED, b"")
 
 
 def test_version(capsys):
@@ -83,7 +97,7 @@ def test_what_cannot_be_parsed(capfd, args):
         (["train", ENV_ID, "--members", "0"], "Invalid `size`"),
         (["train", ENV_ID, "--hidden", "8", "0"], "Invalid `hidden`"),
         (["train", "--resume", "nowhere"], "Received: nowhere \\(no such folder\\)"),
-        (["train", "--resume", "nowhere", "--seed", "1", "--steps", "9"], "none but --trials .*Received: seed, steps"),
+        (["train", "--resume", "nowhere", "--seed", "1", "--steps", "9"], "only --trials .*Received: seed, steps"),
         (["evaluate", "nowhere"], "which does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -39,7 +39,7 @@ def test_predictive_bands_of_inputs_in_any_order(monkeypatch):
     total, epistemic = figures[1].axes[0].collections[:2]
     assert total.get_datalim(figures[1].axes[0].transData).y1 == pytest.approx(1 + 2 * 2)
     assert epistemic.get_datalim(figures[1].axes[0].transData).y1 == pytest.approx(1 + 2 * 0.1)
-    assert legend(figures[0])[2:] == ["mean", "true function", "training data"]
+    assert legend(figures[0])[2:] == ["predictive mean", "true function", "training data"]
 
 
 def test_predicted_vs_true_counts_what_is_within_two_standard_deviations(monkeypatch):

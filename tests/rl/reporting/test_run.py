@@ -151,7 +151,7 @@ def test_an_interrupted_run_says_how_to_continue(tmp_path, interruptible, monkey
     folder = tmp_path / "run"
     assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
     error = capsys.readouterr().err
-    assert error == f"Interrupted; 1 trials are kept. Go on: bnnrl train --resume {folder}\n"
+    assert error == f"Interrupted; finished trials kept: 1. Resume: bnnrl train --resume {folder}\n"
     assert len(metrics(folder)) == 1 and (folder / "checkpoints" / "step_1").is_dir()
 
 
