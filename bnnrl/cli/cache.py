@@ -1,31 +1,33 @@
-"""`bnnrl cache`: the cache of compiled programs."""
+"""`bnnrl cache`: the cache of compiled programs, shown or cleared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from bnnrl import _compilation_cache
+from bnnrl.exit_codes import DONE
 
 
 @dataclass
 class Cache:
-    """Show the cache of compiled programs, which makes a second run start sooner, or clear it.
+    """Show or clear the cache of compiled programs, which lets later runs start sooner.
 
-    Set the environment variable BNNRL_CACHE to 0 to turn the cache off, or to the path of another folder.
+    Example: `bnnrl cache --clear`. To turn the cache off, set the environment variable BNNRL_CACHE to 0; to move it,
+    set BNNRL_CACHE to the path of another folder.
     """
 
     clear: bool = False
-    """Remove all programs."""
+    """Remove all programs from the cache."""
 
     def run(self) -> int:
-        """Print folder, number of programs and size, and return the exit code."""
+        """Print the folder, the number of programs and their size, and return the exit code."""
         root = _compilation_cache.root()
         if root is None:
             print("The cache is off: BNNRL_CACHE=0.")
-            return 0
+            return DONE
         if self.clear:
             _compilation_cache.clear(root)
         sizes = [path.stat().st_size for path in _compilation_cache.programs(root)]
         print(f"folder: {root}\nprograms: {len(sizes)}\nmegabytes: {sum(sizes) / 2**20:.1f}")
         print(f"most_megabytes: {_compilation_cache.MOST_BYTES / 2**20:g}")
-        return 0
+        return DONE
