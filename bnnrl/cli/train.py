@@ -79,28 +79,13 @@ class Train:
     """Folder of an earlier run to resume with its own settings; --trials may increase the number of trials."""
 
     def run(self) -> int:
-        """Train, and return the exit code."""
+        """Train, write the report, and return the exit code."""
         run, agent = self._resume() if self.resume else self._begin()
-        from bnnrl.rl.reporting.live_table import Progress
-
-        trials, stop = run.settings["trials"], run.settings["stop_when_solved"]
-        done = len(agent.history)
-        finished = done >= trials or (stop and agent.solved is not None)
-        tracked = []
-        if run.settings.get("track") and not finished:
-            from bnnrl.rl.tracker import TrialTracker
-
-            tracked = [TrialTracker.start(agent, run.folder)]
+        stop = run.settings["stop_when_solved"]
+        missing = run.settings["trials"] - len(agent.history)
+        finished = missing <= 0 or (stop and agent.solved is not None)
         try:
-            with contextlib.ExitStack() as stack:
-                for callback in tracked:
-                    stack.enter_context(callback.tracker)
-                progress = stack.enter_context(Progress(f"{run.settings['env']} -> {run.folder}", agent.history))
-                if not finished:
-                    evaluated = run.settings.get(
-                        "evaluation_episodes", 10
-                    )  # runs of earlier versions lack this setting
-                    agent.learn(trials - done, [run, *tracked, progress], stop, evaluated)
+            _learn(run, agent, 0 if finished else missing)
         except KeyboardInterrupt:
             print(
                 f"Interrupted; finished trials kept: {len(agent.history)}. Resume: bnnrl train --resume {run.folder}",
@@ -117,6 +102,7 @@ class Train:
         return DONE
 
     def _begin(self):
+        """Return a new run and its agent."""
         if self.env is None:
             raise ValueError(
                 "Invalid arguments: expected the id of an environment, or --resume FOLDER. Received: none."
@@ -131,6 +117,7 @@ class Train:
         return Run.create(self.folder, settings), agent
 
     def _resume(self):
+        """Return an earlier run and its agent, as of the last finished trial."""
         if given := changed(self, ("resume", "trials")):
             raise ValueError(
                 "Invalid arguments: expected only --trials beside --resume, which continues with the settings of the "
@@ -144,6 +131,24 @@ class Train:
             run.change(trials=max(check_count("trials", self.trials), run.settings["trials"]))
         agent = run.latest(warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr))
         return run, agent or make_agent(run.settings)
+
+
+def _learn(run, agent, trials: int) -> None:
+    """Show the run's trials so far, and carry out `trials` more, with a tracker if the settings ask for one."""
+    from bnnrl.rl.reporting.live_table import Progress
+
+    settings = run.settings
+    with contextlib.ExitStack() as stack:
+        callbacks = [run]
+        if settings.get("track") and trials:
+            from bnnrl.rl.tracker import TrialTracker
+
+            callbacks.append(TrialTracker.start(agent, run.folder))
+            stack.enter_context(callbacks[-1].tracker)
+        callbacks.append(stack.enter_context(Progress(f"{settings['env']} -> {run.folder}", agent.history)))
+        if trials:
+            episodes = settings.get("evaluation_episodes", 10)  # runs of earlier versions lack this setting
+            agent.learn(trials, callbacks, settings["stop_when_solved"], episodes)
 
 
 def make_agent(settings: dict[str, Any]):
