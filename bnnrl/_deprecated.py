@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from bnnrl.cli.fit_report import FitReport
+from bnnrl.inference.draw_buffer import DrawBuffer
+from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
+from bnnrl.inference.hmc import HMC
+from bnnrl.inference.sgld import SGLD
 from bnnrl.storage import run_folder
 from bnnrl.storage.atomic import atomic_write
 
@@ -17,6 +21,10 @@ compare_COMMAND = run_folder.COMPARISON.command
 compare_KIND = run_folder.COMPARISON.name
 fitting_COMMAND = run_folder.FIT.command
 fitting_KIND = run_folder.FIT.name
+inference_chain_keep = DrawBuffer.append
+inference_chain_no_draws = DrawBuffer.empty
+inference_chain_ordered = DrawBuffer.in_order
+inference_hmc_advance = HamiltonianSampler._advance
 
 
 def fitting_show(path: Path, model, rows, settings: dict[str, Any], history: list[dict[str, Any]]):
@@ -73,3 +81,23 @@ def folders_write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with atomic_write(path) as unfinished:
         unfinished.write_text(text)
+
+
+def inference_chain_check_chain(burn_in: int, thin: int, max_draws: int) -> None:
+    """Raise ValueError unless the arguments are a sampler's."""
+    SGLD(burn_in=burn_in, thin=thin, max_draws=max_draws)
+
+
+def inference_hmc_check_sampler(step_size: float, chains: int, target_accept: float | None) -> None:
+    """Raise ValueError unless the arguments are those of HMC and NUTS."""
+    HMC(step_size, chains=chains, target_accept=target_accept)
+
+
+def inference_hmc_current(problem, state: HMCState, batch):
+    """Return the log joint of θ [C] in float64 and its gradient [C, D]."""
+    return HMC()._current(problem, state, batch)
+
+
+def inference_hmc_start_chains(problem, seed, theta, chains: int, step_size: float, max_draws: int) -> HMCState:
+    """Return the state of HMC or NUTS before the first transition."""
+    return HMC(step_size, chains=chains, max_draws=max_draws).init(problem, seed, theta)

@@ -88,8 +88,8 @@ NAMES: dict[str, str] = {
     "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
     "bnnrl.front.Optimizer": "bnnrl.model.keras_optimizer.KerasOptimizerView",
     "bnnrl.inference.chain.Draws": "bnnrl.inference.draw_buffer.DrawBuffer",
-    "bnnrl.inference.chain.keep": "bnnrl.inference.draw_buffer.append",
     "bnnrl.inference.chain.put": "bnnrl.inference.draw_buffer.write_slot",
+    "bnnrl.inference.hmc.Adaptation": "bnnrl.inference.hamiltonian.Adaptation",
     "bnnrl.ray_engine.Ray": "bnnrl.comparison.ray.RayExecutor",
     "bnnrl.ray_engine.WAIT": "bnnrl.comparison.ray.CONNECT_TIMEOUT",
     "bnnrl.rl.actions.Actions": "bnnrl.rl.action_space.ActionSpace",
@@ -129,6 +129,14 @@ REPLACED: dict[str, str] = {
     "bnnrl.folders.read_config": "bnnrl.storage.run_folder.RunKind.read_config",
     "bnnrl.folders.write_config": "bnnrl.storage.run_folder.RunKind.write_config",
     "bnnrl.folders.write_text": "bnnrl.storage.atomic.atomic_write",
+    "bnnrl.inference.chain.check_chain": "bnnrl.inference.Sampler",
+    "bnnrl.inference.chain.keep": "bnnrl.inference.draw_buffer.DrawBuffer.append",
+    "bnnrl.inference.chain.no_draws": "bnnrl.inference.draw_buffer.DrawBuffer.empty",
+    "bnnrl.inference.chain.ordered": "bnnrl.inference.draw_buffer.DrawBuffer.in_order",
+    "bnnrl.inference.hmc.advance": "bnnrl.inference.hamiltonian.HamiltonianSampler",
+    "bnnrl.inference.hmc.check_sampler": "bnnrl.inference.hamiltonian.HamiltonianSampler",
+    "bnnrl.inference.hmc.current": "bnnrl.inference.hamiltonian.HamiltonianSampler",
+    "bnnrl.inference.hmc.start_chains": "bnnrl.inference.hamiltonian.HamiltonianSampler.init",
 }
 
 

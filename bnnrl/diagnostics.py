@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.inference.base import Info, State
-from bnnrl.inference.hmc import HMCState
+from bnnrl.inference.hamiltonian import HMCState
 from bnnrl.inference.warm_start import WarmStartState
 from bnnrl.posterior import Mixture, Posterior, Samples
 

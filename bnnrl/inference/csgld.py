@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import append, no_draws
+from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.sgld import SGLDState
 from bnnrl.problem import Batch, Problem
@@ -66,7 +66,7 @@ class CyclicalSGLD(Sampler):
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
         theta = starting_point(problem, seed, theta)
-        return SGLDState(tf.constant(0), theta, no_draws(theta, self.max_draws))
+        return SGLDState(tf.constant(0), theta, DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
@@ -76,6 +76,6 @@ class CyclicalSGLD(Sampler):
         sampling = position + 1 >= self.min_steps
         scale = tf.where(sampling, tf.sqrt(eta), 0.0)
         theta = state.theta + eta / 2 * grad + scale * fast_normal(state.theta.shape, seed)
-        draws = append(state.draws, theta, sampling, self.thin)
+        draws = state.draws.append(theta, sampling, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info

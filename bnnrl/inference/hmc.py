@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from bnnrl import _moved
 from bnnrl.checks import check_count, check_fraction, check_positive
-from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import DrawBuffer, append, no_draws, ordered
-from bnnrl.inference.sampler import Sampler
-from bnnrl.posterior import Posterior, Samples, mixture
+from bnnrl.inference.base import Info
+from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import split, uniform
 
 _DIVERGENT = 1000.0  # nats of energy; Stan's bound
 
 
-class Adaptation(NamedTuple):
-    """Dual averaging of log ε: Hoffman & Gelman 2014, section 3.2, with their constants."""
-
-    step_size: tf.Tensor  # [] ε, the next step's
-    average: tf.Tensor  # [] ε̄, the one to keep
-    error: tf.Tensor  # [] H̄, the running mean of target − acceptance
-
-
-class HMCState(NamedTuple):
-    step: tf.Tensor  # [] int32, transitions so far
-    theta: tf.Tensor  # [C, D]
-    log_joint: tf.Tensor  # [C] float64, of θ
-    grad: tf.Tensor  # [C, D] its gradient
-    adaptation: Adaptation
-    draws: DrawBuffer  # [C, K, D]
-
-
 @dataclass(frozen=True)
-class HMC(Sampler):
+class HMC(HamiltonianSampler):
     """Parallel chains of Hamiltonian Monte Carlo with an identity mass matrix in units of the prior.
 
         p ~ N(0, I);  L times:  p += (ε/2) σ ∇ log p(θ, data);  θ += ε σ p;  p += (ε/2) σ ∇ log p(θ, data)
@@ -85,11 +66,7 @@ class HMC(Sampler):
     target_accept: float | None = 0.8
     jitter: float = 0.1
 
-    full_batch_only: ClassVar[bool] = True
-    has_members: ClassVar[bool] = True
-
     def __post_init__(self):
-        check_sampler(self.step_size, self.chains, self.target_accept)
         super().__post_init__()
         if self.num_leapfrog is not None:
             check_count("num_leapfrog", self.num_leapfrog)
@@ -97,12 +74,9 @@ class HMC(Sampler):
         check_count("max_leapfrog", self.max_leapfrog)
         check_fraction("jitter", self.jitter)
 
-    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> HMCState:
-        return start_chains(problem, seed, theta, self.chains, self.step_size, self.max_draws)
-
     def step(self, problem: Problem, state: HMCState, batch: Batch, seed) -> tuple[HMCState, Info]:
         momentum_seed, accept_seed, jitter_seed = split(seed, 3)
-        log_joint, grad = current(problem, state, batch)
+        log_joint, grad = self._current(problem, state, batch)
         epsilon = state.adaptation.step_size * uniform([], jitter_seed, 1 - self.jitter, 1 + self.jitter)
         # The kernel moves θ and leaves the Metropolis step to us: it would take the energies' difference in float32.
         kernel = tfp.mcmc.UncalibratedHamiltonianMonteCarlo(
@@ -130,10 +104,7 @@ class HMC(Sampler):
         theta = tf.where(accepted[:, tf.newaxis], proposal, state.theta)
         log_joint = tf.where(accepted, proposed, log_joint)
         grad = tf.where(accepted[:, tf.newaxis], results.grads_target_log_prob[0], grad)
-        return advance(self, state, theta, log_joint, grad, accept), info
-
-    def posterior(self, problem: Problem, state: HMCState) -> Posterior:
-        return mixture([Samples(draws) for draws in tf.unstack(ordered(state.draws, self.thin))])
+        return self._advance(state, theta, log_joint, grad, accept), info
 
     def _leapfrogs(self, epsilon: tf.Tensor) -> tf.Tensor:
         if self.num_leapfrog is not None:
@@ -142,55 +113,4 @@ class HMC(Sampler):
         return tf.maximum(tf.cast(count, tf.int32), 1)
 
 
-def check_sampler(step_size: float, chains: int, target_accept: float | None) -> None:
-    """Raise ValueError unless the hyper-parameters that HMC and NUTS share are in their ranges."""
-    check_positive("step_size", step_size)
-    check_count("chains", chains)
-    if target_accept is not None and not 0 < target_accept < 1:
-        raise ValueError(f"Invalid `target_accept`: expected a number in (0, 1), or None. Received: {target_accept!r}")
-
-
-def start_chains(problem: Problem, seed, theta, chains: int, step_size: float, max_draws: int) -> HMCState:
-    """Return the state before the first transition, from θ [D], [C, D], or the network's initialisers.
-
-    Raises:
-        ValueError: if θ has another shape.
-    """
-    theta = starting_point(problem, seed, theta, chains)
-    if theta.shape.rank == 1:
-        theta = tf.tile(theta[tf.newaxis], [chains, 1])
-    if theta.shape[0] != chains:
-        raise ValueError(
-            f"Invalid `theta`: expected shape [D], or [C, D] with C = {chains} chains. Received: {theta.shape}"
-        )
-    adaptation = Adaptation(tf.constant(step_size), tf.constant(step_size), tf.constant(0.0))
-    log_joint = tf.zeros([chains], tf.float64)
-    return HMCState(tf.constant(0), theta, log_joint, tf.zeros_like(theta), adaptation, no_draws(theta, max_draws))
-
-
-def current(problem: Problem, state: HMCState, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the log joint of θ [C] in float64 and its gradient [C, D]: the state's, computed for its first step."""
-
-    def compute():
-        _, grad = value_and_grad(problem, state.theta, batch)
-        return problem.log_joint(state.theta, batch, tf.float64), grad
-
-    return tf.cond(tf.equal(state.step, 0), compute, lambda: (state.log_joint, state.grad))
-
-
-def advance(method, state: HMCState, theta, log_joint, grad, accept: tf.Tensor) -> HMCState:
-    """Return the next state, of `method`'s transition to θ with acceptance probabilities [C]."""
-    burning = state.step < method.burn_in
-    adaptation = state.adaptation
-    if method.target_accept is not None:
-        t = tf.cast(state.step + 1, tf.float32)
-        eta = 1 / (t + 10)
-        error = (1 - eta) * adaptation.error + eta * (method.target_accept - tf.reduce_mean(accept))
-        log_step = math.log(10 * method.step_size) - tf.sqrt(t) / 0.05 * error
-        weight = t**-0.75
-        log_average = weight * log_step + (1 - weight) * tf.math.log(adaptation.average)
-        last = tf.equal(state.step + 1, method.burn_in)
-        adapted = Adaptation(tf.exp(tf.where(last, log_average, log_step)), tf.exp(log_average), error)
-        adaptation = tf.nest.map_structure(lambda new, old: tf.where(burning, new, old), adapted, adaptation)
-    draws = append(state.draws, theta, ~burning, method.thin)
-    return HMCState(state.step + 1, theta, log_joint, grad, adaptation, draws)
+__getattr__ = _moved.lookup(__name__)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from bnnrl.checks import check_count
 from bnnrl.inference.base import Info
-from bnnrl.inference.draw_buffer import ordered
-from bnnrl.inference.hmc import HMCState, advance, check_sampler, current, start_chains
-from bnnrl.inference.sampler import Sampler
-from bnnrl.posterior import Posterior, Samples, mixture
+from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
 from bnnrl.problem import Batch, Problem
 
 
 @dataclass(frozen=True)
-class NUTS(Sampler):
+class NUTS(HamiltonianSampler):
     """Parallel chains of the No-U-Turn Sampler, with multinomial draws from a trajectory, in units of the prior.
 
     A trajectory doubles, forward or backward in time, until its ends approach each other, and a point of it is drawn by
@@ -49,19 +45,12 @@ class NUTS(Sampler):
     max_draws: int = 100
     target_accept: float | None = 0.8
 
-    full_batch_only: ClassVar[bool] = True
-    has_members: ClassVar[bool] = True
-
     def __post_init__(self):
-        check_sampler(self.step_size, self.chains, self.target_accept)
         super().__post_init__()
         check_count("max_doublings", self.max_doublings)
 
-    def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> HMCState:
-        return start_chains(problem, seed, theta, self.chains, self.step_size, self.max_draws)
-
     def step(self, problem: Problem, state: HMCState, batch: Batch, seed) -> tuple[HMCState, Info]:
-        log_joint, grad = current(problem, state, batch)
+        log_joint, grad = self._current(problem, state, batch)
         # The kernel compares energies in float32: measured from the start's, they are small enough for that.
         relative = lambda theta: tf.cast(problem.log_joint(theta, batch, tf.float64) - log_joint, tf.float32)
         kernel = tfp.mcmc.NoUTurnSampler(
@@ -79,7 +68,4 @@ class NUTS(Sampler):
             tf.cast(results.has_divergence, tf.float32),
         )
         log_joint += tf.cast(results.target_log_prob, tf.float64)
-        return advance(self, state, theta, log_joint, results.grads_target_log_prob[0], accept), info
-
-    def posterior(self, problem: Problem, state: HMCState) -> Posterior:
-        return mixture([Samples(draws) for draws in tf.unstack(ordered(state.draws, self.thin))])
+        return self._advance(state, theta, log_joint, results.grads_target_log_prob[0], accept), info

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from bnnrl.checks import check_count
 from bnnrl.inference.base import Method, State
-from bnnrl.inference.draw_buffer import check_chain, ordered
 from bnnrl.inference.schedules import Rate, rate
 from bnnrl.posterior import Posterior, Samples
 from bnnrl.problem import Problem
 
 
 class Sampler(Method):
-    """A Markov chain: the posterior is its newest draws after the burn-in. The State keeps them in its field `draws`.
+    """A Markov chain: the posterior is its newest draws after the burn-in.
 
-    Each sampler is a dataclass with these fields among its own:
+    A sampler is a dataclass that has the fields below among its own, in its own order and with its own defaults. Its
+    State keeps the draws in a field `draws`, a `DrawBuffer`.
 
     Args:
-        step_size: scale of a step; the sampler's docstring says in which unit.
+        step_size: the scale of a step; the sampler's docstring gives the equation.
         burn_in: number of first steps that give no draw.
         thin: number of steps for each draw that is kept.
-        max_draws: K, the number of draws kept of a chain, the newest.
+        max_draws: K, the number of draws kept of each chain, the newest.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
     """
 
-    # Declared, not set: each dataclass has its own order of fields and its own defaults.
     step_size: Rate
     burn_in: int
     thin: int
     max_draws: int
 
     def __post_init__(self):
-        check_chain(self.burn_in, self.thin, self.max_draws)
+        if isinstance(self.burn_in, bool) or not isinstance(self.burn_in, int) or self.burn_in < 0:
+            raise ValueError(
+                f"Invalid `burn_in`: expected an integer of at least 0. Received: burn_in={self.burn_in!r}."
+            )
+        check_count("thin", self.thin)
+        check_count("max_draws", self.max_draws)
 
     @property
     def min_steps(self) -> int:
@@ -41,9 +46,9 @@ class Sampler(Method):
         return self.burn_in + 1
 
     def current_rate(self, step: int) -> tuple[str, float] | None:
-        """Return "step_size" and its value at a step, as it was set, without adaptation."""
+        """Return "step_size" and its value at a step, without adaptation."""
         return "step_size", float(rate(self.step_size, tf.constant(step)))
 
     def posterior(self, problem: Problem, state: State) -> Posterior:
         """Return the draws kept so far."""
-        return Samples(ordered(state.draws, self.thin))
+        return Samples(state.draws.in_order(self.thin))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import DrawBuffer, append, no_draws
+from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Rate, check_rate, rate
 from bnnrl.problem import Batch, Problem
@@ -65,7 +65,7 @@ class SGHMC(Sampler):
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGHMCState:
         theta = starting_point(problem, seed, theta)
-        return SGHMCState(tf.constant(0), theta, tf.zeros_like(theta), no_draws(theta, self.max_draws))
+        return SGHMCState(tf.constant(0), theta, tf.zeros_like(theta), DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGHMCState, batch: Batch, seed) -> tuple[SGHMCState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
@@ -73,6 +73,6 @@ class SGHMC(Sampler):
         scale = tf.sqrt(2 * (self.friction - self.noise_estimate) * eta)
         v = (1 - self.friction) * state.v + eta * grad + scale * fast_normal(state.theta.shape, seed)
         theta = state.theta + v
-        draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
+        draws = state.draws.append(theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGHMCState(state.step + 1, theta, v, draws), info

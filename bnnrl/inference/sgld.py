@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
-from bnnrl.inference.draw_buffer import DrawBuffer, append, no_draws
+from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.gradients import prior_grad
 from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Rate, check_rate, rate
@@ -58,13 +58,13 @@ class SGLD(Sampler):
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
         theta = starting_point(problem, seed, theta)
-        return SGLDState(tf.constant(0), theta, no_draws(theta, self.max_draws))
+        return SGLDState(tf.constant(0), theta, DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
         theta = state.theta + eta / 2 * grad + tf.sqrt(eta) * fast_normal(state.theta.shape, seed)
-        draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
+        draws = state.draws.append(theta, state.step >= self.burn_in, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws), info
 
@@ -118,7 +118,7 @@ class PSGLD(Sampler):
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> PSGLDState:
         theta = starting_point(problem, seed, theta)
-        return PSGLDState(tf.constant(0), theta, tf.zeros_like(theta), no_draws(theta, self.max_draws))
+        return PSGLDState(tf.constant(0), theta, tf.zeros_like(theta), DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: PSGLDState, batch: Batch, seed) -> tuple[PSGLDState, Info]:
         log_joint, grad = value_and_grad(problem, state.theta, batch)
@@ -127,7 +127,7 @@ class PSGLD(Sampler):
         v = self.alpha * state.v + (1 - self.alpha) * tf.square(g)
         eta_g = rate(self.step_size, state.step) / (self.damping + tf.sqrt(v))
         theta = state.theta + eta_g / 2 * grad + tf.sqrt(eta_g) * fast_normal(state.theta.shape, seed)
-        draws = append(state.draws, theta, state.step >= self.burn_in, self.thin)
+        draws = state.draws.append(theta, state.step >= self.burn_in, self.thin)
         return PSGLDState(state.step + 1, theta, v, draws), Info.unadjusted(
             log_joint, tf.norm(grad, axis=-1) / num_data
         )

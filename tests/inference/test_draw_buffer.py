@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnnrl.inference import SGLD, draw_buffer
+from bnnrl.inference import SGLD
+from bnnrl.inference.draw_buffer import DrawBuffer
 
 
 def run(steps, thin, size, burn_in=0, lead=(), skip=()):
     """Return the ordered draws of a chain whose θ is [t, −t] after t steps."""
     theta = lambda t: tf.fill([*lead, 2], float(t)) * [1.0, -1.0]
-    draws = draw_buffer.no_draws(theta(0), size)
+    draws = DrawBuffer.empty(theta(0), size)
     for t in range(steps):
-        draws = draw_buffer.append(draws, theta(t + 1), tf.constant(t >= burn_in and t not in skip), thin)
-    return draw_buffer.ordered(draws, thin).numpy()
+        draws = draws.append(theta(t + 1), tf.constant(t >= burn_in and t not in skip), thin)
+    return draws.in_order(thin).numpy()
 
 
 @pytest.mark.parametrize("lead", [(), (3,)], ids=["one", "members"])
