@@ -102,7 +102,7 @@ def check_case(case: Case, folder: Path) -> None:
 
 
 def check_runs(case: Case, jit_compile: bool | None = None) -> None:
-    """Runs repeat bit by bit, may be cut in two, and never retrace; Info has the members' shape."""
+    """Check that runs repeat bit by bit, may be cut in two, and never retrace, and that Info has the members' shape."""
     line, method = linear_regression(N), case.method
     driver, start = Driver(line.problem, method, case.batch_size, jit_compile), method.init(line.problem, 3)
     whole, info = driver.run(start, line.data, 9, seed=5)
@@ -121,7 +121,7 @@ def check_runs(case: Case, jit_compile: bool | None = None) -> None:
 
 
 def check_gradient(case: Case) -> None:
-    """Batches of any size have the same expected gradient, in which the prior counts once."""
+    """Check that batches of any size have the same expected gradient, in which the prior counts once."""
     line = linear_regression(64)
     theta = 0.3 + 0.1 * np.arange(3)
     prior = theta / line.prior**2 / 64 if case.prior_in_gradient else 0
@@ -148,7 +148,7 @@ def _gradient(case: Case, problem: Problem, batch) -> np.ndarray:
 
 
 def check_network(case: Case, model: keras.Model, likelihood_scale: float | str = "learned") -> None:
-    """A few steps change θ, and the posterior draws, predicts and comes back from its arrays."""
+    """Check that a few steps change θ, and that the posterior draws, predicts and is rebuilt from its arrays."""
     problem = Problem(model, Gaussian(likelihood_scale), tfd.Normal(0.0, 1.0), 12)
     batch = inputs_of(model, 12), tf.constant(draws(12, 2, seed=9))
     method = case.method
@@ -171,7 +171,7 @@ def check_network(case: Case, model: keras.Model, likelihood_scale: float | str 
 
 
 def check_members(case: Case, model: keras.Model) -> None:
-    """Two members, and two draws of each where a method has them, run side by side in the compiled driver."""
+    """Check two members, and two draws of each if the method has them, side by side in the compiled driver."""
     one = cast(Any, case.method)
     method = Ensemble(replace(one, draws=2) if hasattr(one, "draws") else one, 2)
     problem = Problem(model, Gaussian(0.5), tfd.Normal(0.0, 1.0), 12)
@@ -184,7 +184,7 @@ def check_members(case: Case, model: keras.Model) -> None:
 
 
 def check_bayesian_model(case: Case, folder: Path) -> None:
-    """A BayesianModel fits, predicts, and comes back from its folder."""
+    """Check that a BayesianModel fits, predicts, and is loaded from its folder."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(64, 1)).astype(np.float32)
     y = np.sin(3 * x) + 0.1 * rng.normal(size=x.shape)

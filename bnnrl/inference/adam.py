@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba 2015): a maximum a posteriori estimate."""
+"""Adam (Kingma & Ba 2015): a maximum a posteriori (MAP) estimate."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from bnnrl.problem import Batch, Problem
 
 
 class AdamState(NamedTuple):
+    """State of Adam, for a θ or any other array of its shape."""
+
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     m: tf.Tensor  # [..., D] first moment of the gradient
-    v: tf.Tensor  # [..., D] second moment
+    v: tf.Tensor  # [..., D] second moment of the gradient
 
 
 @dataclass(frozen=True)
 class Adam(OptimizationMethod):
-    """Minimise −log p(θ, data) / N by Adam with bias correction.
+    """MAP estimate: minimise −log p(θ, data) / N by Adam with bias correction.
 
         m = β₁ m + (1 − β₁) g        v = β₂ v + (1 − β₂) g²        g = −∇ log p(θ, data) / N
         θ −= α m̂ / (√v̂ + ε)          m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
@@ -52,23 +54,32 @@ class Adam(OptimizationMethod):
         check_positive("epsilon", self.epsilon)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
+        """Return the state before the first step, with both moments 0."""
         theta = starting_point(problem, seed, theta)
         return self.start(theta)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
+        """Return the state after one step along the gradient of the log joint."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
         return self.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Point:
+        """Return the point θ."""
         return Point(state.theta)
 
     def start(self, theta: tf.Tensor) -> AdamState:
-        """Return the state before the first step from θ [..., D]."""
+        """Return the state before the first step from θ [..., D], for methods that use Adam inside."""
         return AdamState(tf.constant(0), theta, tf.zeros_like(theta), tf.zeros_like(theta))
 
     def update(self, state: AdamState, g: tf.Tensor, learning_rate: tf.Tensor | None = None) -> AdamState:
-        """Return the state after one step along the gradient g [..., D] of any loss, at its own rate if given."""
+        """Return the state after one step along the gradient g of a loss.
+
+        Args:
+            state: the state before the step.
+            g: [..., D], the gradient of any loss of θ.
+            learning_rate: α of this step, []; None for the method's own.
+        """
         m = self.beta_1 * state.m + (1 - self.beta_1) * g
         v = self.beta_2 * state.v + (1 - self.beta_2) * tf.square(g)
         m_hat = m / one_minus_power(self.beta_1, state.step + 1)
@@ -79,6 +90,6 @@ class Adam(OptimizationMethod):
 
 
 def one_minus_power(beta: float, t: tf.Tensor) -> tf.Tensor:
-    """Return 1 − βᵗ, the correction of a moment that started at zero, as a float32 scalar."""
-    # 1 − 0.999ᵗ in float32 keeps four digits at t = 1, and the step no more than they.
+    """Return 1 − βᵗ, the bias correction of a moment that started at zero, as a float32 scalar."""
+    # In float64: at t = 1, float32 would keep four digits of 1 − 0.999, and the whole step no more than that.
     return tf.cast(1 - tf.constant(beta, tf.float64) ** tf.cast(t, tf.float64), tf.float32)

@@ -19,36 +19,40 @@ from bnnrl.seeds import fast_normal
 
 
 class BBBState(NamedTuple):
-    mu: AdamState  # of μ [..., D]
-    rho: AdamState  # of ρ [..., D]
+    """State of Bayes by Backprop: Adam's state of μ and of ρ."""
+
+    mu: AdamState  # [..., D]
+    rho: AdamState  # [..., D]
 
     @property
     def theta(self) -> tf.Tensor:
+        """μ [..., D]."""
         return self.mu.theta
 
 
 @dataclass(frozen=True)
 class BBB(OptimizationMethod):
-    """Maximise the evidence bound over q(θ) = N(μ, σ²), σ = softplus(ρ), by Adam.
+    """Mean-field variational inference: maximise the evidence lower bound over q(θ) = N(μ, σ²), σ = softplus(ρ).
 
         loss = { E_q[ −log p(data | θ) − log p(θ) ] − T H(q) } / N        θ = μ + σ ε
         ∂μ = mean(g) + λ (μ − m₀) / N                  g = −∇ log p(data | θ) / N
         ∂σ = mean(g ε) + λ σ / N − T / (N σ)           ∂ρ = ∂σ sigmoid(ρ)
         (μ, ρ) by Adam along (∂μ, ∂ρ)
 
-    At T = 1 the loss is the KL divergence to the posterior, which counts once for the whole data set whatever the
-    batch. Under a normal prior N(m₀, 1/λ) its part of the expectation is exact, as above; under any other, such as
-    the paper's scale mixture, it is averaged over the draws like the likelihood's. The entropy H is always exact.
-    The Gaussian it converges to has the variances 1 / diag(Σ⁻¹) of the posterior's Σ, not its diagonal.
+    At T = 1 the loss is KL(q ‖ posterior) / N up to a constant. Prior and entropy count once for the whole data set,
+    whatever the batch size. The expectation of a normal prior N(m₀, 1/λ) is exact, as above; that of any other prior,
+    such as the paper's scale mixture, is averaged over the draws of θ like the likelihood's. The entropy H is always
+    exact. For a normal posterior with covariance Σ, q converges to the variances 1 / diag(Σ⁻¹), which are smaller than
+    diag(Σ).
 
-    Source: Blundell et al., "Weight Uncertainty in Neural Networks", ICML 2015. The paper draws the entropy too, and
-    uses SGD.
+    Source: Blundell et al., "Weight Uncertainty in Neural Networks", ICML 2015. The paper estimates the entropy from
+    draws too, and uses SGD.
 
     Args:
-        learning_rate: of Adam, a number or a Schedule.
-        std_init: σ at the start. Small, so that the mean finds the data before σ grows.
-        draws: draws of θ a step.
-        temperature: T; below 1 the posterior is sharper than Bayes's, at 1 it is his.
+        learning_rate: α of Adam, a number or a Schedule.
+        std_init: σ at the start. Small, so that μ fits the data before σ grows.
+        draws: S, the number of draws of θ per step.
+        temperature: T; q approximates p(θ | data)^(1/T), which for T < 1 is a cold posterior.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -70,14 +74,16 @@ class BBB(OptimizationMethod):
         return Adam(self.learning_rate)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BBBState:
+        """Return the state before the first step, with μ at θ and σ at `std_init`."""
         start = starting_point(problem, seed, theta)
         rho = tf.fill(start.shape, math.log(math.expm1(self.std_init)))
         return BBBState(self._adam.start(start), self._adam.start(rho))
 
     def step(self, problem: Problem, state: BBBState, batch: Batch, seed) -> tuple[BBBState, Info]:
+        """Return the state after one Adam step of μ and ρ."""
         N = tf.cast(problem.num_data, tf.float32)
         mu, rho = state.mu.theta, state.rho.theta
-        # Softplus and sigmoid of ρ from one exponential, which XLA repeats wherever they are used.
+        # Softplus and sigmoid of ρ share one exponential: XLA recomputes it wherever one of them is used.
         e = tf.exp(tf.minimum(rho, 80.0))
         sigma, slope = tf.math.log1p(e), e / (1.0 + e)
         epsilon = fast_normal([self.draws, *mu.shape], seed)
@@ -96,4 +102,5 @@ class BBB(OptimizationMethod):
         return BBBState(mu, rho), Info.unadjusted(log_joint, tf.norm(grad_mu, axis=-1))
 
     def posterior(self, problem: Problem, state: BBBState) -> MeanField:
+        """Return q(θ) = N(μ, σ²)."""
         return MeanField(state.mu.theta, tf.math.softplus(state.rho.theta))

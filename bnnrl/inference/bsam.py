@@ -1,4 +1,4 @@
-"""Bayesian sharpness-aware minimisation (Möllenhoff & Khan 2023)."""
+"""Bayesian sharpness-aware minimisation, bSAM (Möllenhoff & Khan 2023)."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ from bnnrl.seeds import fast_normal
 
 
 class BSAMState(NamedTuple):
+    """State of bSAM."""
+
     step: tf.Tensor  # [] int32, steps taken
-    theta: tf.Tensor  # [..., D] w
+    theta: tf.Tensor  # [..., D] w, the mean of q
     gm: tf.Tensor  # [..., D] momentum
     s: tf.Tensor  # [..., D] scale of the precision
 
 
 @dataclass(frozen=True)
 class BSAM(OptimizationMethod):
-    """SAM with an adversary in the natural parameters' space, and q(θ) = N(w, T / (N s)) from it.
+    """Sharpness-aware minimisation (SAM) that keeps a Gaussian q(θ) = N(w, T / (N s)).
 
         θ = w + ε √T / √(N s)           g  = −∇ log p(data | θ) / N
-        e = ρ clip(g / s, ±ξ)           ge = −∇ log p(data | w + e) / N         the mean is moved, not θ
+        e = ρ clip(g / s, ±ξ)           ge = −∇ log p(data | w + e) / N         e moves the mean w, not θ
         gm = β₁ gm + (1 − β₁)(mean(ge) + δ (w − m₀))         δ = λ / N, the prior being N(m₀, 1/λ)
         w −= α clip(gm / s, ±ξ)
         s = β₂ s + (1 − β₂)( mean(√s |g|) + δ + γ )
 
-    Moments start at gm = 0 and s = `s_init` and are not corrected for it. w moves by the s its draw was made with, and
-    s after it, as in the authors' code; the paper has them the other way round. Where γ and δ are small s settles at
-    E[|g|]², so that q depends on the batch, as in VADAM; by γ it is never wider than √(T / (N γ)).
+    gm starts at 0 and s at `s_init`, without bias correction. The step of w uses the s that the draw of θ used, and s
+    is updated afterwards, as in the authors' code; in the paper s comes first. If γ and δ are small, s converges to
+    E[|g|]², so that the width of q depends on the batch size, as with VADAM. The damping γ bounds the standard
+    deviation of q by √(T / (N γ)).
 
-    Both moves are gradients over s, not over its root as Adam's: where s has been small for long, as for a unit that
-    was off, one large gradient throws w far off. ξ bounds them; at infinity, the default, this is the paper's method.
+    Both moves divide a gradient by s, not by √s as Adam does. If s has been small for long, as for a unit that was
+    inactive, one large gradient moves w very far. ξ bounds both moves; ξ = ∞, the default, is the paper's method.
 
     Source: Möllenhoff & Khan, "SAM as an Optimal Relaxation of Bayes", ICLR 2023, algorithm 1.
 
@@ -47,15 +50,15 @@ class BSAM(OptimizationMethod):
         learning_rate: α, a number or a Schedule.
         beta_1: β₁ in [0, 1).
         beta_2: β₂ in [0, 1).
-        rho: ρ ≥ 0, size of the adversary's move.
+        rho: ρ ≥ 0, the size of the adversarial move.
         damping: γ ≥ 0.
         s_init: s at the start.
-        draws: draws of θ a step, each with its own adversary.
-        temperature: T; below 1 the posterior is sharper.
-        clip_radius: ξ > 0, the most an entry moves in units of α, and of ρ in the adversary's move.
+        draws: S, the number of draws of θ per step, each with its own adversarial move.
+        temperature: T; q approximates p(θ | data)^(1/T), which for T < 1 is a cold posterior.
+        clip_radius: ξ > 0, the largest move of an entry of w in units of α, and of the adversarial move in units of ρ.
 
     Raises:
-        ValueError: for a hyper-parameter out of its range; by `step` if the prior is not normal.
+        ValueError: for a hyper-parameter out of its range; in `init` if the prior is not normal.
     """
 
     learning_rate: float | Schedule = 0.5
@@ -83,11 +86,13 @@ class BSAM(OptimizationMethod):
         check_positive("clip_radius", self.clip_radius, infinite=True)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BSAMState:
+        """Return the state before the first step, with gm = 0 and s = `s_init`."""
         start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
         return BSAMState(tf.constant(0), start, tf.zeros_like(start), tf.fill(start.shape, self.s_init))
 
     def step(self, problem: Problem, state: BSAMState, batch: Batch, seed) -> tuple[BSAMState, Info]:
+        """Return the state after one step: draw, adversarial move, momentum, mean and scale."""
         N = tf.cast(problem.num_data, tf.float32)
         w, s, prior = state.theta, state.s, require_normal_prior(problem, self)
         delta = prior.precision / N
@@ -103,5 +108,6 @@ class BSAM(OptimizationMethod):
         return BSAMState(state.step + 1, w, gm, s), Info.unadjusted(log_joint, tf.norm(gradient, axis=-1))
 
     def posterior(self, problem: Problem, state: BSAMState) -> MeanField:
+        """Return q(θ) = N(w, T / (N s))."""
         N = tf.cast(problem.num_data, tf.float32)
         return MeanField(state.theta, tf.sqrt(self.temperature / (N * state.s)))

@@ -1,4 +1,4 @@
-"""Cyclical stochastic gradient Langevin dynamics (Zhang et al. 2020)."""
+"""Cyclical stochastic gradient Langevin dynamics, cSGLD (Zhang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from bnnrl.seeds import fast_normal
 
 @dataclass(frozen=True)
 class CyclicalSGLD(Sampler):
-    """SGLD whose step size falls again and again, to visit one mode in each cycle of C steps.
+    """SGLD with a cyclical step size: each cycle of C steps finds a mode with large steps, then samples around it.
 
         η = (η₀/2) [cos(π r) + 1]       r = (t mod C) / C,  t counted from 0
         r < β:  θ += (η/2) ∇ log p(θ, data)                  exploration, no noise and no draws
         r ≥ β:  θ += (η/2) ∇ log p(θ, data) + N(0, η)        sampling
 
-    η is SGLD's, twice the paper's α. DrawBuffer of all cycles have the same weight.
+    η is the step size of `SGLD`, twice the paper's α. The draws of all cycles have the same weight.
 
     Source: Zhang, Li, Zhang, Chen & Wilson, "Cyclical Stochastic Gradient MCMC for Bayesian Deep Learning", ICLR 2020,
     equation 1 and algorithm 1.
 
     Args:
-        step_size: η₀, the first and highest of each cycle.
-        cycle: C, steps in a cycle.
+        step_size: η₀, the first and largest step size of each cycle.
+        cycle: C, number of steps in a cycle.
         exploration: β in [0, 1), the share of a cycle without noise.
-        thin: steps of sampling for each draw kept.
-        max_draws: K, draws kept, the newest.
+        thin: number of steps of sampling for each draw that is kept, see `Sampler`.
+        max_draws: K, the number of draws kept, the newest.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -47,7 +47,7 @@ class CyclicalSGLD(Sampler):
     thin: int = 10
     max_draws: int = 100
 
-    burn_in: ClassVar[int] = 0  # each cycle begins with its exploration instead
+    burn_in: ClassVar[int] = 0  # the exploration of the first cycle takes its place
 
     def __post_init__(self):
         check_positive("step_size", self.step_size)
@@ -55,20 +55,23 @@ class CyclicalSGLD(Sampler):
         check_fraction("exploration", self.exploration)
         if math.ceil(self.exploration * self.cycle) >= self.cycle:
             raise ValueError(
-                f"Invalid `exploration`: expected one that leaves a step of a cycle to sample. "
+                f"Invalid `exploration`: expected a share that leaves at least one step of a cycle to sample. "
                 f"Received: exploration={self.exploration!r} of cycle={self.cycle!r}."
             )
         super().__post_init__()
 
     @property
     def min_steps(self) -> int:
+        """The exploration of the first cycle, and the step of the first draw."""
         return math.ceil(self.exploration * self.cycle) + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
+        """Return the state before the first step, without draws."""
         theta = starting_point(problem, seed, theta)
         return SGLDState(tf.constant(0), theta, DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
+        """Return the state after one step: of exploration, or of sampling with a draw."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         position = state.step % self.cycle
         r = tf.cast(position, tf.float32) / self.cycle

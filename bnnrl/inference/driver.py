@@ -1,4 +1,4 @@
-"""The compiled driver: many steps of a method in one call."""
+"""The driver: many steps of a method in one compiled call."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from bnnrl.seeds import as_seed, fold_in, split, uniform
 
 
 class Driver:
-    """Runs `method` on `problem` over data held on the device, minibatches gathered inside the compiled loop.
+    """Runs steps of a method over data on the device; minibatches are gathered inside the compiled loop.
 
-    Each epoch is a fresh permutation of the rows, one for each member, cut into N // B batches of B rows. The N mod B
-    rows left over sit that epoch out, others in the next, so that every row is used equally often in the long run.
-    Where N < B there is one batch in an epoch, whose last rows repeat its first: its log joint is unbiased too.
-    Batches and noise depend on (seed, step number) alone, so that a run cut in two gives what the whole would.
-    A run stops at the first step whose log joint, gradient or new θ is not finite.
+    An epoch is a new permutation of the rows, one for each member, cut into N // B batches of B rows. The remaining N
+    mod B rows are not used in that epoch; they differ between epochs, so that in the long run all rows are used equally
+    often. If N < B, an epoch is one batch whose last rows repeat its first rows, and whose log joint is unbiased too.
+
+    The rows of a batch and the seed of a step depend on the run's seed and the number of the step alone, so that a run
+    may be cut in two. A run stops at the first step whose log joint, gradient or new θ is not finite.
 
     Args:
-        problem: the problem; its `num_data` is not used, each call says how many rows count.
+        problem: the problem. Its `num_data` is not used: each run says how many rows there are.
         method: the inference method.
-        batch_size: B, rows in a minibatch, or None for all rows at every step.
-        jit_compile: whether XLA compiles the loop; where it can if None. It cannot compile convolutions of several
-            members, nor recurrent layers without `unroll=True`.
+        batch_size: B, number of rows in a minibatch, or None for all rows at every step.
+        jit_compile: whether XLA compiles the loop; if None, whenever XLA can. It cannot compile convolutions with
+            several members, nor recurrent layers without `unroll=True`.
+
+    Attributes:
+        num_traces: how often TensorFlow has traced the loop.
 
     Raises:
         ValueError: if `batch_size` is below 1, or given for a method that needs all rows.
@@ -40,8 +44,8 @@ class Driver:
         if batch_size is not None and self._method.full_batch_only:
             raise ValueError(
                 f"Invalid `batch_size`: expected None, for all rows, with {type(innermost(self._method)).__name__}. "
-                f"Received: {batch_size}. It accepts steps by the exact log joint; on minibatches it would sample "
-                "something else."
+                f"Received: {batch_size}. The method accepts steps by the exact log joint; with minibatches it would "
+                "sample another distribution."
             )
         self.num_traces = 0
         self._may_fall_back = jit_compile is None
@@ -61,33 +65,24 @@ class Driver:
         """Take `num_steps` steps.
 
         Args:
-            state: the method's state.
-            data: (x, y) with rows first. Rows from `num_data` on are padding, so that data can grow in place.
-            num_steps: how many steps.
-            seed: the run's seed, the same in every call of one run.
-            start: the number of the first step, counted from 0 over the whole run.
-            num_data: N; all rows if None.
-            origin: the number of the step at which the first epoch over these rows began.
-            total: N of the log joint, where these rows are a part of a data set; theirs if None.
+            state: the method's state, from `init` or an earlier run.
+            data: (x, y) with rows first. Rows from `num_data` on are padding: the data can grow without a new trace.
+            num_steps: number of steps.
+            seed: the seed of the whole run, the same in every call of it.
+            start: number of the first step, counted from 0 over the whole run.
+            num_data: N, the number of rows before the padding; None for no padding.
+            origin: number of the step at which the first epoch over these rows began.
+            total: N of the log joint, if these rows are a part of a data set; `num_data` if None.
 
         Returns:
             The new state, and the Info averaged over these steps.
 
         Raises:
-            ValueError: if the data's parts have different numbers of rows, `num_data` exceeds it, a count is
-                negative, or `jit_compile` is True and XLA cannot compile the network.
-            Diverged: if a step's log joint, gradient or new θ is not finite.
+            ValueError: if x and y have different numbers of rows, `num_data` exceeds the rows, a count is negative, or
+                `jit_compile` is True and XLA cannot compile the network.
+            Diverged: if the log joint, its gradient or the new θ of a step is not finite.
         """
-        rows = {int(a.shape[0]) if len(a.shape) else 0 for a in tf.nest.flatten(data)}
-        if len(data) != 2 or len(rows) != 1:
-            raise ValueError(
-                f"Invalid `data`: expected (x, y) with as many rows of x as of y. Received: "
-                f"{[tuple(a.shape) for a in tf.nest.flatten(data)]}"
-            )
-        capacity = rows.pop()
-        count = capacity if num_data is None else int(num_data)
-        if not 1 <= count <= capacity:
-            raise ValueError(f"Invalid `num_data`: expected 1 to {capacity}, the data's rows. Received: {count}")
+        count = _check_rows(data, num_data)
         if num_steps < 0 or start < 0:
             raise ValueError(
                 f"Invalid `num_steps` or `start`: expected at least 0. Received: num_steps={num_steps}, start={start}"
@@ -97,8 +92,8 @@ class Driver:
         run = lambda steps: self._call(state, data, as_int(steps), *more)
         after, info, taken, finite = run(num_steps)
         if not np.all(finite):
-            # The loop keeps no state but the newest. Steps repeat bit for bit, so taking them again finds the last
-            # finite one: the first bad step starts from it, or from the one after it.
+            # The loop keeps the newest state alone. Steps repeat bit for bit, so they are taken again up to the last
+            # finite state: that at which the diagnostics were not finite, or the one before.
             last = max(int(taken) - 1, 0)
             kept = run(last)[0]
             if last and not np.all(_finite(kept)):
@@ -137,52 +132,100 @@ class Driver:
         )
 
     def _loop(self, state: State, data: Batch, num_steps, seed, start, count, origin, total):
+        """Return the new state, the mean Info, the number of steps taken, and which members are finite, [...]."""
         self.num_traces += 1
         problem = self._problem.with_num_data(total)
-        capacity = int(data[1].shape[0])
         lead = state.theta.shape[:-1]  # [] or [M]
-        batch_size = self._batch_size
         order_seed, noise_seed = split(seed)
-        # A sampler that corrects its steps needs one log joint throughout.
+        batches = _Batches(data, lead, self._batch_size, order_seed, count, origin)
+        # A sampler with Metropolis steps needs the same log joint at all steps.
         noise = problem.network.draws_noise and not self._method.full_batch_only
-        steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
-
-        def permutation(step):
-            keys = uniform([*lead, capacity], fold_in(order_seed, origin + (step - origin) // steps_per_epoch))
-            keys = tf.where(tf.range(capacity) < count, keys, 2.0)  # padding sorts last
-            return tf.argsort(keys, axis=-1)
-
-        def batch_at(step, order) -> Batch:
-            if batch_size is None:
-                weight = tf.cast(tf.range(capacity) < count, tf.float32)
-                return _map(lambda a: tf.broadcast_to(a, [*lead, *a.shape]), (*data, weight))
-            positions = ((step - origin) % steps_per_epoch) * batch_size + tf.range(batch_size)
-            rows = tf.gather(order, positions % count, axis=-1)  # [B] or [M, B]
-            return _map(lambda a: tf.gather(a, rows), data)
 
         def body(i, state, sums, order, _):
             step = start + i
-            if batch_size is not None:
-                new_epoch = tf.equal((step - origin) % steps_per_epoch, 0)
-                order = tf.cond(new_epoch, lambda: permutation(step), lambda: order)
+            order = batches.next_order(step, order)
             step_seed = fold_in(noise_seed, step)
             noisy = problem.with_noise(fold_in(step_seed, _MASKS)) if noise else problem
-            state, info = self._method.step(noisy, state, batch_at(step, order), step_seed)
-            # These few numbers are finite only if θ was, so that none of its D need be looked at.
+            state, info = self._method.step(noisy, state, batches.at(step, order), step_seed)
+            # If an entry of θ is not finite, neither are these: checking them is cheaper than checking all of θ.
             finite = tf.math.is_finite(info.log_joint) & tf.math.is_finite(info.grad_norm)
             return i + 1, state, _map(tf.add, sums, info), order, finite
 
         zeros = Info(*[tf.zeros(lead)] * len(Info._fields))
-        order = permutation(start) if batch_size else tf.zeros([*lead, capacity], tf.int32)
         going = lambda i, state, sums, order, finite: (i < num_steps) & tf.reduce_all(finite)
-        loop = (tf.constant(0), state, zeros, order, tf.ones(lead, tf.bool))
+        loop = (tf.constant(0), state, zeros, batches.first_order(start), tf.ones(lead, tf.bool))
         taken, state, sums, _, finite = tf.while_loop(going, body, loop)
         steps = tf.cast(tf.maximum(num_steps, 1), tf.float32)
         return state, _map(lambda a: a / steps, sums), taken, finite & _finite(state)
 
 
-_MASKS = 0x6D61736B  # apart from what methods fold into a step's seed
+class _Batches:
+    """The rows of each step, as tensors of the traced loop.
+
+    Args:
+        data: (x, y) with rows first, padding included.
+        lead: [] or [M], the shape of the members.
+        batch_size: B, or None for all rows at every step.
+        seed: seed of the permutations.
+        count: N, [] int32.
+        origin: [] int32, the number of the step at which the first epoch began.
+    """
+
+    def __init__(self, data: Batch, lead, batch_size: int | None, seed, count: tf.Tensor, origin: tf.Tensor):
+        self._data, self._lead, self._batch_size = data, lead, batch_size
+        self._seed, self._count, self._origin = seed, count, origin
+        self._capacity = int(data[1].shape[0])
+        self._steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
+
+    def first_order(self, start: tf.Tensor) -> tf.Tensor:
+        """Return the permutation of the rows at step `start`, [..., capacity]; zeros if every step takes all rows."""
+        return self._permutation(start) if self._batch_size else tf.zeros([*self._lead, self._capacity], tf.int32)
+
+    def next_order(self, step: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
+        """Return the permutation at `step`: a new one if an epoch begins, else `order`."""
+        if self._batch_size is None:
+            return order
+        new_epoch = tf.equal((step - self._origin) % self._steps_per_epoch, 0)
+        return tf.cond(new_epoch, lambda: self._permutation(step), lambda: order)
+
+    def at(self, step: tf.Tensor, order: tf.Tensor) -> Batch:
+        """Return the batch of a step: (x, y), [..., B, ...], or all rows with the weights [..., capacity]."""
+        if self._batch_size is None:
+            weight = tf.cast(tf.range(self._capacity) < self._count, tf.float32)
+            return _map(lambda a: tf.broadcast_to(a, [*self._lead, *a.shape]), (*self._data, weight))
+        first = ((step - self._origin) % self._steps_per_epoch) * self._batch_size
+        positions = first + tf.range(self._batch_size)
+        rows = tf.gather(order, positions % self._count, axis=-1)  # [B] or [M, B]
+        return _map(lambda a: tf.gather(a, rows), self._data)
+
+    def _permutation(self, step: tf.Tensor) -> tf.Tensor:
+        epoch_seed = fold_in(self._seed, self._origin + (step - self._origin) // self._steps_per_epoch)
+        keys = uniform([*self._lead, self._capacity], epoch_seed)
+        keys = tf.where(tf.range(self._capacity) < self._count, keys, 2.0)  # padding sorts last
+        return tf.argsort(keys, axis=-1)
+
+
+_MASKS = 0x6D61736B  # the network's noise: a child of the step's seed that no method takes
 _map: Any = tf.nest.map_structure
+
+
+def _check_rows(data: Batch, num_data: int | None) -> int:
+    """Return N, the number of rows before the padding.
+
+    Raises:
+        ValueError: if x and y have different numbers of rows, or `num_data` is not among 1 to that number.
+    """
+    rows = {int(a.shape[0]) if len(a.shape) else 0 for a in tf.nest.flatten(data)}
+    if len(data) != 2 or len(rows) != 1:
+        raise ValueError(
+            f"Invalid `data`: expected (x, y) with as many rows of x as of y. Received: "
+            f"{[tuple(a.shape) for a in tf.nest.flatten(data)]}"
+        )
+    capacity = rows.pop()
+    count = capacity if num_data is None else int(num_data)
+    if not 1 <= count <= capacity:
+        raise ValueError(f"Invalid `num_data`: expected 1 to {capacity}, the data's rows. Received: {count}")
+    return count
 
 
 def _finite(state: State) -> tf.Tensor:

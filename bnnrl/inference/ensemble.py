@@ -1,4 +1,4 @@
-"""Ensembles: any method run from several independent starts, side by side."""
+"""Ensembles: several independent runs of a method, side by side."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from bnnrl.problem import Batch, Problem
 
 @dataclass(frozen=True)
 class Ensemble(Method):
-    """`size` members of `method` with independent initialisations and batch orders, vectorised.
+    """`size` members of `method` with independent initial weights, minibatches and noise, vectorised.
 
-    `Ensemble(Adam())` is the deep ensemble; the posterior is the equal mixture of the members' posteriors.
+    The posterior is the equal mixture of the members' posteriors: `Ensemble(Adam())` is the deep ensemble,
+    `Ensemble(SWAG())` MultiSWAG, and `Ensemble(SGLD())` parallel chains.
 
     Source: Lakshminarayanan, Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles", NeurIPS 2017.
@@ -63,6 +64,7 @@ class Ensemble(Method):
         return self.method.current_rate(step)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> State:
+        """Return the state of all members before the first step, θ being [M, D]."""
         start = starting_point(problem, seed, theta, self.size)
         if start.shape[:-1] != (self.size,):
             raise ValueError(
@@ -72,8 +74,10 @@ class Ensemble(Method):
         return self.method.init(problem, seed, start)
 
     def step(self, problem: Problem, state: State, batch: Batch, seed) -> tuple[State, Info]:
+        """Return the state after one step of every member."""
         return self.method.step(problem, state, batch, seed)
 
     def posterior(self, problem: Problem, state: State) -> Posterior:
+        """Return the equal mixture of the members' posteriors."""
         member = lambda i: tf.nest.map_structure(lambda a: a[i] if a.shape.rank else a, state)
         return mixture([self.method.posterior(problem, member(i)) for i in range(self.size)])

@@ -1,4 +1,4 @@
-"""What the methods share that evaluate the likelihood at draws of θ and treat a normal prior exactly."""
+"""Gradients of likelihood and prior apart, for variational methods that treat a normal prior exactly."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bnnrl.problem import Batch, Problem
 
 
 def require_normal_prior(problem: Problem, method: Any) -> NormalPrior:
-    """Return the problem's `normal_prior`.
+    """Return the mean and precision of the problem's prior.
 
     Raises:
-        ValueError: if the prior is another one.
+        ValueError: if the prior is not normal.
     """
     found = problem.normal_prior
     if found is None:
         raise ValueError(
             f"Invalid `prior` for {type(method).__name__}: expected normal distributions, independent for each "
-            "weight, whose precision is part of the update. Received: another prior. Use BBB, or a sampler."
+            "weight, as their precision is part of the update. Received: another prior. Use BBB or a sampler."
         )
     return found
 
@@ -35,18 +35,18 @@ def prior_grad(problem: Problem, theta: tf.Tensor) -> tf.Tensor:
 
 
 def likelihood_grad(problem: Problem, theta: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return log p(θ, data) averaged over draws and g = −∇ log p(data | θ) / N of each, without the prior.
+    """Return the log joint averaged over draws of θ, and the likelihood's gradient g = −∇ log p(data | θ) / N at each.
 
     Args:
         problem: the problem.
-        theta: [S, ..., D], S draws for one θ or for each of M members.
-        batch: one batch, or one for each member; every draw sees the same.
+        theta: [S, D], or [S, M, D] for S draws of each of M members.
+        batch: one batch, or one for each member; all draws of a member see the same batch.
 
     Returns:
         log_joint [...] in nats for the whole data set, and g [S, ..., D].
     """
     S, lead = theta.shape[0], theta.shape[:-1]
-    # One draw for one θ is no stack of them: what XLA cannot compile when stacked, such as convolutions, it then can.
+    # A single draw is passed as [D], not [1, D]: XLA cannot compile convolutions, for example, for a stack of θ.
     flat = tf.reshape(theta, [-1, theta.shape[-1]] if len(lead) * S > 1 else [-1])
     if S > 1:
         batch = _map(lambda a: tf.reshape(tf.broadcast_to(a, [S, *a.shape]), [-1, *a.shape[len(lead) - 1 :]]), batch)

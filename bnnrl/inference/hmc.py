@@ -15,41 +15,41 @@ from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import split, uniform
 
-_DIVERGENT = 1000.0  # nats of energy; Stan's bound
+_DIVERGENT = 1000.0  # the energy error, in nats, from which Stan counts a trajectory as divergent
 
 
 @dataclass(frozen=True)
 class HMC(HamiltonianSampler):
-    """Parallel chains of Hamiltonian Monte Carlo with an identity mass matrix in units of the prior.
+    """Hamiltonian Monte Carlo: parallel chains, with an identity mass matrix in units of the prior.
 
         p ~ N(0, I);  L times:  p += (ε/2) σ ∇ log p(θ, data);  θ += ε σ p;  p += (ε/2) σ ∇ log p(θ, data)
         accept (θ', p') with probability min(1, exp(H − H')),  H = −log p(θ, data) + |p|²/2
 
-    σ is each weight's prior standard deviation, so that the prior is N(0, I) in units of θ/σ, and a trajectory of
-    length Lε = π/2 leads to a point independent of where it started, as far as the data say nothing. ε is adapted to
-    the acceptance over the burn-in by dual averaging, one ε for all chains, and then kept. Each trajectory's step is
-    that, times a number from [1 − jitter, 1 + jitter], as trajectories of one length can be periodic.
+    σ is the prior standard deviation of each parameter, so that the prior of θ/σ is N(0, I). Under the prior alone, a
+    trajectory of length Lε = π/2 ends at a point that is independent of its start. One ε for all chains is adapted to
+    the acceptance probability over the burn-in by dual averaging, and then kept. Each transition multiplies ε by a
+    random number from [1 − jitter, 1 + jitter], as trajectories of equal lengths can be periodic.
 
-    Energies are sums of many terms, of which float32 would lose the difference: they are summed in float64.
+    Energies are summed in float64: the difference of two sums over all data would have few digits left in float32.
 
-    One step of the driver is one transition, of L gradients on all rows. A state belongs to its data: when they
-    change, start from its θ with `init`. The posterior is the equal mixture of the chains' draws.
+    One step of the driver is one transition, with L gradients on all rows. The state keeps the log joint of its θ, so
+    that new data need a new state: `init` with the old θ. The posterior is the equal mixture of the chains' draws.
 
     Source: Neal, "MCMC using Hamiltonian dynamics", 2011, section 3; Izmailov et al., "What Are Bayesian Neural Network
     Posteriors Really Like?", ICML 2021, for the trajectory's length; Hoffman & Gelman, "The No-U-Turn Sampler", JMLR
     2014, section 3.2, for ε.
 
     Args:
-        step_size: ε at the start, or throughout if `target_accept` is None.
-        num_leapfrog: L; None for as many as `trajectory` takes, `max_leapfrog` at most.
-        trajectory: Lε, in prior standard deviations, if `num_leapfrog` is None.
-        max_leapfrog: the most gradients of a transition, if `num_leapfrog` is None.
-        chains: C.
-        burn_in: first transitions, which adapt ε and give no draw.
-        thin: transitions for each draw kept.
-        max_draws: K, draws kept of each chain, the newest.
-        target_accept: the mean acceptance probability ε is adapted to, in (0, 1), or None.
-        jitter: in [0, 1).
+        step_size: ε at the start, or at all steps if `target_accept` is None.
+        num_leapfrog: L; None for `trajectory` / ε, but `max_leapfrog` at most.
+        trajectory: length Lε of a trajectory in prior standard deviations, if `num_leapfrog` is None.
+        max_leapfrog: largest number of gradients of a transition, if `num_leapfrog` is None.
+        chains: C, the number of chains.
+        burn_in: number of first transitions, which adapt ε and give no draw.
+        thin: number of transitions for each draw that is kept, see `Sampler`.
+        max_draws: K, the number of draws kept of each chain, the newest.
+        target_accept: mean acceptance probability to which ε is adapted, in (0, 1); None for no adaptation.
+        jitter: in [0, 1), relative range of the random factor of ε.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -75,10 +75,11 @@ class HMC(HamiltonianSampler):
         check_fraction("jitter", self.jitter)
 
     def step(self, problem: Problem, state: HMCState, batch: Batch, seed) -> tuple[HMCState, Info]:
+        """Return the state after one trajectory and its Metropolis step."""
         momentum_seed, accept_seed, jitter_seed = split(seed, 3)
         log_joint, grad = self._current(problem, state, batch)
         epsilon = state.adaptation.step_size * uniform([], jitter_seed, 1 - self.jitter, 1 + self.jitter)
-        # The kernel moves θ and leaves the Metropolis step to us: it would take the energies' difference in float32.
+        # The uncalibrated kernel has no Metropolis step: TFP's would take the difference of energies in float32.
         kernel = tfp.mcmc.UncalibratedHamiltonianMonteCarlo(
             lambda theta: problem.log_joint(theta, batch),
             step_size=epsilon * problem.prior_stddev(),
@@ -107,6 +108,7 @@ class HMC(HamiltonianSampler):
         return self._advance(state, theta, log_joint, grad, accept), info
 
     def _leapfrogs(self, epsilon: tf.Tensor) -> tf.Tensor:
+        """Return L, int32 []."""
         if self.num_leapfrog is not None:
             return tf.constant(self.num_leapfrog)
         count = tf.math.ceil(tf.minimum(self.trajectory / epsilon, float(self.max_leapfrog)))

@@ -1,4 +1,4 @@
-"""IVON (Shen et al. 2024): mean-field variational inference with the curvature from Price's theorem."""
+"""Improved variational online Newton, IVON (Shen et al. 2024): mean-field variational inference."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from bnnrl.seeds import fast_normal
 
 
 class IVONState(NamedTuple):
+    """State of IVON."""
+
     step: tf.Tensor  # [] int32, steps taken
-    theta: tf.Tensor  # [..., D] m
+    theta: tf.Tensor  # [..., D] m, the mean of q
     g: tf.Tensor  # [..., D] momentum
-    h: tf.Tensor  # [..., D] curvature of the mean negative log likelihood
+    h: tf.Tensor  # [..., D] curvature of −log p(data | θ) / N
 
 
 @dataclass(frozen=True)
 class IVON(OptimizationMethod):
-    """Natural gradients for q(θ) = N(m, σ²), σ² = T / (N (h + δ)), δ = λ / N, under the prior N(m₀, 1/λ).
+    """IVON: natural-gradient steps of q(θ) = N(m, σ²), σ² = T / (N (h + δ)), δ = λ / N, under the prior N(m₀, 1/λ).
 
         θ = m + σ ε                     ĝ = −∇ log p(data | θ) / N at each draw
         ĥ = mean( ĝ (θ − m) / σ² )      Price's theorem: the mean curvature under q
@@ -35,24 +37,24 @@ class IVON(OptimizationMethod):
         h = β₂ h + (1 − β₂) ĥ + ½ (1 − β₂)² (h − ĥ)² / (h + δ)
         m −= α (h₀ + δ) clip( (ḡ + δ (m − m₀)) / (h + δ), ±ξ )          ḡ = g / (1 − β₁ᵗ)
 
-    The last term of h keeps h + δ positive. Unlike VADAM's s, ĥ is linear in the gradient and so unbiased for
-    minibatches of any size: on a conjugate problem q has the variances 1 / diag(Σ⁻¹). Its noise is averaged over about
-    1 / (1 − β₂) steps, the paper's 1e5: a run of some thousand steps wants β₂ = 0.999 and several draws.
+    The last term of h keeps h + δ positive. Unlike VADAM's s, ĥ is linear in the gradient, and therefore unbiased for
+    minibatches of any size: on a conjugate problem the variances of q are 1 / diag(Σ⁻¹). The noise of ĥ is averaged
+    over about 1 / (1 − β₂) steps, 1e5 in the paper. For a run of some thousand steps, use β₂ = 0.999 and several draws.
 
-    Source: Shen et al., "Variational Learning is Effective for Large Deep Networks", ICML 2024, algorithm 1. Its
-    effective sample size is N / T, its weight decay δ.
+    Source: Shen et al., "Variational Learning is Effective for Large Deep Networks", ICML 2024, algorithm 1. The
+    paper's effective sample size is N / T, and its weight decay is δ.
 
     Args:
         learning_rate: α, a number or a Schedule.
         beta_1: β₁ in [0, 1).
         beta_2: β₂ in [0, 1).
         hess_init: h₀ > 0, h at the start.
-        clip_radius: ξ > 0, the most an entry moves in units of α (h₀ + δ).
-        draws: draws of θ a step.
-        temperature: T; below 1 the posterior is sharper than Bayes's, at 1 it is his.
+        clip_radius: ξ > 0, the largest move of an entry of m in units of α (h₀ + δ).
+        draws: S, the number of draws of θ per step.
+        temperature: T; q approximates p(θ | data)^(1/T), which for T < 1 is a cold posterior.
 
     Raises:
-        ValueError: for a hyper-parameter out of its range; by `step` if the prior is not normal.
+        ValueError: for a hyper-parameter out of its range; in `init` if the prior is not normal.
     """
 
     learning_rate: float | Schedule = 0.1
@@ -73,11 +75,13 @@ class IVON(OptimizationMethod):
         check_positive("temperature", self.temperature)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> IVONState:
+        """Return the state before the first step, with g = 0 and h = h₀."""
         start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
         return IVONState(tf.constant(0), start, tf.zeros_like(start), tf.fill(start.shape, self.hess_init))
 
     def step(self, problem: Problem, state: IVONState, batch: Batch, seed) -> tuple[IVONState, Info]:
+        """Return the state after one step of m and h along the natural gradient."""
         N = tf.cast(problem.num_data, tf.float32)
         m, h, prior = state.theta, state.h, require_normal_prior(problem, self)
         delta = prior.precision / N
@@ -98,6 +102,7 @@ class IVON(OptimizationMethod):
         )
 
     def posterior(self, problem: Problem, state: IVONState) -> MeanField:
+        """Return q(θ) = N(m, σ²)."""
         N = tf.cast(problem.num_data, tf.float32)
         delta = require_normal_prior(problem, self).precision / N
         return MeanField(state.theta, tf.sqrt(self.temperature / (N * (state.h + delta))))

@@ -1,4 +1,4 @@
-"""Laplace's approximation (MacKay 1992): a normal distribution at the MAP with the curvature found there."""
+"""Laplace's approximation (MacKay 1992): a normal distribution around the MAP estimate."""
 
 from __future__ import annotations
 
@@ -17,44 +17,48 @@ from bnnrl.posterior import LowRank, MeanField, Point
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fold_in
 
-_MAX_ENTRIES = 4000  # whose square matrix of float32 takes 64 MB
+_MAX_ENTRIES = 4000  # rows of H; a float32 matrix of 4000 × 4000 takes 64 MB
 
 
 class LaplaceState(NamedTuple):
+    """State of Laplace's approximation, with P = D for "full", and fewer for "last_layer"."""
+
     inner: Any  # the optimiser's state, with its step and θ [..., D]
-    seen: tf.Tensor  # [] int32, batches the curvature is the mean of
-    curvature: tf.Tensor  # [..., D] or [..., P, P], of −log p(data | θ) / N
+    seen: tf.Tensor  # [] int32, number of batches that `curvature` averages
+    curvature: tf.Tensor  # [..., D] or [..., P, P] H, the curvature of −log p(data | θ) / N
 
     @property
     def theta(self) -> tf.Tensor:
+        """θ of the optimiser, [..., D]."""
         return self.inner.theta
 
 
 @dataclass(frozen=True)
 class Laplace(Method):
-    """Optimise for `start` steps; then keep θ, and average the likelihood's curvature there over the batches.
+    """Laplace's approximation: `start` steps to the MAP estimate θ̂, then the likelihood's curvature H at θ̂.
 
-        q(θ) = N(θ̂, (N H + λ)⁻¹)         the prior being N(m₀, 1/λ)
+        q(θ) = N(θ̂, (N H + λ)⁻¹)         under the prior N(m₀, 1/λ)
         "full"        H = −∇² log p(data | θ̂) / N, its negative eigenvalues set to 0
-        "last_layer"  the same for the last kernel and what follows it; the rest of θ stays at θ̂
-        "diagonal"    H = E[g²] over rows and y ~ p(y | x, θ̂), g = ∇ log p(y | x, θ̂): the diagonal of Fisher's matrix
+        "last_layer"  the same for the last kernel and the parameters after it; the rest of θ is fixed at θ̂
+        "diagonal"    H = E[g²] over rows and y ~ p(y | x, θ̂), g = ∇ log p(y | x, θ̂): the diagonal of the Fisher matrix
 
-    Optimise by a schedule that ends at `start`, and let an epoch or more follow: in one of equal batches every row
-    counts once, and the first two forms are exact. Where the model is linear and the noise normal they are the
-    posterior. A step of "full" costs as many gradients as there are parameters. Along its negative eigenvalues the
-    likelihood is no maximum at θ̂, or residuals outweigh the model's own curvature; there the prior alone holds.
+    Use a learning-rate schedule that ends at `start`, and at least one epoch more: H is the mean over the batches after
+    `start`, in which each row counts once if the batches of the epoch are of equal size. The first two structures are
+    then exact, and for a linear model with normal noise q is the posterior. A step of "full" takes as many gradients as
+    there are parameters. A negative eigenvalue means that θ̂ is no maximum of the likelihood in a direction, or that
+    residuals outweigh the curvature of the model; the variance in such a direction is the prior's.
 
     Source: MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992; Daxberger et
-    al., "Laplace Redux", NeurIPS 2021, for the forms.
+    al., "Laplace Redux", NeurIPS 2021, for the structures.
 
     Args:
         optimizer: Adam or SGD.
-        start: its steps.
+        start: number of steps of the optimiser.
         structure: "last_layer", "diagonal" or "full".
 
     Raises:
-        ValueError: for a hyper-parameter out of its range; by `init` if the prior is not normal, or the square matrix
-            would be of more than 4000 rows.
+        ValueError: for a hyper-parameter out of its range; in `init` if the prior is not normal, or H would have more
+            than 4000 rows.
     """
 
     optimizer: Adam | SGD = field(default_factory=Adam)
@@ -72,6 +76,7 @@ class Laplace(Method):
 
     @property
     def min_steps(self) -> int:
+        """The steps of the optimiser, and one for the curvature."""
         return self.start + 1
 
     def current_rate(self, step: int) -> tuple[str, float] | None:
@@ -79,6 +84,7 @@ class Laplace(Method):
         return self.optimizer.current_rate(step)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> LaplaceState:
+        """Return the state before the first step of the optimiser."""
         start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
         *lead, D = start.shape
@@ -86,13 +92,14 @@ class Laplace(Method):
         if self.structure != "diagonal" and P > _MAX_ENTRIES:
             raise ValueError(
                 f"Invalid `structure`: expected one of at most {_MAX_ENTRIES} parameters. Received: "
-                f"{self.structure!r}, which is {P} for this network. Use "
+                f"{self.structure!r}, which has {P} with this network. Use "
                 f"{'last_layer or ' if self.structure == 'full' else ''}diagonal."
             )
         shape = [*lead, D] if self.structure == "diagonal" else [*lead, P, P]
         return LaplaceState(self.optimizer.start(start), tf.constant(0), tf.zeros(shape))
 
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
+        """Return the state after a step of the optimiser, or with the curvature of one more batch."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
         state = tf.cond(
@@ -103,6 +110,7 @@ class Laplace(Method):
         return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: LaplaceState) -> LowRank | MeanField | Point:
+        """Return N(θ̂, (N H + λ)⁻¹); the point θ while no curvature is known."""
         if not int(state.seen):
             return Point(state.theta)
         N = float(problem.num_data)
@@ -110,17 +118,17 @@ class Laplace(Method):
         if self.structure == "diagonal":
             return MeanField(state.theta, tf.math.rsqrt(N * state.curvature + precision))
         offset = self._offset(problem)
-        # In float64: of a matrix with eigenvalues from λ to N times the largest curvature float32 loses the small.
+        # In float64: eigenvalues range from λ to N times the largest curvature, and float32 loses the small ones.
         H = np.asarray(state.curvature, np.float64)
         values, vectors = np.linalg.eigh((H + H.T) / 2)
         H = (vectors * np.maximum(values, 0)) @ vectors.T
         root = np.linalg.cholesky(N * H + np.diag(np.asarray(precision, np.float64)[offset:]))
-        factor = np.linalg.solve(root, np.eye(len(H)))  # L⁻¹: its transpose times ε has the covariance (L Lᵀ)⁻¹
+        factor = np.linalg.solve(root, np.eye(len(H)))  # L⁻¹: L⁻ᵀ ε has the covariance (L Lᵀ)⁻¹
         factor = np.pad(factor, [(0, 0), (offset, 0)]).astype(np.float32)
         return LowRank(state.theta, tf.zeros_like(state.theta), tf.constant(factor))
 
     def _offset(self, problem: Problem) -> int:
-        """Return where the entries begin that are not kept at θ̂."""
+        """Return D − P, the number of first entries of θ that are fixed at θ̂."""
         if self.structure != "last_layer":
             return 0
         shapes = problem.network.shapes
@@ -128,12 +136,13 @@ class Laplace(Method):
         return sum(problem.network.sizes[:last])
 
     def _average(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> LaplaceState:
-        """Return the state with the batch's curvature in the mean; the optimiser's counts the step and rests."""
+        """Return the state with the batch's curvature in the mean; of the optimiser's state only `step` changes."""
         found = (self._fisher if self.structure == "diagonal" else self._hessian)(problem, state.theta, batch, seed)
         curvature = state.curvature + (found - state.curvature) / tf.cast(state.seen + 1, tf.float32)
         return LaplaceState(state.inner._replace(step=state.inner.step + 1), state.seen + 1, curvature)
 
     def _hessian(self, problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor:
+        """Return −∇² log p(batch | θ) / N for the last P entries of θ, [..., P, P]."""
         head, tail = tf.split(theta, [self._offset(problem), -1], axis=-1)
         with tf.GradientTape(watch_accessed_variables=False) as outer:
             outer.watch(tail)
@@ -141,18 +150,19 @@ class Laplace(Method):
                 inner.watch(tail)
                 log_likelihood = problem.scaled_log_likelihood(tf.concat([head, tail], axis=-1), batch)
             g = -inner.gradient(log_likelihood, tail)  # [..., P]
-            # Members do not meet, so that the gradient of their sum is each one's own.
+            # A member's gradient depends on its own θ alone, so the Jacobian of the sum holds each member's Hessian.
             total = tf.reduce_sum(g, axis=0) if g.shape.rank == 2 else g
-        # Vectorised over its rows where every operation can be, which convolutions and loops cannot.
+        # Rows are computed at once for Dense layers; convolutions and loops cannot be vectorised like this.
         rows = outer.jacobian(total, tail, experimental_use_pfor=problem.network.is_dense_chain)  # [P, ..., P]
         return (tf.transpose(rows, [1, 0, 2]) if g.shape.rank == 2 else rows) / tf.cast(problem.num_data, tf.float32)
 
     def _fisher(self, problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor:
+        """Return the diagonal of the Fisher matrix, averaged over the rows of the batch, [..., D]."""
         x, y = batch[:2]
         *lead, D = theta.shape
         B = y.shape[len(lead)]
         weight = batch[2] if len(batch) == 3 else tf.ones([*lead, B])
-        problem = problem.with_batch_statistics(theta, x)  # a row's gradient is its own
+        problem = problem.with_batch_statistics(theta, x)  # batch normalisation by fixed statistics: rows are independent
         drawn = problem.distribution(theta, x).sample(seed=fold_in(seed, 0))
         # A copy of θ for each row, so that one backward pass gives each row's gradient.
         each = lambda a: tf.reshape(a, [-1, 1, *a.shape[len(lead) + 1 :]])

@@ -1,4 +1,4 @@
-"""The No-U-Turn Sampler (Hoffman & Gelman 2014): Hamiltonian Monte Carlo that finds its trajectories' lengths."""
+"""The No-U-Turn Sampler (Hoffman & Gelman 2014): Hamiltonian Monte Carlo that chooses the length of a trajectory."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from bnnrl.problem import Batch, Problem
 
 @dataclass(frozen=True)
 class NUTS(HamiltonianSampler):
-    """Parallel chains of the No-U-Turn Sampler, with multinomial draws from a trajectory, in units of the prior.
+    """No-U-Turn Sampler: parallel chains, with multinomial sampling from a trajectory, in units of the prior.
 
-    A trajectory doubles, forward or backward in time, until its ends approach each other, and a point of it is drawn by
-    its density: see `HMC` for the units, the adaptation of ε, and what a step of the driver is. Chains go side by side,
-    so that each transition takes as long as the longest of theirs.
+    A trajectory is doubled, forward or backward in time, until its ends approach each other; then one of its points is
+    drawn with probability proportional to its density. `HMC` explains the units, the adaptation of ε, and the steps of
+    the driver. Chains run side by side, so that a transition takes as long as the longest trajectory of all chains.
 
     Source: Hoffman & Gelman, "The No-U-Turn Sampler", JMLR 2014; Betancourt, "A Conceptual Introduction to Hamiltonian
-    Monte Carlo", 2017, appendix A.3, for the draw.
+    Monte Carlo", 2017, appendix A.3, for the multinomial sampling.
 
     Args:
-        step_size: ε at the start, or throughout if `target_accept` is None.
-        max_doublings: of a trajectory, so that it has 2^max_doublings − 1 gradients at most.
-        chains: C.
-        burn_in: first transitions, which adapt ε and give no draw.
-        thin: transitions for each draw kept.
-        max_draws: K, draws kept of each chain, the newest.
-        target_accept: the mean acceptance probability ε is adapted to, in (0, 1), or None.
+        step_size: ε at the start, or at all steps if `target_accept` is None.
+        max_doublings: largest number of doublings of a trajectory, which then has 2^max_doublings − 1 gradients.
+        chains: C, the number of chains.
+        burn_in: number of first transitions, which adapt ε and give no draw.
+        thin: number of transitions for each draw that is kept, see `Sampler`.
+        max_draws: K, the number of draws kept of each chain, the newest.
+        target_accept: mean acceptance probability to which ε is adapted, in (0, 1); None for no adaptation.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -50,8 +50,9 @@ class NUTS(HamiltonianSampler):
         check_count("max_doublings", self.max_doublings)
 
     def step(self, problem: Problem, state: HMCState, batch: Batch, seed) -> tuple[HMCState, Info]:
+        """Return the state after one trajectory and the draw of one of its points."""
         log_joint, grad = self._current(problem, state, batch)
-        # The kernel compares energies in float32: measured from the start's, they are small enough for that.
+        # TFP's kernel compares energies in float32: relative to the energy of the start, they keep enough digits.
         relative = lambda theta: tf.cast(problem.log_joint(theta, batch, tf.float64) - log_joint, tf.float32)
         kernel = tfp.mcmc.NoUTurnSampler(
             relative, state.adaptation.step_size * problem.prior_stddev(), max_tree_depth=self.max_doublings

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of the step number, shared by every method."""
+"""Learning-rate schedules: functions of the step number, for the learning rate or step size of any method."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bnnrl.checks import check_positive
 
 @dataclass(frozen=True)
 class Schedule:
-    """A rate that warms up, decays and then stays.
+    """Learning-rate schedule: linear warm-up, decay, then constant.
 
-    Steps t count from 0:
+    At step t, counted from 0:
         rate(t) = initial · (t + 1) / warmup                                           for t < warmup
                 = final + (initial − final) · shape((t − warmup) / (steps − warmup))   until t = steps
                 = final                                                                after
-    with shape(p) = (1 + cos πp) / 2 for "cosine", 1 − p for "linear", and 1 for "constant", which uses neither `final`
-    nor `steps`.
+    with shape(p) = (1 + cos πp) / 2 for "cosine" and 1 − p for "linear". With "constant" the rate stays at `initial`
+    after the warm-up, and `final` and `steps` are not used.
 
     Args:
-        initial: the rate after the warm-up.
-        final: the rate from step `steps` on.
-        steps: the length of the schedule, warm-up included.
-        warmup: steps of linear warm-up; the first of them already moves.
+        initial: the learning rate after the warm-up.
+        final: the learning rate from step `steps` on.
+        steps: number of steps of the schedule, including the warm-up.
+        warmup: number of steps of linear warm-up, from `initial` / `warmup` at step 0.
         kind: "cosine", "linear" or "constant".
 
     Raises:
@@ -63,15 +63,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """A rate that falls as rate(t) = a (b + t)^−γ, steps t counted from 0: Welling & Teh's for Langevin dynamics.
+    """Polynomial decay for Langevin dynamics: rate(t) = a (b + t)^−γ at step t, counted from 0.
+
+    Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011.
 
     Args:
         a: the scale.
-        b: the offset, in steps; the rate halves first after about b (2^(1/γ) − 1) of them.
-        gamma: γ in (0.5, 1]: the rates' sum is infinite, that of their squares finite.
+        b: the offset in steps; the rate has halved after b (2^(1/γ) − 1) steps.
+        gamma: γ in (0.5, 1], for which the sum of the rates is infinite and the sum of their squares finite.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: for an argument out of its range.
     """
 
     a: float

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum: a maximum a posteriori estimate."""
+"""Stochastic gradient descent with momentum: a maximum a posteriori (MAP) estimate."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from bnnrl.problem import Batch, Problem
 
 
 class SGDState(NamedTuple):
+    """State of SGD."""
+
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     v: tf.Tensor  # [..., D] velocity
@@ -22,19 +24,19 @@ class SGDState(NamedTuple):
 
 @dataclass(frozen=True)
 class SGD(OptimizationMethod):
-    """Minimise −log p(θ, data) / N by gradient descent with momentum.
+    """MAP estimate: minimise −log p(θ, data) / N by gradient descent with momentum.
 
         v = β v + g        g = −∇ log p(θ, data) / N
         θ −= α v           or with Nesterov's momentum  θ −= α (g + β v)
 
-    The rate stands outside of v, so that a schedule acts at once on the whole step.
+    v is a sum of gradients without the learning rate, so that a schedule acts on the whole step at once.
 
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
 
     Args:
         learning_rate: α, a number or a Schedule.
         momentum: β in [0, 1).
-        nesterov: whether the gradient counts as if taken a step ahead.
+        nesterov: whether to use Nesterov's momentum.
 
     Raises:
         ValueError: for a hyper-parameter out of its range, or `nesterov` without momentum.
@@ -54,23 +56,32 @@ class SGD(OptimizationMethod):
             )
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGDState:
+        """Return the state before the first step, with velocity 0."""
         theta = starting_point(problem, seed, theta)
         return self.start(theta)
 
     def step(self, problem: Problem, state: SGDState, batch: Batch, seed) -> tuple[SGDState, Info]:
+        """Return the state after one step along the gradient of the log joint."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
         return self.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: SGDState) -> Point:
+        """Return the point θ."""
         return Point(state.theta)
 
     def start(self, theta: tf.Tensor) -> SGDState:
-        """Return the state before the first step from θ [..., D]."""
+        """Return the state before the first step from θ [..., D], for methods that use SGD inside."""
         return SGDState(tf.constant(0), theta, tf.zeros_like(theta))
 
     def update(self, state: SGDState, g: tf.Tensor, learning_rate: tf.Tensor | None = None) -> SGDState:
-        """Return the state after one step along the gradient g [..., D] of any loss, at its own rate if given."""
+        """Return the state after one step along the gradient g of a loss.
+
+        Args:
+            state: the state before the step.
+            g: [..., D], the gradient of any loss of θ.
+            learning_rate: α of this step, []; None for the method's own.
+        """
         alpha = rate(self.learning_rate, state.step) if learning_rate is None else learning_rate
         v = self.momentum * state.v + g
         theta = state.theta - alpha * (g + self.momentum * v if self.nesterov else v)

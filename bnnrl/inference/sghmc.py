@@ -1,4 +1,4 @@
-"""Stochastic gradient Hamiltonian Monte Carlo (Chen, Fox & Guestrin 2014)."""
+"""Stochastic gradient Hamiltonian Monte Carlo, SGHMC (Chen, Fox & Guestrin 2014)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from bnnrl.seeds import fast_normal
 
 
 class SGHMCState(NamedTuple):
+    """State of SGHMC."""
+
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     v: tf.Tensor  # [..., D] velocity, of variance η at equilibrium
@@ -24,22 +26,24 @@ class SGHMCState(NamedTuple):
 
 @dataclass(frozen=True)
 class SGHMC(Sampler):
-    """Hamiltonian dynamics with friction, and the noise that balances it: SGLD with momentum.
+    """Stochastic gradient Hamiltonian Monte Carlo: SGLD with momentum, whose noise balances the friction.
 
         v = (1 − α) v + η ∇ log p(θ, data) + N(0, 2 (α − β) η)        θ += v
 
-    The paper's equation 15, with the new velocity moving θ. A step of time is √η, the velocity is forgotten in about
-    1/α steps; α = 1 is SGLD with the step size 2η. No step is rejected: the draws' law has a bias of order η.
+    This is the paper's equation 15, but θ moves by the new velocity. The time step is √η, and the velocity decays
+    within about 1/α steps; α = 1 is SGLD with the step size 2η. No step is rejected, so that the draws have a bias of
+    order η.
 
     Source: Chen, Fox & Guestrin, "Stochastic Gradient Hamiltonian Monte Carlo", ICML 2014, equation 15.
 
     Args:
         step_size: η, a number, a Schedule or a Polynomial.
         friction: α in (0, 1].
-        noise_estimate: β in [0, α), what minibatches add, in units of friction: η/2 times the gradient's variance.
-        burn_in: first steps that give no draw.
-        thin: steps for each draw kept.
-        max_draws: K, draws kept, the newest.
+        noise_estimate: β in [0, α), the noise of minibatches in units of friction: η/2 times the variance of their
+            gradients.
+        burn_in: number of first steps that give no draw, see `Sampler`.
+        thin: number of steps for each draw that is kept.
+        max_draws: K, the number of draws kept, the newest.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -64,10 +68,12 @@ class SGHMC(Sampler):
         super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGHMCState:
+        """Return the state before the first step, with velocity 0 and without draws."""
         theta = starting_point(problem, seed, theta)
         return SGHMCState(tf.constant(0), theta, tf.zeros_like(theta), DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGHMCState, batch: Batch, seed) -> tuple[SGHMCState, Info]:
+        """Return the state after one step of velocity and θ."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
         scale = tf.sqrt(2 * (self.friction - self.noise_estimate) * eta)

@@ -1,4 +1,4 @@
-"""Stochastic gradient Langevin dynamics (Welling & Teh 2011), plain and preconditioned."""
+"""Stochastic gradient Langevin dynamics, plain (Welling & Teh 2011) and preconditioned (Li et al. 2016)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from bnnrl.seeds import fast_normal
 
 
 class SGLDState(NamedTuple):
+    """State of SGLD and of cyclical SGLD."""
+
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     draws: DrawBuffer
@@ -25,23 +27,23 @@ class SGLDState(NamedTuple):
 
 @dataclass(frozen=True)
 class SGLD(Sampler):
-    """Gradient steps with noise whose variance is the step size: a chain that needs no more than minibatches.
+    """Stochastic gradient Langevin dynamics: gradient steps on minibatches, with noise whose variance is the step size.
 
         θ += (η/2) ∇ log p(θ, data) + N(0, η)
 
-    The gradient is that of the whole data set's log joint, or a minibatch's unbiased estimate of it. Mind the factor 2:
-    many write the step as α = η/2 and the noise's variance as 2α. No step is rejected, so that the draws' law has a
-    bias: with all rows at each step, a normal posterior of variance σ² is given the variance σ² / (1 − η / 4σ²), and
-    the chain is unstable from η = 4σ² on. Minibatches add to the noise's variance η²/4 times that of their gradients.
-    `Ensemble(SGLD())` runs parallel chains.
+    The gradient is that of the log joint of the whole data set, or the unbiased estimate of a minibatch. Some authors
+    write the step as α = η/2 and the variance of the noise as 2α. No step is rejected, so that the draws are biased:
+    with all rows at each step, a normal posterior of variance σ² is sampled with variance σ² / (1 − η / 4σ²), and the
+    chain is unstable for η ≥ 4σ². Minibatches add η²/4 times the variance of their gradients to the variance of the
+    noise. `Ensemble(SGLD())` runs parallel chains.
 
     Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011.
 
     Args:
         step_size: η, a number, a Schedule, or Polynomial(a, b, gamma) for the paper's a (b + t)^−γ.
-        burn_in: first steps that give no draw.
-        thin: steps for each draw kept.
-        max_draws: K, draws kept, the newest.
+        burn_in: number of first steps that give no draw, see `Sampler`.
+        thin: number of steps for each draw that is kept.
+        max_draws: K, the number of draws kept, the newest.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -57,10 +59,12 @@ class SGLD(Sampler):
         super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
+        """Return the state before the first step, without draws."""
         theta = starting_point(problem, seed, theta)
         return SGLDState(tf.constant(0), theta, DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
+        """Return the state after one Langevin step."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         eta = rate(self.step_size, state.step)
         theta = state.theta + eta / 2 * grad + tf.sqrt(eta) * fast_normal(state.theta.shape, seed)
@@ -70,6 +74,8 @@ class SGLD(Sampler):
 
 
 class PSGLDState(NamedTuple):
+    """State of preconditioned SGLD."""
+
     step: tf.Tensor  # [] int32, steps taken
     theta: tf.Tensor  # [..., D]
     v: tf.Tensor  # [..., D] running mean of g²
@@ -78,15 +84,15 @@ class PSGLDState(NamedTuple):
 
 @dataclass(frozen=True)
 class PSGLD(Sampler):
-    """SGLD with RMSprop's step size for each weight.
+    """Preconditioned SGLD: each parameter has a step size of its own, as in RMSprop.
 
         V = α V + (1 − α) g²        G = 1 / (λ + √V)        g = −∇ log p(batch | θ) / B
         θ += (η/2) G ∇ log p(θ, data) + N(0, η G)
 
-    The term Γ, the divergence of G, is left out as in the paper's own experiments. What is sampled is therefore
-    p(θ | data) only as far as V is constant: where the noise of minibatches dominates g, or α is so near 1 that V
-    averages over the posterior. With all rows at each step and the default α, V follows g(θ)², and small steps sample,
-    in one dimension, from p(θ | data) (λ + |g(θ)|), which has a dent at the mode.
+    The term Γ, the divergence of G, is left out as in the paper's experiments. The chain therefore samples from p(θ |
+    data) only if V is nearly constant: if the noise of minibatches dominates g, or if α is so near 1 that V averages
+    over the posterior. With all rows at each step and the default α, V follows g(θ)², and in one dimension small steps
+    sample from p(θ | data) (λ + |g(θ)|), whose density has a dip at the mode.
 
     Source: Li, Chen, Carlson & Carin, "Preconditioned Stochastic Gradient Langevin Dynamics for Deep Neural Networks",
     AAAI 2016, algorithm 1.
@@ -95,9 +101,9 @@ class PSGLD(Sampler):
         step_size: η, a number, a Schedule or a Polynomial.
         alpha: α in [0, 1).
         damping: λ > 0.
-        burn_in: first steps that give no draw.
-        thin: steps for each draw kept.
-        max_draws: K, draws kept, the newest.
+        burn_in: number of first steps that give no draw, see `Sampler`.
+        thin: number of steps for each draw that is kept.
+        max_draws: K, the number of draws kept, the newest.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -117,10 +123,12 @@ class PSGLD(Sampler):
         super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> PSGLDState:
+        """Return the state before the first step, with V = 0 and without draws."""
         theta = starting_point(problem, seed, theta)
         return PSGLDState(tf.constant(0), theta, tf.zeros_like(theta), DrawBuffer.empty(theta, self.max_draws))
 
     def step(self, problem: Problem, state: PSGLDState, batch: Batch, seed) -> tuple[PSGLDState, Info]:
+        """Return the state after one preconditioned Langevin step."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         num_data = tf.cast(problem.num_data, tf.float32)
         g = -grad / num_data - prior_grad(problem, state.theta)

@@ -1,4 +1,4 @@
-"""Stein variational gradient descent (Liu & Wang 2016): particles that follow the gradient and repel each other."""
+"""Stein variational gradient descent, SVGD (Liu & Wang 2016): particles that repel each other."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from bnnrl.problem import Batch, Problem
 
 @dataclass(frozen=True)
 class SVGD(OptimizationMethod):
-    """Move P particles along the steepest descent of the KL divergence to the posterior within an RKHS, by Adam.
+    """Stein variational gradient descent: P particles follow the gradient of the log joint and repel each other.
 
         φᵢ = (1/P) Σⱼ [ k(θⱼ, θᵢ) ∇ log p(θⱼ, data) + ∇_θⱼ k(θⱼ, θᵢ) ]
         k(a, b) = exp(−‖a − b‖² / h)        h = median of ‖θᵢ − θⱼ‖² over i ≠ j, divided by log(P + 1)
         θᵢ by Adam along −φᵢ / N
 
-    One particle is the MAP. With few particles in many dimensions they spread less than the posterior does.
+    φ is the direction of steepest descent of the KL divergence to the posterior, within the unit ball of an RKHS with
+    kernel k. One particle converges to the MAP estimate. Few particles in many dimensions spread less than the
+    posterior.
 
-    Source: Liu & Wang, "Stein Variational Gradient Descent", NeurIPS 2016, algorithm 1. There log P stands in h, which
-    fails for P = 1, all pairs in the median, and AdaGrad for Adam.
+    Source: Liu & Wang, "Stein Variational Gradient Descent", NeurIPS 2016, algorithm 1. The paper has log P in h, which
+    fails for P = 1, includes the pairs i = j in the median, and uses AdaGrad.
 
     Args:
-        learning_rate: of Adam, a number or a Schedule.
+        learning_rate: α of Adam, a number or a Schedule.
         size: P, the number of particles.
 
     Raises:
@@ -51,6 +53,7 @@ class SVGD(OptimizationMethod):
         return Adam(self.learning_rate)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
+        """Return the state before the first step, θ being [P, D]."""
         start = starting_point(problem, seed, theta, self.size)
         if start.shape[:-1] != (self.size,):
             raise ValueError(
@@ -60,18 +63,20 @@ class SVGD(OptimizationMethod):
         return self._adam.start(start)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
+        """Return the state after one Adam step of all particles."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         phi = self._direction(state.theta, grad)
         g = -phi / tf.cast(problem.num_data, tf.float32)
         return self._adam.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Posterior:
+        """Return the equal mixture of the particles."""
         return mixture([Point(theta) for theta in tf.unstack(state.theta)])
 
     def _direction(self, theta: tf.Tensor, grad: tf.Tensor) -> tf.Tensor:
         """Return φ [P, D] for particles θ and ∇ log p(θ, data), [P, D] each."""
         P = self.size
-        centred = theta - tf.reduce_mean(theta, axis=0)  # the products below then keep their digits
+        centred = theta - tf.reduce_mean(theta, axis=0)  # smaller products lose fewer digits in `distance`
         square = tf.reduce_sum(tf.square(centred), axis=-1)
         distance = square + square[:, tf.newaxis] - 2.0 * tf.matmul(centred, centred, transpose_b=True)
         distance = tf.linalg.set_diag(tf.maximum(distance, 0.0), tf.zeros([P]))

@@ -1,4 +1,4 @@
-"""Stochastic weight averaging, Gaussian (Maddox et al. 2019): a normal distribution fitted to an optimiser's path."""
+"""SWAG, stochastic weight averaging-Gaussian (Maddox et al. 2019): a normal distribution fitted to SGD iterates."""
 
 from __future__ import annotations
 
@@ -18,40 +18,44 @@ from bnnrl.problem import Batch, Problem
 
 
 class SWAGState(NamedTuple):
+    """State of SWAG, with n collected iterates."""
+
     inner: Any  # the optimiser's state, with its step and θ [..., D]
     collected: tf.Tensor  # [] int32, n
     mean: tf.Tensor  # [..., D] μ
     square: tf.Tensor  # [..., D] n (q − μ²)
-    deviations: tf.Tensor  # [..., K, D], the n-th in row n mod K
+    deviations: tf.Tensor  # [..., K, D] Dev, the n-th deviation in row n mod K
 
     @property
     def theta(self) -> tf.Tensor:
+        """θ of the optimiser, [..., D]."""
         return self.inner.theta
 
 
 @dataclass(frozen=True)
 class SWAG(Method):
-    """Optimise to a good region, go on there at a higher rate than one would, and fit a Gaussian to the path.
+    """SWAG: optimise, then go on at a constant learning rate, and fit a Gaussian to the iterates.
 
-        rate: α until start / 2, on a line to `swa_rate` until 0.9 start, then `swa_rate`
+        learning rate: α until start / 2, then linear to `swa_rate` at 0.9 start, then `swa_rate`
         each collection, n so far:  μ = (n μ + θ) / (n + 1)      q = (n q + θ²) / (n + 1)
                                     append θ − μ (μ after the update) to Dev, keep the last K
         θ̃ = μ + √scale [ √max(q − μ², 1e-30) ε₁ + Dev ε₂ / √(K_stored − 1) ]
 
-    Here q − μ² is kept as it is, n (q − μ²) growing by (θ − μ_before)(θ − μ_after): the difference of two squares of
-    the same size has few digits left in float32. Before the first collection the posterior is the point θ.
+    The state keeps n (q − μ²), which grows by (θ − μ_before)(θ − μ_after), instead of q: the difference of q and μ²
+    would have few digits left in float32. Before the first collection the posterior is the point θ.
+
+    The width of this Gaussian is that of the stationary distribution of the iterates at `swa_rate`. The paper takes it
+    for the width of the posterior, but it depends on `swa_rate`.
 
     Source: Maddox et al., "A Simple Baseline for Bayesian Uncertainty in Deep Learning", NeurIPS 2019, algorithm 1.
-    The width of this Gaussian is that of the optimiser's stationary path at `swa_rate`, which the paper takes for the
-    posterior's; it is so for no rate in particular.
 
     Args:
         optimizer: Adam or SGD, with α a number.
-        swa_rate: its learning rate while iterates are collected; α if None.
-        start: steps before the first of the `every` that end in a collection.
-        every: steps from one collection to the next.
-        rank: K, columns kept, 2 at least.
-        scale: 0.5 for the paper's SWAG; at 1 the diagonal and the low-rank part each have the full variance.
+        swa_rate: learning rate of the optimiser while iterates are collected; α if None.
+        start: number of steps before collection begins; the first collection is at step `start` + `every`.
+        every: number of steps from one collection to the next.
+        rank: K, number of deviations kept, at least 2.
+        scale: 0.5 for the paper's SWAG; with 1, the diagonal and the low-rank part each have the full variance.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -79,6 +83,7 @@ class SWAG(Method):
 
     @property
     def min_steps(self) -> int:
+        """The step of the second collection, from which on there is a Gaussian."""
         return self.start + 2 * self.every
 
     def current_rate(self, step: int) -> tuple[str, float] | None:
@@ -86,12 +91,14 @@ class SWAG(Method):
         return "learning_rate", float(self._rate(tf.constant(step)))
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SWAGState:
+        """Return the state before the first step, without collected iterates."""
         start = starting_point(problem, seed, theta)
         zeros = tf.zeros_like(start)
         deviations = tf.zeros([*start.shape[:-1], self.rank, start.shape[-1]])
         return SWAGState(self.optimizer.start(start), tf.constant(0), zeros, zeros, deviations)
 
     def step(self, problem: Problem, state: SWAGState, batch: Batch, seed) -> tuple[SWAGState, Info]:
+        """Return the state after one step of the optimiser, and a collection if one is due."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         g = -grad / tf.cast(problem.num_data, tf.float32)
         state = state._replace(inner=self.optimizer.update(state.inner, g, self._rate(state.inner.step)))
@@ -100,6 +107,7 @@ class SWAG(Method):
         return self._collect(state, due), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: SWAGState) -> LowRank | Point:
+        """Return the Gaussian of the collected iterates; a point while there are fewer than two."""
         n = int(state.collected)
         if n < 2:
             return Point(state.mean if n else state.theta)
@@ -108,13 +116,14 @@ class SWAG(Method):
         return LowRank(state.mean, std, (self.scale / (stored - 1)) ** 0.5 * state.deviations[:stored])
 
     def _rate(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the learning rate at a step, []."""
         alpha = cast(float, self.optimizer.learning_rate)
         final = alpha if self.swa_rate is None else self.swa_rate
         progress = tf.cast(step, tf.float32) / self.start
         return alpha + (final - alpha) * tf.clip_by_value((progress - 0.5) / 0.4, 0.0, 1.0)
 
     def _collect(self, state: SWAGState, due: tf.Tensor) -> SWAGState:
-        """Return the state with θ added if `due` [], else unchanged."""
+        """Return the state with θ collected if `due` [] is true, else unchanged."""
         theta, n = state.theta, state.collected
         deviation = theta - state.mean
         mean = state.mean + deviation / tf.cast(n + 1, tf.float32)

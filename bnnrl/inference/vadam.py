@@ -1,4 +1,4 @@
-"""Vadam (Khan et al. 2018): mean-field variational inference by Adam with weights perturbed."""
+"""Vadam (Khan et al. 2018): mean-field variational inference by Adam with perturbed weights."""
 
 from __future__ import annotations
 
@@ -19,39 +19,41 @@ from bnnrl.seeds import fast_normal
 
 
 class VADAMState(NamedTuple):
+    """State of Vadam."""
+
     step: tf.Tensor  # [] int32, steps taken
-    theta: tf.Tensor  # [..., D] μ
+    theta: tf.Tensor  # [..., D] μ, the mean of q
     m: tf.Tensor  # [..., D] first moment of the gradient
-    s: tf.Tensor  # [..., D] second moment, of the likelihood's alone
+    s: tf.Tensor  # [..., D] second moment of the likelihood's gradient
 
 
 @dataclass(frozen=True)
 class VADAM(OptimizationMethod):
-    """Approximate natural gradients for q(θ) = N(μ, T / (N s + λ)) under the prior N(m₀, 1/λ).
+    """Vadam: approximate natural-gradient steps of q(θ) = N(μ, T / (N s + λ)), under the prior N(m₀, 1/λ).
 
         θ = μ + ε √T / √(N s + λ)              g = −∇ log p(data | θ) / N at each draw
         m = β₁ m + (1 − β₁)(mean(g) + λ (μ − m₀) / N)
         s = β₂ s + (1 − β₂) mean(g²)
         μ −= α m̂ / ( √ŝ + λ / N )              m̂ = m / (1 − β₁ᵗ),  ŝ = s / (1 − β₂ᵗ)
 
-    s stands for the likelihood's curvature but is the mean of squared gradients of batches: a batch of B rows has
-    1/B of a row's variance, so that q is too wide. On a conjugate problem it has the right variance for B = 1 only,
-    and for any B the right mean. λ and m₀ are the problem's prior, normal by need, and enter nowhere else.
+    s approximates the likelihood's curvature by the mean of squared minibatch gradients. The gradient of B rows has 1/B
+    of the variance of one row's, so that q is too wide for B > 1. On a conjugate problem the mean of q is right for any
+    B, and its variance for B = 1. λ and m₀ come from the problem's prior, which must be normal.
 
     Source: Khan et al., "Fast and Scalable Bayesian Deep Learning by Weight-Perturbation in Adam", ICML 2018. As in
-    its figure 1 the draws use s without the correction of its bias.
+    figure 1 of the paper, the draws use s without bias correction.
 
     Args:
         learning_rate: α, a number or a Schedule.
         beta_1: β₁ in [0, 1).
         beta_2: β₂ in [0, 1).
-        prec_init: precision N s + λ of the first draw, at least λ; s starts at 1 if None.
-        draws: draws of θ a step.
-        temperature: T; below 1 the posterior is sharper than Bayes's, at 1 it is his.
+        prec_init: precision N s + λ of the first draw, at least λ; if None, s starts at 1.
+        draws: S, the number of draws of θ per step.
+        temperature: T; q approximates p(θ | data)^(1/T), which for T < 1 is a cold posterior.
 
     Raises:
-        ValueError: for a hyper-parameter out of its range; by `init` and `step` if the prior is not normal, or
-            `prec_init` is below its precision.
+        ValueError: for a hyper-parameter out of its range; in `init` if the prior is not normal, or `prec_init` is
+            below the prior's precision.
     """
 
     learning_rate: float | Schedule = 1e-3
@@ -71,6 +73,7 @@ class VADAM(OptimizationMethod):
         check_positive("temperature", self.temperature)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> VADAMState:
+        """Return the state before the first step."""
         start = starting_point(problem, seed, theta)
         s = tf.ones_like(start)
         precision = require_normal_prior(problem, self).precision
@@ -85,6 +88,7 @@ class VADAM(OptimizationMethod):
         return VADAMState(tf.constant(0), start, tf.zeros_like(start), s)
 
     def step(self, problem: Problem, state: VADAMState, batch: Batch, seed) -> tuple[VADAMState, Info]:
+        """Return the state after one step along the natural gradient."""
         N = tf.cast(problem.num_data, tf.float32)
         mu, prior = state.theta, require_normal_prior(problem, self)
         epsilon = fast_normal([self.draws, *mu.shape], seed)
@@ -98,6 +102,7 @@ class VADAM(OptimizationMethod):
         return VADAMState(state.step + 1, mu, m, s), Info.unadjusted(log_joint, tf.norm(gradient, axis=-1))
 
     def posterior(self, problem: Problem, state: VADAMState) -> MeanField:
+        """Return q(θ) = N(μ, T / (N s + λ))."""
         N = tf.cast(problem.num_data, tf.float32)
         return MeanField(state.theta, self._std(require_normal_prior(problem, self), state.s, N))
 

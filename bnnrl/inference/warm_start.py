@@ -1,4 +1,4 @@
-"""A method started from where another one ends."""
+"""Warm start: a method that starts from the θ at which another method ends."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from bnnrl.problem import Batch, Problem
 
 
 class WarmStartState(NamedTuple):
-    step: tf.Tensor  # [] int32, steps of both methods
-    theta: tf.Tensor  # [..., D], of the method at work
-    start: State
-    method: State
+    """State of both methods of a warm start."""
+
+    step: tf.Tensor  # [] int32, steps of both methods together
+    theta: tf.Tensor  # [..., D] θ of the method at work
+    start: State  # of `start`; it rests after its last step
+    method: State  # of `method`; it rests until then
 
 
 @dataclass(frozen=True)
 class WarmStart(Method):
-    """`steps` steps of `start`, then `method` from its θ: chains that begin near a mode need a shorter burn-in.
+    """`steps` steps of `start`, then `method` from the θ reached: chains that begin near a mode burn in faster.
 
-    `WarmStart(HMC())` starts each chain at a maximum a posteriori estimate, found from initial weights of its own.
+    `WarmStart(HMC())` starts each chain at a MAP estimate, which Adam finds from the chain's own initial weights.
 
     Args:
         method: the method that gives the posterior.
-        start: the method whose θ it starts from.
-        steps: how many of the run's steps are those of `start`.
+        start: the method that finds the θ from which `method` starts.
+        steps: number of steps of `start`; the run's other steps are those of `method`.
 
     Raises:
-        ValueError: if one of them is not a method, or `steps` is below 1.
+        ValueError: if `method` or `start` is not a method, or `steps` is below 1.
     """
 
     method: Method = field(default_factory=HMC)
@@ -72,10 +74,13 @@ class WarmStart(Method):
         return self.start.current_rate(step) if warming_up else self.method.current_rate(step - self.steps)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> WarmStartState:
+        """Return the state before the first step of `start`."""
         state = self.method.init(problem, seed, theta)
         return WarmStartState(tf.constant(0), state.theta, self.start.init(problem, seed, state.theta), state)
 
     def step(self, problem: Problem, state: WarmStartState, batch: Batch, seed) -> tuple[WarmStartState, Info]:
+        """Return the state after one step of the method at work."""
+
         def warm_up():
             start, info = self.start.step(problem, state.start, batch, seed)
             last = tf.equal(state.step + 1, self.steps)
@@ -89,4 +94,5 @@ class WarmStart(Method):
         return tf.cond(state.step < self.steps, warm_up, go_on)
 
     def posterior(self, problem: Problem, state: WarmStartState) -> Posterior:
+        """Return the posterior of `method`."""
         return self.method.posterior(problem, state.method)

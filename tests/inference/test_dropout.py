@@ -77,7 +77,7 @@ def test_hidden_kernels_are_dropped_and_the_first_on_demand():
     found = method.posterior(problem, method.init(problem, 0))
     assert isinstance(found, Dropout)
     assert found.rates == (0.0, 0.2, 0.0, 0.2, 0.0)  # one layer has no bias
-    assert MCDropout(rate=0.2, input_rate=0.05)._dropped(problem, found.theta).rates == (0.05, 0.2, 0.0, 0.2, 0.0)
+    assert MCDropout(rate=0.2, input_rate=0.05)._dropout(problem, found.theta).rates == (0.05, 0.2, 0.0, 0.2, 0.0)
     assert found.theta.shape == (problem.num_params,)  # includes the likelihood's own parameters
 
 
