@@ -1,8 +1,8 @@
-"""Have the chains converged: split R-hat, effective sample size, acceptance, and the way to ArviZ's plots.
+"""Convergence diagnostics of Markov chains: split R-hat, effective sample size, acceptance, and export to ArviZ.
 
-The weights of a neural network are the wrong quantity to ask it of. Hidden units can be exchanged, and signs flipped,
-without changing the function, so that chains in different but equivalent modes never agree on a weight, and R-hat is
-large however long they run. Ask it of what is predicted: give `diagnose` a function of θ.
+Use them for predictions, not for the weights of a neural network. Exchanging hidden units or flipping their signs
+leaves the function as it is, so that chains in different but equivalent modes never agree on a weight: R-hat of a
+weight stays large however long the chains run. Give `diagnose` a function from θ to predictions.
 """
 
 from __future__ import annotations
@@ -21,80 +21,83 @@ from bnnrl.inference.hamiltonian import HMCState
 from bnnrl.inference.warm_start import WarmStartState
 from bnnrl.posterior import Mixture, Posterior, Samples
 
-Function = Callable[[tf.Tensor], Any]  # of draws [n, D], to an array [n, ...]
+Function = Callable[[tf.Tensor], Any]  # from draws [n, D] to an array [n, ...]
 
-_MAX_RHAT, _ACCEPT = 1.05, (0.4, 0.95)
+_MAX_RHAT = 1.05  # looser than the 1.01 of Vehtari et al. 2021, which networks' short chains rarely reach
+_ACCEPT = (0.4, 0.95)  # around the optimum for HMC, 0.65 (Neal 2011) to 0.8 (Stan's default)
 
 
 class SamplingWarning(UserWarning):
-    """Chains that have not converged, or steps of a wrong length."""
+    """Chains have not converged, or their steps are too long or too short."""
 
 
 class Diagnostics(NamedTuple):
-    """What `diagnose` finds; None for what it was not given the means to find."""
+    """The results of `diagnose`; None for those that need an argument which was not given."""
 
-    rhat: np.ndarray  # [...] of each quantity; NaN for one that never changes
-    ess: np.ndarray  # [...] bulk effective sample size, of all chains together
+    rhat: np.ndarray  # [...] split R-hat of each quantity; NaN for a quantity that never changes
+    ess: np.ndarray  # [...] bulk effective sample size of each quantity, over all chains
     accept: float | None  # mean acceptance probability
-    divergent: float | None  # share of transitions that diverged
+    divergent: float | None  # share of the transitions that diverged
     step_size: float | None  # the adapted ε, in prior standard deviations
 
 
 def diagnose(
     posterior: Posterior, function: Function | None = None, info: Info | None = None, state: State | None = None
 ) -> Diagnostics:
-    """Return diagnostics of Markov chains, and warn of what is wrong with them.
+    """Return convergence diagnostics of Markov chains, and warn if they show a problem.
 
     Args:
-        posterior: of a sampler: Samples, or a Mixture of them as chains.
-        function: from a chain's draws [K, D] to quantities [K, ...] whose convergence matters, such as predictions;
-            None for θ itself, of which see the module's note.
-        info: of a run after the burn-in, for the acceptance; None for a method without a Metropolis step.
-        state: the sampler's, for the step size.
+        posterior: the posterior of a sampler: Samples, or a Mixture of Samples, one for each chain.
+        function: from the draws of a chain [K, D] to quantities [K, ...] whose convergence matters, such as
+            predictions; None for θ itself, which for a neural network hardly ever converges.
+        info: the Info of a run after the burn-in, for the acceptance; None for a method without a Metropolis step.
+        state: the state of the sampler, for the step size.
 
     Warns:
-        SamplingWarning: if an R-hat is above 1.05, the mean acceptance outside 0.4 to 0.95, or a transition diverged.
+        SamplingWarning: if an R-hat is above 1.05, the mean acceptance is outside 0.4 to 0.95, or a transition
+            diverged.
 
     Raises:
-        ValueError: if the posterior is no chains of equal length, of four draws at least.
+        ValueError: if the posterior does not consist of chains of equal length, with at least four draws each.
     """
     values = chains(posterior, function)
     accept = None if info is None else float(np.mean(info.accept))
     divergent = None if info is None else float(np.mean(info.divergent))
     found = Diagnostics(split_rhat(values), bulk_ess(values), accept, divergent, _step_size(state))
-    for message in _complaints(found, function):
+    for message in _problems(found, function):
         warnings.warn(message, SamplingWarning, stacklevel=2)
     return found
 
 
 def chains(posterior: Posterior, function: Function | None = None) -> np.ndarray:
-    """Return the draws of each chain, or `function` of them, [C, K, ...].
+    """Return the draws of C chains, or `function` of them, [C, K, ...].
 
     Raises:
-        ValueError: if the posterior is no chains of equal length.
+        ValueError: if the posterior does not consist of chains of equal length.
     """
     parts = posterior.components if isinstance(posterior, Mixture) else (posterior,)
     draws = [part.draws for part in parts if isinstance(part, Samples)]
     if len(draws) < len(parts) or len({len(d) for d in draws}) > 1:
         raise ValueError(
-            "Invalid `posterior`: expected chains of equal length, as a sampler leaves behind. "
+            "Invalid `posterior`: expected chains of equal length, the posterior of a sampler. "
             f"Received: {sorted({type(part).__name__ for part in parts})}."
         )
     return np.stack([np.asarray(d if function is None else function(d)) for d in draws])
 
 
 def are_chains(posterior: Posterior) -> bool:
-    """Return whether a posterior is chains long enough for diagnostics."""
+    """Return whether a posterior consists of chains with enough draws for diagnostics, four."""
     parts = posterior.components if isinstance(posterior, Mixture) else (posterior,)
     return all(isinstance(part, Samples) and len(part.draws) >= 4 for part in parts)
 
 
 def split_rhat(values: np.ndarray) -> np.ndarray:
-    """Return rank-normalised split R-hat of each quantity, [...], for the values of chains [C, K, ...].
+    """Return the rank-normalised split R-hat of each quantity, [...], for the values of chains [C, K, ...].
 
-    It is the larger of two: of the values, and of their distances from the median, which sees chains that differ in
-    spread alone. Source: Vehtari et al., "Rank-Normalization, Folding, and Localization: An Improved R-hat", Bayesian
-    Analysis 2021.
+    This is the larger of the R-hat of the values, and the R-hat of their distances from the median, which detects
+    chains that differ in spread alone.
+
+    Source: Vehtari et al., "Rank-Normalization, Folding, and Localization: An Improved R-hat", Bayesian Analysis 2021.
 
     Raises:
         ValueError: for chains of fewer than four draws.
@@ -107,8 +110,10 @@ def split_rhat(values: np.ndarray) -> np.ndarray:
 def bulk_ess(values: np.ndarray) -> np.ndarray:
     """Return the bulk effective sample size of each quantity, [...], for the values of chains [C, K, ...].
 
-    It is that of the rank-normalised halves of all chains: so many independent draws would tell the mean as well.
-    Autocorrelations are summed in pairs of lags as long as the pairs are positive, each at most the one before.
+    The effective sample size is the number of independent draws that would estimate the mean equally well. As in R-hat,
+    chains are halved and rank-normalised. Autocorrelations are summed in pairs of lags while the pairs are positive,
+    and a pair counts at most as much as the pair before.
+
     Source: Vehtari et al. 2021, section 3.2; Geyer, "Practical Markov Chain Monte Carlo", 1992, for the pairs.
 
     Raises:
@@ -127,19 +132,19 @@ def bulk_ess(values: np.ndarray) -> np.ndarray:
     pairs = np.minimum.accumulate(correlation[0:even:2] + correlation[1:even:2], axis=0)
     time = 2 * np.where(pairs > 0, pairs, 0 * pairs).sum(axis=0) - 1
     size = num_chains * num_draws
-    return size / np.maximum(time, 1 / math.log10(size))  # as antithetic chains may seem better than they are
+    return size / np.maximum(time, 1 / math.log10(size))  # Vehtari's bound for antithetic chains
 
 
 def to_arviz(posterior: Posterior, functions: Mapping[str, Function] | None = None) -> Any:
-    """Return the chains as ArviZ's container, for its plots and tables.
+    """Return the chains in ArviZ's container, for the plots and tables of ArviZ.
 
     Args:
-        posterior: as in `diagnose`.
-        functions: what to export, by name, each a function as in `diagnose`; None for θ itself, as "theta".
+        posterior: the posterior of a sampler, as in `diagnose`.
+        functions: the quantities to export by name, each a function as in `diagnose`; None for θ, named "theta".
 
     Raises:
         ImportError: if ArviZ is not installed.
-        ValueError: if the posterior is no chains of equal length.
+        ValueError: if the posterior does not consist of chains of equal length.
     """
     group = {name: chains(posterior, function) for name, function in (functions or {"theta": None}).items()}
     try:
@@ -152,7 +157,7 @@ def to_arviz(posterior: Posterior, functions: Mapping[str, Function] | None = No
 
 
 def _split(values: np.ndarray) -> np.ndarray:
-    """Return the first and the second half of each chain as chains, [2 C, K // 2, ...] in float64."""
+    """Return the first and the second half of each chain as two chains, [2 C, K // 2, ...], in float64."""
     half = values.shape[1] // 2
     if half < 2:
         raise ValueError(f"Invalid chains: expected at least four draws of each. Received: {values.shape[1]}.")
@@ -160,7 +165,7 @@ def _split(values: np.ndarray) -> np.ndarray:
 
 
 def _rank_normalised(values: np.ndarray) -> np.ndarray:
-    """Return the normal scores of each quantity's ranks among all draws, equal values sharing their mean rank."""
+    """Return the normal scores of each quantity's ranks among all draws; equal values get their mean rank."""
     flat = values.reshape(values.shape[0] * values.shape[1], -1)  # [S, Q]
     in_order = np.sort(flat, axis=0)
     ranks = np.empty_like(flat)
@@ -170,6 +175,7 @@ def _rank_normalised(values: np.ndarray) -> np.ndarray:
 
 
 def _rhat(values: np.ndarray) -> np.ndarray:
+    """Return the square root of (total variance / variance within chains), [...], for chains [C, K, ...]."""
     num_draws = values.shape[1]
     between, within = values.mean(axis=1).var(axis=0, ddof=1), values.var(axis=1, ddof=1).mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -177,37 +183,39 @@ def _rhat(values: np.ndarray) -> np.ndarray:
 
 
 def _step_size(state: State | None) -> float | None:
+    """Return the adapted ε of HMC or NUTS, warm-started or not; None for other states."""
     while isinstance(state, WarmStartState):
         state = state.method
     return float(state.adaptation.step_size) if isinstance(state, HMCState) else None
 
 
-def _complaints(found: Diagnostics, function: Function | None) -> list[str]:
-    complaints = []
+def _problems(found: Diagnostics, function: Function | None) -> list[str]:
+    """Return a message for each problem that the diagnostics show, with its remedy."""
+    problems = []
     worst = float(np.nanmax(found.rhat, initial=0.0))
     if worst > _MAX_RHAT:
         above = int(np.sum(found.rhat > _MAX_RHAT))
         remedy = "Run longer, raise `burn_in` or `thin`, or start the chains nearer to a mode with WarmStart."
         if function is None:
             remedy += " Weights may never agree, as a network has many equivalent modes: give a `function` of them."
-        complaints.append(
+        problems.append(
             f"R-hat is {worst:.2f}, above {_MAX_RHAT}, for {above} of {found.rhat.size} quantities: the chains have "
             f"not mixed. {remedy}"
         )
     low, high = _ACCEPT
     if found.accept is not None and found.accept < low:
-        complaints.append(
+        problems.append(
             f"Acceptance is {found.accept:.2f}, below {low}: steps are too long. Lower `step_size`, or raise `burn_in` "
             "so that it has time to adapt."
         )
     if found.accept is not None and found.accept > high:
-        complaints.append(
-            f"Acceptance is {found.accept:.2f}, above {high}: steps are shorter than they need be. Raise `step_size`, "
+        problems.append(
+            f"Acceptance is {found.accept:.2f}, above {high}: steps are shorter than necessary. Raise `step_size`, "
             "or lower `target_accept` and raise `burn_in` so that it has time to adapt."
         )
     if found.divergent:
-        complaints.append(
-            f"{found.divergent:.1%} of the transitions diverged, so that parts of the posterior are missed. Lower "
+        problems.append(
+            f"{found.divergent:.1%} of the transitions diverged, so that parts of the posterior may be missed. Lower "
             "`step_size`, or raise `target_accept`."
         )
-    return complaints
+    return problems

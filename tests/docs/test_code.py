@@ -1,6 +1,7 @@
 """The Python code of the README and of the guides runs."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,38 @@ def test_own_likelihood_and_prior():
         exec(block, space)
     assert space["scores"]["nll"] < 1.5 and 0.7 < space["scores"]["picp_95"] <= 1
     assert space["robust"].posterior.sample(1, 0).shape[-1] == space["robust"].keras_model.count_params() + 2
+
+
+@pytest.fixture
+def own_method(tmp_path, monkeypatch):
+    """sgnht.py of the guide, importable; the code that uses it, and the code that tests it."""
+    method, use, tests = code("docs/guides/own_method.md")
+    assert len([line for line in method.splitlines() if line.strip()]) <= 60
+    (tmp_path / "sgnht.py").write_text(method)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield use, tests
+    sys.modules.pop("sgnht", None)
+
+
+def test_own_method_is_used(own_method):
+    space: dict[str, Any] = {}
+    exec(own_method[0], space)
+    assert space["model"].evaluate(space["x"], space["y"])["rmse"] < 0.13  # the noise is 0.1
+
+
+@pytest.mark.parametrize("name", ["test_golden_steps", "test_the_draws_have_the_posterior_mean_and_covariance"])
+def test_own_method_is_right(own_method, name):
+    space: dict[str, Any] = {}
+    exec(own_method[1], space)
+    space[name]()
+
+
+def test_own_method_passes_the_battery(own_method, tmp_path):
+    space: dict[str, Any] = {}
+    exec(own_method[1], space)
+    assert {name for name in space if name.startswith("test_")} == {
+        "test_golden_steps",
+        "test_the_draws_have_the_posterior_mean_and_covariance",
+        "test_battery",
+    }
+    space["test_battery"](tmp_path)
