@@ -81,11 +81,15 @@ __all__ = [
 
 
 def get(method: str | Method, **hyper_parameters) -> Method:
-    """Return an inference method from its name and hyper-parameters, or the instance itself.
+    """Return an inference method by its name and hyper-parameters, or the instance given.
+
+    Args:
+        method: a name in the registry, in any case, or an instance of a method.
+        **hyper_parameters: fields of the named method; the others have their defaults.
 
     Raises:
-        ValueError: for an unknown name of a method or hyper-parameter (the nearest ones are listed), an object that
-            is no method, or hyper-parameters beside an instance.
+        ValueError: for an unknown name of a method or hyper-parameter, whose message lists the nearest names; for an
+            object that is not a method; for hyper-parameters together with an instance.
     """
     if isinstance(method, str):
         if method.lower() not in REGISTRY:
