@@ -71,7 +71,7 @@ def own_method(tmp_path, monkeypatch):
 def test_own_method_is_used(own_method):
     space: dict[str, Any] = {}
     exec(own_method[0], space)
-    assert space["model"].evaluate(space["x"], space["y"])["rmse"] < 0.13  # the noise is 0.1
+    assert space["model"].evaluate(space["x"], space["y"])["rmse"] < 0.35  # the noise is 0.3
 
 
 @pytest.mark.parametrize("name", ["test_golden_steps", "test_the_draws_have_the_posterior_mean_and_covariance"])

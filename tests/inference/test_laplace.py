@@ -128,6 +128,6 @@ def test_bad_settings():
     with pytest.raises(ValueError, match=r"`prior` for Laplace: expected normal.*Received"):
         Laplace().init(Problem(mlp(), "gaussian", tfd.Laplace(0.0, 1.0), 10), 0)
     wide = Problem(mlp(hidden=(70, 70)), "gaussian", tfd.Normal(0.0, 1.0), 10)
-    with pytest.raises(ValueError, match=r"`structure`: expected.*4000.*Received: 'full', which is.*last_layer"):
+    with pytest.raises(ValueError, match=r"`structure`: expected.*4000.*Received: 'full', which has.*last_layer"):
         Laplace(structure="full").init(wide, 0)
     Laplace().init(wide, 0)
