@@ -162,7 +162,9 @@ class Laplace(Method):
         *lead, D = theta.shape
         B = y.shape[len(lead)]
         weight = batch[2] if len(batch) == 3 else tf.ones([*lead, B])
-        problem = problem.with_batch_statistics(theta, x)  # batch normalisation by fixed statistics: rows are independent
+        problem = problem.with_batch_statistics(
+            theta, x
+        )  # batch normalisation by fixed statistics: rows are independent
         drawn = problem.distribution(theta, x).sample(seed=fold_in(seed, 0))
         # A copy of θ for each row, so that one backward pass gives each row's gradient.
         each = lambda a: tf.reshape(a, [-1, 1, *a.shape[len(lead) + 1 :]])
