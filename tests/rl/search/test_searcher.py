@@ -182,9 +182,9 @@ def test_a_refined_policy_of_higher_cost_is_discarded():
         assert np.isfinite(costs[:2]).all() and costs[0] <= costs[1]
 
 
-def test_a_refined_policy_of_finite_cost_replaces_one_without():
+def test_a_refined_policy_of_finite_cost_replaces_one_without(monkeypatch):
     searcher, mended = constant_searcher(nan_above_zero), tf.constant([[-1.0], [-2.0], [-0.5], [1.0]])
-    searcher.refine = lambda params, *_: (mended, tf.zeros(R))
+    monkeypatch.setattr(searcher, "refine", lambda params, *_: (mended, tf.zeros(R)))
     policies, costs = searcher.search(tf.ones([R, 1]), REFERENCE, SIMULATOR, STARTS, as_seed(0))
     # The start is half of the population, without a finite cost, and the scouts −1 and −2. The refined policies −1 and
     # −2 replace the former; −0.5 and 1 are no better than the scouts.
