@@ -13,12 +13,12 @@ os.environ.setdefault("BNNRL_CACHE", str(Path(__file__).parents[1] / ".pytest_ca
 
 # These files begin first and in this order, so that the two processes of `make test` end at about the same time.
 SLOWEST_FILES = (
-    *("inference/test_battery.py", "rl/reporting/test_run.py", "rl/test_pilco.py", "model/test_bayesian_model.py"),
-    *("inference/test_hmc.py", "rl/search/test_searcher.py", "inference/test_conjugate.py"),
-    *("inference/test_warm_start.py", "inference/test_driver.py", "inference/test_laplace.py"),
-    *("model/test_scaled_data.py", "test_import.py", "test_plots.py", "comparison/test_comparison.py"),
-    *("rl/simulator/test_dynamics.py", "rl/test_kinds.py", "rl/reporting/test_html.py", "inference/test_sgld.py"),
-    *("test_architectures_dense.py", "test_tracking.py", "test_diagnostics.py"),
+    *("inference/test_battery.py", "inference/test_conjugate.py", "docs/test_code.py", "rl/search/test_searcher.py"),
+    *("rl/reporting/test_run.py", "inference/test_hmc.py", "model/test_bayesian_model.py", "rl/test_pilco.py"),
+    *("rl/reporting/test_html.py", "inference/test_driver.py", "model/test_scaled_data.py", "cli/test_fit_run.py"),
+    *("test_architectures_dense.py", "plots/test_plots.py", "comparison/test_comparison.py", "test_import.py"),
+    *("inference/test_laplace.py", "rl/test_kinds.py", "rl/simulator/test_learned_env.py", "inference/test_sgld.py"),
+    *("inference/test_warm_start.py", "test_diagnostics.py", "test_tracking.py", "rl/test_planners.py"),
 )
 
 
