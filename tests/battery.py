@@ -52,7 +52,7 @@ N = 24
 
 @dataclass(frozen=True)
 class Case:
-    """A method, and what the checks need to know of it."""
+    """A method, and what the checks need to know about it."""
 
     method: Method
     """With settings under which a few steps do all that the method ever does."""

@@ -58,7 +58,7 @@ class Method(ABC):
     rank 0 are shared by all members; every other tensor has the members on its first axis.
 
     The properties below have defaults for a method that takes minibatches and has a posterior from the start. A method
-    for which a default is wrong overrides it, by a property or as in `full_batch_only: ClassVar[bool] = True`.
+    for which a default is wrong overrides the property, or sets it as in `full_batch_only: ClassVar[bool] = True`.
     """
 
     @abstractmethod
@@ -141,7 +141,7 @@ def as_method(value: Any, name: str = "method", expected: str = "an instance of 
     """Return `value`, an instance of Method, or a copy of it as one if it only has the three functions.
 
     Raises:
-        ValueError: if `value` is neither; the message names the argument and what it expected.
+        ValueError: if `value` is neither; the message contains `name` and `expected`.
     """
     if isinstance(value, Method):
         return value
@@ -155,7 +155,7 @@ def as_method(value: Any, name: str = "method", expected: str = "an instance of 
 
 @functools.cache
 def _adopt(cls: type) -> type[Method]:
-    """Return `cls` with Method's defaults for what it lacks; cached, so that equal dataclasses stay equal."""
+    """Return a subclass of `cls` and Method, always the same one, so that equal instances of `cls` stay equal."""
     return types.new_class(cls.__name__, (cls, Method))
 
 

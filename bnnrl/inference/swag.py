@@ -45,7 +45,7 @@ class SWAG(Method):
     would have few digits left in float32. Before the first collection the posterior is the point θ.
 
     The width of this Gaussian is that of the stationary distribution of the iterates at `swa_rate`. The paper takes it
-    for the width of the posterior, but it depends on `swa_rate`.
+    for the width of the posterior, but this width depends on `swa_rate`.
 
     Source: Maddox et al., "A Simple Baseline for Bayesian Uncertainty in Deep Learning", NeurIPS 2019, algorithm 1.
 

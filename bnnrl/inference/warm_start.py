@@ -20,8 +20,8 @@ class WarmStartState(NamedTuple):
 
     step: tf.Tensor  # [] int32, steps of both methods together
     theta: tf.Tensor  # [..., D] θ of the method at work
-    start: State  # of `start`; it rests after its last step
-    method: State  # of `method`; it rests until then
+    start: State  # of `start`, unchanged after the warm-up
+    method: State  # of `method`, unchanged during the warm-up
 
 
 @dataclass(frozen=True)

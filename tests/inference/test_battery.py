@@ -1,4 +1,4 @@
-"""The battery of checks in `tests/battery.py`, over the registry. What each converges to is in test_conjugate."""
+"""The battery of checks in `tests/battery.py`, over the registry. test_conjugate has what each method converges to."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ np.savez(sys.argv[2], **found)
 """
 
 
-@pytest.mark.slow  # some 20 s, most of it the other process's start
+@pytest.mark.slow  # about 20 s, most of them for starting the other process
 def test_saved_after_half_and_gone_on_with_in_a_new_process_bit_by_bit(tmp_path):
     line, halves, wholes = linear_regression(N), {}, {}
     for name, case in CASES.items():
@@ -85,7 +85,7 @@ def test_batches_of_any_size_have_the_same_expected_gradient_and_the_prior_count
 
 
 def _on_networks():
-    """Every method on one network and, of those that see no more than a flat θ, Adam alone on all."""
+    """Yield all methods on one network; Adam and the methods that look at the shapes of weights on all networks."""
     looks_at_shapes = ("adam", "dropout", "laplace")
     for network in NETWORKS:
         for name in CASES:
@@ -113,7 +113,7 @@ def test_a_bayesian_model_fits_predicts_and_comes_back(name, tmp_path):
 
 
 def test_a_networks_own_weights_are_left_alone():
-    """Perturbed weights, masks and members live in θ; the Keras model is as it was."""
+    """Perturbed weights, masks and members are copies of θ; the weights of the Keras model do not change."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
     problem, before = Problem(model, Gaussian(0.5), tfd.Normal(0.0, 1.0), 12), [w.copy() for w in model.get_weights()]
     batch = tf.constant(draws(12, 3)), tf.constant(draws(12, 2))

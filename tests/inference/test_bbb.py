@@ -25,7 +25,7 @@ def bbb_in_numpy(theta, likelihood_grad, noises, batches, precision, alpha, std_
     D = len(theta)
     grads = []
 
-    def adam(both, t):  # the gradient that Adam's equations take at step t
+    def adam(both, t):  # the gradient of (μ, ρ) at step t, for Adam in NumPy
         mu, rho = both[:D], both[D:]
         sigma, epsilon = softplus(rho), noises[t]
         g = np.array([likelihood_grad(mu + sigma * e, batches[t]) for e in epsilon])
@@ -74,7 +74,7 @@ def scale_mixture():
     ids=["normal", "two normals", "Laplace", "scale mixture"],
 )
 def test_the_step_follows_the_bounds_gradient(prior):
-    """Against automatic differentiation of the bound, the likelihood's own parameters included, averaged over draws."""
+    """The gradient agrees with automatic differentiation of the bound, also for parameters of the likelihood."""
     problem = Problem(mlp(), likelihoods.Gaussian("learned"), prior, 50)
     method, batch = BBB(draws=2000, std_init=0.1), (tf.constant(draws(6, 3)), tf.constant(draws(6, 2)))
     state = method.init(problem, 0)
@@ -89,7 +89,7 @@ def test_the_step_follows_the_bounds_gradient(prior):
     expected = tape.gradient(loss, [mu, rho])
     after, _ = method.step(problem, state, batch, as_seed(3))
     for found, grad in zip((after.mu.m, after.rho.m), expected, strict=True):
-        # What is exact for normal priors here is averaged over draws there.
+        # BBB's gradient of a normal prior is exact; `grad` averages it over draws, which explains the tolerance.
         np.testing.assert_allclose(found / 0.1, grad, atol=4 * 0.1 * 4 / 50 / np.sqrt(2000), rtol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""What each method converges to on conjugate regression, where that is known."""
+"""What the methods converge to on conjugate regression, if that is known."""
 
 from functools import cache
 
@@ -31,11 +31,11 @@ def test_point_methods_reach_the_map(method):
 
 
 def assert_mean_field(found, tolerance=0.01):
-    """The best normal distribution with independent entries: the posterior's mean, and variances 1 / diag(Σ⁻¹)."""
+    """q has the mean of the posterior and the variances 1 / diag(Σ⁻¹), the optimum for independent entries."""
     std = np.diag(PRECISION) ** -0.5
     np.testing.assert_array_less(np.abs(found.loc - LINE.mean), tolerance * np.sqrt(np.diag(LINE.cov)))
     np.testing.assert_allclose(found.scale**2, std**2, rtol=0.05)
-    # which is not the marginal variance
+    # The test would fail for the marginal variances, diag(Σ).
     assert np.any(np.diag(LINE.cov) / std**2 > 1.1)
 
 
@@ -65,7 +65,7 @@ def vadam_scale(batch_size: int) -> np.ndarray:
         residual = theta @ DESIGN.T - LINE.y[:, 0]  # [draws, N]
         each = residual[..., None] * DESIGN / LINE.noise**2  # [draws, N, D]
         mean, spread = each.mean(1), each.var(1, ddof=1)
-        s = (mean**2 + spread / batch_size * (1 - batch_size / N)).mean(0)  # without replacement
+        s = (mean**2 + spread / batch_size * (1 - batch_size / N)).mean(0)  # batches are drawn without replacement
     return s
 
 
@@ -78,7 +78,7 @@ def kl(mean, cov, target) -> float:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_divergence_from_a_normal_target_of_random_covariance(seed):
-    """Full Laplace reaches it; of normals with independent entries BBB and IVON find the nearest."""
+    """Full Laplace finds the posterior, BBB and IVON the nearest normal distribution with independent entries."""
     target = gaussian_target(seed=seed)
     precision = np.linalg.inv(target.cov)
     steps = 20000
@@ -88,7 +88,7 @@ def test_divergence_from_a_normal_target_of_random_covariance(seed):
     np.testing.assert_allclose(factor.T @ factor, target.cov, rtol=1e-3, atol=1e-5)
     assert kl(np.asarray(near.loc, np.float64), factor.T @ factor, target) < 1e-3
     least = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
-    assert least > 0.3  # far from independent
+    assert least > 0.3  # the posterior is far from independent
     for method in (
         BBB(Schedule(0.02, 1e-6, steps), draws=64),
         IVON(Schedule(0.1, 1e-4, steps), beta_2=0.9995, draws=64),
@@ -104,7 +104,7 @@ def test_vadam_has_the_squared_batch_gradient_for_a_curvature(batch_size):
     np.testing.assert_array_less(np.abs(found.loc - LINE.mean), 0.05 * np.sqrt(np.diag(LINE.cov)))
     np.testing.assert_allclose(state.s, vadam_scale(batch_size), rtol=0.05)
     variance = np.asarray(found.scale) ** 2 * np.diag(PRECISION)  # in units of the exact one
-    if batch_size == 1:  # a row's squared gradient is the curvature, as far as the model fits the data
+    if batch_size == 1:  # the mean squared gradient of a row is the curvature if the model fits the data
         assert np.all((variance > 0.6) & (variance < 1.6))
     else:
         assert np.all(variance > 2)
@@ -112,7 +112,7 @@ def test_vadam_has_the_squared_batch_gradient_for_a_curvature(batch_size):
 
 @cache
 def bsam_fixed_point(rho: float, damping: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return w and s where a full-batch step of BSAM stays on average."""
+    """Return w and s that a full-batch step of BSAM does not change on average."""
     A, b = DESIGN.T @ DESIGN / LINE.noise**2 / N, DESIGN.T @ LINE.y[:, 0] / LINE.noise**2 / N
     s = np.ones(3)
     for _ in range(500):
@@ -147,9 +147,9 @@ def test_dropout_is_ridge_regression_weighted_by_the_inputs_squares():
 
 @pytest.mark.parametrize("rate", [0.02, 0.01])
 def test_swag_has_half_the_stationary_covariance_of_its_path(rate):
-    """Of plain SGD with one row a step the covariance S solves S = E[(I − α H) S (I − α H)] + α² E[g gᵀ] over rows.
+    """The covariance S of plain SGD on single rows solves S = E[(I − α H) S (I − α H)] + α² E[g gᵀ], over rows.
 
-    The data are many, so that an epoch's order without replacement is no matter for the path.
+    There are so many rows that sampling without replacement within an epoch makes no difference.
     """
     line = linear_regression(4000)
     method = SWAG(SGD(rate, momentum=0.0), start=4000, every=40, rank=1000)

@@ -32,7 +32,7 @@ def test_golden_steps_over_two_cycles():
 
 @pytest.mark.slow
 def test_samples_from_the_posterior_for_small_steps():
-    """A short exploration; then the steps are long enough to forget it, and short enough for a bias below 5 %."""
+    """After a short exploration, steps are long enough to forget its end, and short enough for a bias below 5 %."""
     eta = 0.2 / np.linalg.eigvalsh(np.linalg.inv(LINE.cov))[-1]
     method = Ensemble(CyclicalSGLD(eta, cycle=4000, exploration=0.01, thin=4, max_draws=2000), 100)
     start = method.init(LINE.problem, 0)

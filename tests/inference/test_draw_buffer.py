@@ -1,4 +1,4 @@
-"""The ring of draws: which steps it keeps, in which order, and the error when it is empty."""
+"""The buffer of draws: which steps are kept, in which order, and the error of an empty buffer."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_the_newest_draws_in_their_order(lead):
         (run(6, 1, 6, lead=lead), [1, 2, 3, 4, 5, 6]),
         (run(8, 1, 6, lead=lead), [3, 4, 5, 6, 7, 8]),
         (run(9, 3, 6, lead=lead), [3, 6, 9]),
-        (run(10, 3, 6, lead=lead), [3, 6, 9, 10]),  # the period that lasts has the newest θ
+        (run(10, 3, 6, lead=lead), [3, 6, 9, 10]),  # the last period is not over: its draw is the newest θ
         (run(22, 3, 4, lead=lead), [15, 18, 21, 22]),
         (run(9, 2, 6, burn_in=4, lead=lead), [6, 8, 9]),
         (run(9, 2, 6, skip=(2, 3, 4, 5), lead=lead), [2, 8, 9]),

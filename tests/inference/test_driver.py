@@ -1,4 +1,4 @@
-"""The compiled driver: which rows it visits, repeatability, padding, tracing."""
+"""The compiled driver: rows of the batches, repeatability, padding, tracing, divergence."""
 
 from typing import ClassVar, NamedTuple
 
@@ -24,7 +24,7 @@ class VisitsState(NamedTuple):
 
 
 class Visits(Method):
-    """Counts the rows it is given, which name themselves: x[n] = n."""
+    """A method that counts how often each row is in a batch; row n is known by x[n] = n."""
 
     def start(self, *lead):
         zeros = tf.zeros([*lead, N])
@@ -91,7 +91,7 @@ def test_only_real_rows_are_visited_and_data_may_grow(problem):
     for count in (4, 7, 12):
         state, info = driver.run(Visits().start(), ROWS, 50, seed=0, num_data=count)
         assert (state.counts.numpy()[count:] == 0).all() and (state.counts.numpy()[:count] > 0).all()
-        assert info.grad_norm == count  # the problem was told N
+        assert info.grad_norm == count  # the problem's N
     full = Driver(problem, Visits(), batch_size=None, jit_compile=False)
     state, _ = full.run(Visits().start(2), ROWS, 3, seed=0, num_data=7)
     np.testing.assert_array_equal(state.counts, [[3.0] * 7 + [0.0] * 5] * 2)
@@ -155,7 +155,7 @@ def test_padding_does_not_matter_even_when_it_is_nan(method, batch_size, jit_com
         outcomes.append(state.theta.numpy())
     assert np.isfinite(outcomes).all()
     np.testing.assert_array_equal(*outcomes)
-    if batch_size is None:  # and it is what the rows alone give
+    if batch_size is None:  # the same rows without padding
         alone, _ = driver.run(start, (line.data[0][:9], line.data[1][:9]), 7, seed=0)
         np.testing.assert_allclose(alone.theta, outcomes[0], rtol=1e-5)
 
@@ -213,7 +213,7 @@ def test_a_network_xla_cannot_compile_runs_without_and_one_told_to_compile_says_
 
 
 class Grows(OptimizationMethod):
-    """θ grows tenfold a step, and its log joint with it, until neither is finite; or the gradient is not, at once."""
+    """A method whose θ and log joint grow tenfold per step until they overflow; or with a given gradient norm."""
 
     learning_rate = Schedule(0.8, 0.4, steps=100, kind="linear")
 

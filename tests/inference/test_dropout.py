@@ -18,7 +18,7 @@ N = 24
 
 
 def test_golden_steps_of_linear_regression():
-    """Masks of the inputs, seven rows dealt out to three masks."""
+    """Masks of the inputs: seven rows are split into three parts with one mask each."""
     line, theta, method = linear_regression(N), draws(3), MCDropout(0.05, input_rate=0.4, masks=3)
     batches = [np.arange(7), np.arange(9, 16), np.arange(17, 24)]
     state = method.init(line.problem, 0, tf.constant(theta))
@@ -29,7 +29,7 @@ def test_golden_steps_of_linear_regression():
         total = theta / line.prior**2 / N
         for k in range(3):
             rows, z = batches[t][k::3], np.r_[masks[t][k], 1.0]
-            own = line.grad(z * theta, rows) - z * theta / line.prior**2 / N  # the likelihood's alone
+            own = line.grad(z * theta, rows) - z * theta / line.prior**2 / N  # the gradient of the likelihood
             total = total + z * own * len(rows) / 7
         return total
 
@@ -42,7 +42,7 @@ def test_golden_steps_of_linear_regression():
 
 
 def test_a_draw_is_keras_dropout_in_distribution():
-    """Hidden units' moments through two layers of dropout, mask by mask, against Keras's in training mode."""
+    """Moments of the outputs over masks agree with those of Keras's Dropout layers in training mode."""
     width, rate = 20, 0.3
     dense = lambda units, activation=None: keras.layers.Dense(units, activation)
     layers = [dense(width, "tanh"), dense(width, "tanh"), dense(1)]
@@ -83,7 +83,7 @@ def test_hidden_kernels_are_dropped_and_the_first_on_demand():
 
 @pytest.fixture(scope="module")
 def padded():
-    """A problem, a driver of two members, and their start."""
+    """A problem, a driver of two members, and their initial state."""
     line, method = linear_regression(12), Ensemble(MCDropout(0.05, input_rate=0.2), 2)
     return line, Driver(line.problem, method, None), method.init(line.problem, 3)
 

@@ -1,4 +1,4 @@
-"""Ensembles: each member is its method run alone."""
+"""Ensembles: each member is the same as the method run alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""HMC and NUTS: the equations in NumPy, exactness on targets that are known, and tests of the tests."""
+"""HMC and NUTS against the equations in NumPy and known targets, and checks that the tests can fail."""
 
 from functools import cache
 
@@ -38,7 +38,7 @@ def leapfrog(theta, p, grad, epsilon, steps):
 
 @pytest.mark.parametrize("step_size", [0.02, 0.08], ids=["small steps", "large steps"])
 def test_golden_transitions(step_size):
-    """In units of the prior, whose standard deviation here is 1.5; steps so large that some are rejected."""
+    """The prior's standard deviation is 1.5, the unit of a step; steps are so large that some are rejected."""
     method = HMC(step_size, num_leapfrog=7, chains=2, burn_in=0, target_accept=None, jitter=0.5)
     theta = (LINE.mean + 0.1 * draws(2, 3)).astype(np.float32).astype(np.float64)
     state = method.init(LINE.problem, seed=0, theta=tf.constant(theta))
@@ -80,7 +80,7 @@ def test_energies_survive_float32():
 
 @cache
 def driver_of(method, jit_compile):
-    """Return the driver of a method on LINE. It keeps nothing from run to run, so that tests share its one trace."""
+    """Return the driver of a method on LINE; drivers keep no state, so that tests share one and its trace."""
     return Driver(LINE.problem, method, None, jit_compile)
 
 
@@ -120,7 +120,7 @@ def test_conjugate_regression_by_the_chains_own_effective_sample_size(method):
 @pytest.mark.parametrize("method", [HMC, NUTS])
 def test_gaussian_of_random_covariance(method):
     target = gaussian_target(5)
-    # The prior says 1000 where the posterior's deviations are near 1: ε is in those units.
+    # ε is in units of the prior's standard deviation, 1000, and those of the posterior are near 1.
     _, _, chains = run(method(1e-4, chains=400, burn_in=100, thin=2, max_draws=200), target, steps=500)
     assert np.abs(z_scores(moments(chains, target.mean), expected_moments(target.cov))).max() < 3.5  # of 20
     cov, mean = np.cov(chains.reshape(-1, 5).T), chains.mean((0, 1))
@@ -153,7 +153,7 @@ def test_exact_draws_stay_exact_and_only_for_the_right_target(method):
 
 @pytest.mark.slow
 def test_simulation_based_calibration():
-    """Logistic regression with three weights, 200 data sets from the prior, all as chains side by side."""
+    """Simulation-based calibration: logistic regression with three weights, 200 data sets drawn from the prior."""
     loops, rows, kept = 200, 12, 19
     rng = np.random.default_rng(0)
     truth, x = rng.normal(size=(loops, 3)), rng.normal(size=(loops, rows, 2))

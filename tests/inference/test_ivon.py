@@ -61,7 +61,7 @@ def test_golden_steps(method, settings):
 
 
 def test_curvature_stays_positive_where_its_estimate_is_not():
-    """With one draw, ĥ has either sign; h + δ must not."""
+    """With one draw ĥ can be negative, but h + δ stays positive."""
     line, method = linear_regression(N), IVON(0.5, beta_2=0.5)
     state = method.init(line.problem, 0)
     step = tf.function(lambda state, seed: method.step(line.problem, state, line.data, seed)[0], autograph=False)

@@ -25,19 +25,19 @@ def covariance(found):
 @pytest.mark.parametrize("structure", ["full", "last_layer"])
 @pytest.mark.parametrize("batch_size", [None, 8])
 def test_exact_on_conjugate_regression(structure, batch_size):
-    """The network is its last layer. Batches of 8 make up an epoch in three steps."""
+    """The network has one layer, which is its last. Three batches of 8 are an epoch."""
     line, method = linear_regression(24), Laplace(ADAM, start=501, structure=structure)
     driver = Driver(line.problem, method, batch_size)
     state, _ = driver.run(method.init(line.problem, 0), line.data, 501 + 6, seed=0)
     assert int(state.seen) == 6
     found = method.posterior(line.problem, state)
     np.testing.assert_allclose(covariance(found), line.cov, rtol=1e-3)
-    # The MAP, as far as minibatches find it.
+    # θ̂ is the MAP estimate up to the noise of minibatches.
     np.testing.assert_allclose(found.mean(), line.mean, atol=0.1 if batch_size else 1e-3)
 
 
 def test_the_diagonal_is_the_fisher_matrixs():
-    """For normal noise that is diag(XᵀX / s²), here over 600 epochs of drawn targets."""
+    """The Fisher diagonal for normal noise is diag(XᵀX / s²), here averaged over 600 epochs of drawn targets."""
     line, method = linear_regression(24), Laplace(SGD(1e-9), start=1, structure="diagonal")
     driver = Driver(line.problem, method, 8)
     state, _ = driver.run(method.init(line.problem, 0), line.data, 1 + 1800, seed=0)
@@ -69,13 +69,13 @@ def test_a_networks_curvature_without_its_negative_part(structure):
         grad = inner.gradient(value, theta)
     H = outer.jacobian(grad, theta).numpy()[offset:, offset:].astype(np.float64)
     values, vectors = np.linalg.eigh(H)
-    assert values.min() < -1e-3  # so that there is something to set to 0
+    assert values.min() < -1e-3  # there is a negative eigenvalue to set to 0
     prior = np.full(problem.num_params, 0.7**-2)
-    prior[-2:] = 1 / 9  # of the two learned log-scales
+    prior[-2:] = 1 / 9  # the prior precision of the two learned log-scales
     precision = 30 * (vectors * np.maximum(values, 0)) @ vectors.T + np.diag(prior[offset:])
     cov = covariance(found)
     np.testing.assert_allclose(cov[offset:, offset:], np.linalg.inv(precision), rtol=1e-2, atol=1e-5)
-    assert not cov[:offset].any()  # the rest of the network stays
+    assert not cov[:offset].any()  # the rest of the network is fixed
 
 
 def test_the_categorical_fisher_matrix():
@@ -106,7 +106,7 @@ def test_members_have_each_its_own_curvature_and_padding_does_not_matter(structu
     )[0]
     together = run(many, theta, 12)
     assert np.isfinite(together.curvature).all()
-    if structure != "diagonal":  # whose targets are drawn
+    if structure != "diagonal":  # the Fisher diagonal has random targets
         for i in range(2):
             alone = run(one, theta[i], 9)
             np.testing.assert_allclose(together.curvature[i], alone.curvature, rtol=1e-3, atol=1e-4)

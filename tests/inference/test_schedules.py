@@ -1,4 +1,4 @@
-"""Schedules at the steps where their value is known."""
+"""Schedules at steps at which their value is known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SGHMC against its equations in NumPy, and against the law its discrete steps have for a normal posterior."""
+"""SGHMC against its equations in NumPy, and against its known stationary distribution for a normal posterior."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_without_memory_it_is_sgld():
 
 
 def law(eta, alpha):
-    """Return the covariance of θ under the steps (θ, v) -> A (θ, v) + noise, all rows at each."""
+    """Return the stationary covariance of θ for full-batch steps (θ, v) -> A (θ, v) + noise."""
     precision, eye = np.linalg.inv(LINE.cov), np.eye(3)
     a = np.block([[eye - eta * precision, (1 - alpha) * eye], [-eta * precision, (1 - alpha) * eye]])
     return solve_discrete_lyapunov(a, 2 * alpha * eta * np.kron(np.ones((2, 2)), eye))[:3, :3]

@@ -1,4 +1,4 @@
-"""SGLD and pSGLD against their equations in NumPy, and against the laws their chains converge to."""
+"""SGLD and pSGLD against their equations in NumPy, and against their stationary distributions."""
 
 import keras
 import numpy as np
@@ -34,7 +34,7 @@ def test_golden_steps(step_size, eta):
     method, theta = SGLD(step_size, burn_in=1, thin=2, max_draws=5), draws(3).astype(np.float64)
     state, path = method.init(LINE.problem, seed=0, theta=tf.constant(theta)), []
     for t, rows in enumerate(BATCHES):
-        grad = -24 * LINE.grad(theta, rows)  # of the whole data set's log joint
+        grad = -24 * LINE.grad(theta, rows)  # gradient of the log joint of the whole data set
         state, info = method.step(LINE.problem, state, batch(rows), seed=t)
         np.testing.assert_allclose(info.grad_norm, np.linalg.norm(grad) / 24, rtol=1e-5)
         theta = theta + eta(t) / 2 * grad + np.sqrt(eta(t)) * seeds.fast_normal([3], t).numpy()
@@ -50,7 +50,7 @@ def test_golden_steps_of_psgld():
     state = method.init(LINE.problem, seed=0, theta=tf.constant(theta))
     for t, rows in enumerate(BATCHES):
         grad = -24 * LINE.grad(theta, rows)
-        g = LINE.grad(theta, rows) - theta / LINE.prior**2 / 24  # of the likelihood alone
+        g = LINE.grad(theta, rows) - theta / LINE.prior**2 / 24  # gradient of the likelihood
         v = 0.9 * v + 0.1 * g**2
         scale = 1 / (1e-3 + np.sqrt(v))
         theta = theta + 0.01 / 2 * scale * grad + np.sqrt(0.01 * scale) * seeds.fast_normal([3], t).numpy()
@@ -73,7 +73,7 @@ def run(method, steps, chains=200, batch_size=None, line=LINE):
 
 @pytest.mark.slow
 def test_bias_shrinks_as_the_step_halves():
-    """With all rows, the chain's law is N(mean, Σ (I − η Σ⁻¹ / 4)⁻¹), and Σ in the limit of small steps."""
+    """With all rows at each step the chain samples N(mean, Σ (I − η Σ⁻¹ / 4)⁻¹), for small steps N(mean, Σ)."""
     precision = np.linalg.inv(LINE.cov)
     errors = []
     for eta in 2 / np.linalg.eigvalsh(precision)[-1] / 2.0 ** np.arange(3):
@@ -95,7 +95,7 @@ def test_minibatches_leave_the_mean_and_widen_the_law():
 
 @pytest.mark.slow
 def test_psgld_samples_from_the_posterior_where_v_is_constant():
-    """α so near 1 that V is the mean of g² over the run: then G is a constant, as good as any."""
+    """With α near 1, V is nearly constant, and the chain samples from the posterior."""
     method = PSGLD(3e-4, alpha=0.9999, burn_in=20_000, thin=10, max_draws=1000)
     found = moments(run(method, 40_000, chains=100), LINE.mean)
     np.testing.assert_allclose(found.mean(0)[[3, 6, 8]], np.diag(LINE.cov), rtol=0.05)
@@ -104,7 +104,7 @@ def test_psgld_samples_from_the_posterior_where_v_is_constant():
 
 @pytest.mark.slow
 def test_psgld_with_all_rows_has_the_dent_its_docstring_tells():
-    """One weight, a flat prior: p(θ | data) is N(m, σ²), g = (θ − m) / (σ² N), the law p(θ | data) (λ + |g|)."""
+    """For one weight and a flat prior, the chain samples from N(m, σ²) (λ + |g|) with g = (θ − m) / (σ² N)."""
     x = draws(24, 1)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     problem = Problem(model, Gaussian(0.5), tfd.Normal(0.0, 1e3), 24)

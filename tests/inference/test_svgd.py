@@ -1,4 +1,4 @@
-"""SVGD against its equations in NumPy, and what it does for one particle and for many."""
+"""SVGD against its equations in NumPy, with one particle, and with many."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SWAG against its equations in NumPy: the rate, the collections, the Gaussian."""
+"""SWAG against its equations in NumPy: learning rate, collected iterates, Gaussian."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_golden_run(method, in_numpy):
     assert isinstance(found, LowRank)
     np.testing.assert_allclose(found.loc, mean, rtol=1e-5)
     np.testing.assert_allclose(found.scale, np.sqrt(0.5 * var), rtol=1e-4)
-    # The columns' order is free: draws have their sum of squares.
+    # The order of the columns is arbitrary: the draws depend on their sum of squares.
     expected = 0.5 * deviations.T @ deviations / (stored - 1)
     np.testing.assert_allclose(found.factor.numpy().T @ found.factor.numpy(), expected, rtol=1e-3, atol=1e-9)
     assert found.factor.shape == (stored, 3) and int(state.collected) == (30 - method.start) // method.every

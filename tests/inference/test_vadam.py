@@ -1,4 +1,4 @@
-"""VADAM against its equations in NumPy; its precision at the start."""
+"""VADAM against its equations in NumPy, and its initial precision."""
 
 import numpy as np
 import pytest
@@ -64,14 +64,14 @@ def test_the_first_draw_has_the_precision_asked_for():
 
 
 def test_the_prior_may_differ_from_weight_to_weight():
-    """Under no data at all but one row of zero inputs, the mean goes to the prior's and the step is λ (μ − m₀) / N."""
+    """With one row of zero inputs as data, μ moves to the prior's mean, by the gradient λ (μ − m₀) / N."""
     prior = {"*/kernel": tfd.Normal(1.0, 0.5), "*": tfd.Normal(-2.0, 0.1)}
     problem = Problem(mlp(hidden=()), likelihoods.Gaussian(1.0), prior, 7)
     method = VADAM(beta_1=0.0)
     state = method.init(problem, 0, tf.zeros([8]))
     epsilon = fast_normal([1, 8], as_seed(0))[0].numpy()
     state, _ = method.step(problem, state, (tf.zeros([1, 3]), tf.zeros([1, 2])), as_seed(0))
-    bias = epsilon[6:] / np.sqrt(7 + 100)  # where the draw has the outputs, at s = 1
+    bias = epsilon[6:] / np.sqrt(7 + 100)  # the biases of the draw, which are the outputs, at s = 1
     np.testing.assert_allclose(state.m, [*[-4 / 7] * 6, *(bias + 200 / 7)], rtol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""A warm start: the first method's steps, then the second's from its θ, as if each were run alone."""
+"""A warm start takes the same steps as the first method alone, and then the second method alone from its θ."""
 
 import numpy as np
 import pytest
