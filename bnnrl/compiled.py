@@ -1,14 +1,19 @@
-"""TensorFlow functions as bnnrl compiles them."""
+"""TensorFlow functions as bnnrl compiles them, and the programs that objects of the same structure share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from bnnrl import _compilation_cache
+from bnnrl.checks import check_count
+
+T = TypeVar("T")
 
 
 class CompiledFunction:
@@ -46,3 +51,64 @@ class CompiledFunction:
                 "The cache of compiled programs cannot be used although it was emptied. Free some space on its disk, "
                 f"or set the environment variable BNNRL_CACHE=0 to go on without it. TensorFlow says: {error.message}"
             ) from error
+
+
+class SharedPrograms:
+    """Objects that hold compiled functions, each shared by all who need a program of the same structure.
+
+    XLA keeps a program until the process ends, some 200 memory maps and 17 MB each, and the kernel ends a process with
+    65,530 memory maps. Compiling also takes seconds. A second model of the same structure therefore calls the functions
+    that the first one has compiled, and passes its own numbers as tensors.
+
+    Args:
+        capacity: the number of objects kept; of more, the one that was used least recently is dropped.
+    """
+
+    def __init__(self, capacity: int = 64):
+        self.capacity = check_count("capacity", capacity)
+        self._programs: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return the number of objects kept."""
+        return len(self._programs)
+
+    def get(self, key: Hashable | None, make: Callable[[], T]) -> T:
+        """Return the object of a key, made by `make` if there is none.
+
+        Args:
+            key: everything that shapes the compiled functions: objects of equal keys must be interchangeable. None for
+                an object that is not shared.
+            make: makes the object. What it refers to is kept alive with it.
+        """
+        if key is None:
+            return make()
+        with self._lock:
+            if key in self._programs:
+                self._programs.move_to_end(key)
+                return self._programs[key]
+        made = make()
+        with self._lock:
+            made = self._programs.setdefault(key, made)  # another thread may have made one meanwhile
+            self._programs.move_to_end(key)
+            while len(self._programs) > self.capacity:
+                self._programs.popitem(last=False)
+        return made
+
+    def clear(self) -> None:
+        """Drop all objects. Models that use one go on with it; models made later compile anew."""
+        with self._lock:
+            self._programs.clear()
+
+
+SHARED = SharedPrograms()
+
+
+def share(key: Hashable | None, make: Callable[[], T]) -> T:
+    """Return the object of compiled functions of a key from this process's `SHARED`; see `SharedPrograms.get`."""
+    return SHARED.get(key, make)
+
+
+def clear() -> None:
+    """Drop the compiled functions that this process keeps for models of the same structure."""
+    SHARED.clear()
