@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_positive, nearest
 from bnnrl.storage import config
+from bnnrl.structure import HasNumbers
 
 
 @runtime_checkable
@@ -59,7 +60,7 @@ class _NoParams:
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(HasNumbers):
     """y ~ N(f(x), scale²), independently for each target entry.
 
     Args:
@@ -78,6 +79,8 @@ class Gaussian:
     floor: float = 1e-3
     log_scale_prior_std: float = 3.0
 
+    tensor_fields: ClassVar = ("scale", "floor", "log_scale_prior_std")
+
     def __post_init__(self):
         if not isinstance(self.scale, str):
             object.__setattr__(self, "scale", check_positive("scale", self.scale))
@@ -90,18 +93,22 @@ class Gaussian:
             raise ValueError(f"Invalid `floor`: expected a number of at least 0. Received: floor={self.floor!r}.")
         check_positive("log_scale_prior_std", self.log_scale_prior_std)
 
+    def _is(self, word: str) -> bool:
+        """Return whether the scale is given by this word; a number may be a tensor, which no string can equal."""
+        return isinstance(self.scale, str) and self.scale == word
+
     def num_params(self, num_outputs: int) -> int:
         """Return the number of learned log-scales.
 
         Raises:
             ValueError: if the scale is learned and the network's number of outputs is not known, which is 0 here.
         """
-        if self.scale == "learned" and not num_outputs:
+        if self._is("learned") and not num_outputs:
             raise ValueError(
                 "Invalid `likelihood`: a learned scale needs a network with one output tensor of known last axis. "
                 "Received a network without. Give a subclassed model `compute_output_shape`, or the scale a number."
             )
-        return num_outputs if self.scale == "learned" else 0
+        return num_outputs if self._is("learned") else 0
 
     def init(self, num_outputs: int) -> tf.Tensor:
         """Return initial log-scales of -1."""
@@ -117,7 +124,7 @@ class Gaussian:
         Raises:
             ValueError: if the scale is heteroscedastic and the number of outputs is odd.
         """
-        if self.scale == "heteroscedastic":
+        if self._is("heteroscedastic"):
             if outputs.shape[-1] % 2:
                 raise ValueError(
                     "Invalid network: a heteroscedastic Gaussian needs an even number of outputs, a mean and a scale "
@@ -125,10 +132,10 @@ class Gaussian:
                 )
             loc, raw = tf.split(outputs, 2, axis=-1)
             scale = self.floor + tf.math.softplus(raw)
-        elif self.scale == "learned":
+        elif self._is("learned"):
             loc, scale = outputs, self.floor + tf.exp(likelihood_params)[..., tf.newaxis, :]
         else:
-            loc, scale = outputs, tf.constant(self.scale, outputs.dtype)
+            loc, scale = outputs, tf.cast(self.scale, outputs.dtype)
         return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=1)
 
 
@@ -212,6 +219,7 @@ class Custom(_NoParams):
         return distribution
 
 
+BUILT_IN = Gaussian, _NoParams  # whose own parameters, if any, have a normal prior
 _TYPES = {"gaussian": Gaussian, "categorical": Categorical, "bernoulli": Bernoulli, "poisson": Poisson}
 
 

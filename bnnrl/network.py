@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.keras_structure import structure_of_model
 from bnnrl.seeds import fold_in, host_seed, split
+from bnnrl.structure import NotShareable
 
 # Keras names most initialisers after their weight; these are the exceptions.
 _INITIALIZER_OF = {
@@ -80,6 +82,20 @@ class Network:
     def draws_noise(self) -> bool:
         """Whether the model has layers that draw noise in training mode."""
         return bool(self._seed_positions)
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled call of the network, which names of layers do not.
+
+        Raises:
+            NotShareable: if the function of θ and x depends on more than the configuration of Keras's own layers.
+        """
+        # With both, batch normalisation may run in inference mode with the model's own statistics.
+        statistics_and_noise = bool(self._momentum and self._seed_positions)
+        known = {*self._momentum, *self._seed_positions}
+        if statistics_and_noise or len(known) < len(self.model.non_trainable_variables):
+            raise NotShareable("The network has variables that are not passed to its compiled functions.")
+        return tuple(self.shapes), structure_of_model(self.model)
 
     def flatten(self, weights: Sequence) -> tf.Tensor:
         """Concatenate weights, [..., *shape] each, to θ [..., D]."""

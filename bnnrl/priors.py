@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from copy import copy
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl.seeds import normal
+from bnnrl.structure import NotShareable, is_fixed, structure
 
 PriorLike = tfd.Distribution | Mapping[str, tfd.Distribution]
+
+# Families whose parameters compiled functions take as tensors, and these parameters.
+_PARAMETERS = {tfd.Normal: ("loc", "scale"), tfd.Laplace: ("loc", "scale"), tfd.StudentT: ("df", "loc", "scale")}
 
 
 class NormalPrior(NamedTuple):
@@ -71,6 +76,55 @@ class Prior:
         for distribution, path, shape in zip(self._distributions, paths, shapes, strict=True):
             _check_fits(distribution, path, shape)
         self._scalar = isinstance(prior, tfd.Distribution) and _rank(prior) == 0
+        self._shapes = list(shapes)
+
+    @property
+    def has_simple_form(self) -> bool:
+        """Whether every weight's distribution is a Normal, Laplace or StudentT."""
+        return all(type(d) in _PARAMETERS for d in self._distributions)
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled log density, without the parameters of simple forms.
+
+        Raises:
+            NotShareable: if a distribution cannot be compared.
+        """
+        distinct = self._distinct()
+        position = {id(d): i for i, d in enumerate(distinct)}
+        of_each = tuple(position[id(d)] for d in self._distributions)
+        parts = (_simple_structure(d) if self.has_simple_form else _structure(d) for d in distinct)
+        return self._scalar, of_each, tuple(parts)
+
+    def numbers(self) -> list[tf.Tensor]:
+        """Return the parameters of simple forms as tensors; none for other forms."""
+        if not self.has_simple_form:
+            return []
+        return [tf.cast(d.parameters[name], tf.float32) for d in self._distinct() for name in _PARAMETERS[type(d)]]
+
+    def with_numbers(self, tensors: Iterator[tf.Tensor]) -> Self:
+        """Return a copy with the next of the tensors as parameters, in the order of `numbers`."""
+        if not self.has_simple_form:
+            return self
+        new = {id(d): d.copy(**{name: next(tensors) for name in _PARAMETERS[type(d)]}) for d in self._distinct()}
+        other = copy(self)
+        other._distributions = [new[id(d)] for d in self._distributions]
+        return other
+
+    def _distinct(self) -> list[tfd.Distribution]:
+        """Return the distributions, each object once, in the order of the weights."""
+        return list({id(d): d for d in self._distributions}.values())
+
+    def as_normal(self) -> NormalPrior | None:
+        """Return the mean and precision if every weight's distribution is a Normal, else None."""
+        if not all(type(d) is tfd.Normal for d in self._distributions):
+            return None
+        if self._scalar:
+            return _normal_prior(self._distributions[0])
+        each = [_normal_prior(d) for d in self._distributions]
+        spread = lambda a, shape: tf.reshape(tf.broadcast_to(a, shape), [-1])
+        flat = lambda arrays: tf.concat([spread(a, s) for a, s in zip(arrays, self._shapes, strict=True)], axis=0)
+        return NormalPrior(flat([p.mean for p in each]), flat([p.precision for p in each]))
 
     def log_prob(self, theta: tf.Tensor, weights: Sequence[tf.Tensor], dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return the log density of the weights in nats, [...].
@@ -92,6 +146,35 @@ class Prior:
     def stddev(self, shapes: Sequence[tuple[int, ...]]) -> list[tf.Tensor]:
         """Return the standard deviation of each weight, of its shape; 1 where it is not finite or not known."""
         return [_stddev(d, shape) for d, shape in zip(self._distributions, shapes, strict=True)]
+
+
+def _normal_prior(distribution: tfd.Distribution) -> NormalPrior:
+    loc, scale = (tf.convert_to_tensor(distribution.parameters[name], tf.float32) for name in ("loc", "scale"))
+    return NormalPrior(loc, 1.0 / tf.square(scale))
+
+
+def _simple_structure(distribution: tfd.Distribution) -> Hashable:
+    """Return the key of a distribution whose parameters are passed as tensors."""
+    names = _PARAMETERS[type(distribution)]
+    others = {name: value for name, value in distribution.parameters.items() if name not in names}
+    shapes = tuple(_shape_of_constant(distribution.parameters[name]) for name in names)
+    return type(distribution), structure(others), shapes
+
+
+def _shape_of_constant(value: Any) -> tuple[int, ...]:
+    """Return the shape of a number or an array; a tf.Variable may change, and is refused."""
+    if isinstance(value, tf.Variable) or (tf.is_tensor(value) and not hasattr(value, "numpy")):
+        raise NotShareable(f"{value!r}")
+    return tuple(np.shape(value))
+
+
+def _structure(value: Any) -> Hashable:
+    """Return the key of a distribution by the values of its parameters, among which may be other distributions."""
+    if isinstance(value, tfd.Distribution) and is_fixed(type(value)):
+        return type(value), tuple((name, _structure(item)) for name, item in value.parameters.items())
+    if isinstance(value, tuple | list):
+        return tuple(_structure(item) for item in value)
+    return structure(value)
 
 
 def _stddev(distribution: tfd.Distribution, shape: tuple[int, ...]) -> tf.Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from functools import cached_property, partial
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, Self, cast
 
 import keras
 import tensorflow as tf
@@ -14,8 +14,10 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import _moved, likelihoods, priors
 from bnnrl.checks import check_count
+from bnnrl.compiled import CompiledFunction
 from bnnrl.network import Network
 from bnnrl.seeds import host_seed
+from bnnrl.structure import numbers, structure, with_numbers
 
 # (x, y) or (x, y, weight) with leading axes [B] or [S, B]. For a network of several inputs x is a structure of tensors.
 Batch = tuple[Any, ...]
@@ -58,6 +60,27 @@ class Problem:
     def num_params(self) -> int:
         """D, the number of trainable weights and of the likelihood's own parameters."""
         return self.network.num_params + self._num_likelihood_params
+
+    @cached_property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled function of θ, data and `numbers`.
+
+        Raises:
+            NotShareable: if the network, likelihood or prior holds what cannot be compared, such as a user's own layer.
+        """
+        return self.network.structure, structure(self.likelihood), self.prior.structure, self._num_outputs
+
+    def numbers(self) -> list[tf.Tensor]:
+        """Return the numbers of the likelihood and of the prior as tensors, in a fixed order."""
+        return [*numbers(self.likelihood), *self.prior.numbers()]
+
+    def with_numbers(self, tensors: Sequence[tf.Tensor]) -> Self:
+        """Return a copy with other numbers in the likelihood and in the prior, in the order of `numbers`."""
+        other, remaining = copy.copy(self), iter(tensors)
+        other.__dict__.pop("normal_prior", None)
+        other.likelihood = with_numbers(self.likelihood, remaining)
+        other.prior = self.prior.with_numbers(remaining)
+        return other
 
     def with_num_data(self, num_data) -> Self:
         """Return a copy for another number of rows N, an integer or a tensor."""
@@ -186,13 +209,30 @@ class Problem:
     def normal_prior(self) -> priors.NormalPrior | None:
         """The prior's mean and precision if it is a normal distribution with independent entries of θ, else None.
 
-        Computed from the gradient of log p(θ), which covers every form of the prior: one distribution, a mapping from
-        weight paths to distributions, and the likelihood's prior on its own parameters.
+        For a prior of other distributions than Normal, Laplace and StudentT, or a likelihood of the user's own, both
+        are computed from the gradient of log p(θ), which covers every form.
         """
+        if self.prior.has_simple_form and isinstance(self.likelihood, likelihoods.BUILT_IN):
+            return self._with_likelihood_params(self.prior.as_normal())
         # `init_scope` leaves a graph that is being built, so that the step's graph gets constants. It pauses every
-        # tape, so the gradient is computed by a function; a partial, as TensorFlow warns of retracing for lambdas.
+        # tape, so the gradient is computed by a function.
         with tf.init_scope():
-            return priors.as_normal(tf.function(partial(_grad, self.log_prior), autograph=False), self.num_params)
+            grad = CompiledFunction(lambda theta: _grad(self.log_prior, theta), jit_compile=False)
+            return priors.as_normal(grad, self.num_params)
+
+    def _with_likelihood_params(self, of_weights: priors.NormalPrior | None) -> priors.NormalPrior | None:
+        """Return the normal prior of θ, given that of the weights."""
+        if of_weights is None or not self._num_likelihood_params:
+            return of_weights
+        own = cast(likelihoods.Gaussian, self.likelihood).log_scale_prior_std
+        join = lambda weights, own: tf.concat(
+            [
+                tf.broadcast_to(weights, [self.network.num_params]),
+                tf.fill([self._num_likelihood_params], tf.convert_to_tensor(own, tf.float32)),
+            ],
+            axis=0,
+        )
+        return priors.NormalPrior(join(of_weights.mean, 0.0), join(of_weights.precision, 1.0 / tf.square(own)))
 
     def log_joint(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return log p(θ) + (N / B) log p(batch | θ), [] or [S], an unbiased estimate of that of the whole data set.

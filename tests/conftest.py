@@ -31,10 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def without_xla():
     """Make `tf.function` build plain graphs in a module. Plain graphs and XLA differ in the last bits of a result."""
-    from tests.plain_graphs import plain_function
+    from tests.plain_graphs import PLAIN, plain_function
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tensorflow.function", plain_function)
+        patch.setattr("bnnrl.compiled.SHARED", PLAIN)
         yield
 
 

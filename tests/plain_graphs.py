@@ -2,7 +2,11 @@
 
 import tensorflow as tf
 
+from bnnrl.compiled import SharedPrograms
+
 _make = tf.function
+
+PLAIN = SharedPrograms()  # what models share in modules without XLA
 
 
 def plain_function(function=None, **settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -46,6 +46,8 @@ class Adam(OptimizationMethod):
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+
+    tensor_fields: ClassVar = ("learning_rate", "epsilon")
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from bnnrl.inference.schedules import Rate, rate
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
+from bnnrl.structure import HasNumbers
 
 State = Any  # a NamedTuple of tensors, of one type for each method: see Method
 
@@ -44,7 +45,7 @@ class Diverged(ArithmeticError):
         self.state, self.step = state, step
 
 
-class Method(ABC):
+class Method(HasNumbers, ABC):
     """An inference method: hyper-parameters and three pure functions that turn a log joint into a posterior.
 
     A method is a frozen dataclass of its hyper-parameters. Its functions keep nothing on the instance: what one step

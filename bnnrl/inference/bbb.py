@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -12,10 +12,12 @@ from bnnrl.checks import check_count, check_positive
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, prior_grad
-from bnnrl.inference.schedules import Schedule, check_rate
+from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
+
+_ADAM = Adam()  # each update is given the learning rate of the method
 
 
 class BBBState(NamedTuple):
@@ -63,21 +65,19 @@ class BBB(OptimizationMethod):
     draws: int = 1
     temperature: float = 1.0
 
+    tensor_fields: ClassVar = ("learning_rate", "temperature")
+
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
         check_positive("std_init", self.std_init)
         check_count("draws", self.draws)
         check_positive("temperature", self.temperature)
 
-    @property
-    def _adam(self) -> Adam:
-        return Adam(self.learning_rate)
-
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BBBState:
         """Return the state before the first step, with μ at θ and σ at `std_init`."""
         start = starting_point(problem, seed, theta)
         rho = tf.fill(start.shape, math.log(math.expm1(self.std_init)))
-        return BBBState(self._adam.start(start), self._adam.start(rho))
+        return BBBState(_ADAM.start(start), _ADAM.start(rho))
 
     def step(self, problem: Problem, state: BBBState, batch: Batch, seed) -> tuple[BBBState, Info]:
         """Return the state after one Adam step of μ and ρ."""
@@ -97,8 +97,9 @@ class BBB(OptimizationMethod):
             grad_mu += prior.precision * (mu - prior.mean) / N
             grad_sigma += prior.precision * sigma / N
         grad_sigma -= self.temperature / (N * sigma)
-        mu = self._adam.update(state.mu, grad_mu)
-        rho = self._adam.update(state.rho, grad_sigma * slope)
+        alpha = rate(self.learning_rate, state.mu.step)
+        mu = _ADAM.update(state.mu, grad_mu, alpha)
+        rho = _ADAM.update(state.rho, grad_sigma * slope, alpha)
         return BBBState(mu, rho), Info.unadjusted(log_joint, tf.norm(grad_mu, axis=-1))
 
     def posterior(self, problem: Problem, state: BBBState) -> MeanField:

@@ -48,6 +48,7 @@ class CyclicalSGLD(Sampler):
     max_draws: int = 100
 
     burn_in: ClassVar[int] = 0  # the exploration of the first cycle takes its place
+    tensor_fields: ClassVar = ("step_size", "thin")
 
     def __post_init__(self):
         check_positive("step_size", self.step_size)

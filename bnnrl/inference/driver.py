@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
-from bnnrl.compiled import CompiledFunction
+from bnnrl.compiled import CompiledFunction, share
 from bnnrl.inference.base import Diverged, Info, Method, State, as_method, innermost
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import as_seed, fold_in, split, uniform
+from bnnrl.structure import NotShareable, numbers, structure, with_numbers
 
 
 class Driver:
@@ -24,6 +26,9 @@ class Driver:
     The rows of a batch and the seed of a step depend on the run's seed and the number of the step alone, so that a run
     may be cut in two. A run stops at the first step whose log joint, gradient or new θ is not finite.
 
+    Drivers of problems and methods of the same structure share one compiled loop, which takes their numbers, such as
+    the learning rate and the prior's scale, as tensors.
+
     Args:
         problem: the problem. Its `num_data` is not used: each run says how many rows there are.
         method: the inference method.
@@ -32,7 +37,7 @@ class Driver:
             several members, nor recurrent layers without `unroll=True`.
 
     Attributes:
-        num_traces: how often TensorFlow has traced the loop.
+        num_traces: how often TensorFlow has traced the loop in runs of this driver.
 
     Raises:
         ValueError: if `batch_size` is below 1, or given for a method that needs all rows.
@@ -47,9 +52,16 @@ class Driver:
                 f"Received: {batch_size}. The method accepts steps by the exact log joint; with minibatches it would "
                 "sample another distribution."
             )
+        self._numbers = [*problem.numbers(), *numbers(self._method)]
+        self._loop = share(self._key(jit_compile), lambda: _Loop(problem, self._method, self._batch_size, jit_compile))
         self.num_traces = 0
-        self._may_fall_back = jit_compile is None
-        self._compiled = self._compile(jit_compile is not False)
+
+    def _key(self, jit_compile: bool | None) -> Hashable | None:
+        """Return the key of the compiled loop, or None if it cannot be shared."""
+        try:
+            return _Loop, self._problem.structure, structure(self._method), self._batch_size, jit_compile
+        except NotShareable:
+            return None
 
     def run(
         self,
@@ -102,22 +114,12 @@ class Driver:
             raise self._diverged(kept, start + last, np.atleast_1d(finite))
         return after, info
 
-    def _compile(self, jit_compile: bool):
-        return CompiledFunction(self._loop, jit_compile)
-
     def _call(self, *args):
+        before = self._loop.num_traces
         try:
-            return self._compiled(*args)
-        except tf.errors.InvalidArgumentError as error:
-            if "xla" not in str(error).lower():
-                raise
-            if not self._may_fall_back:
-                raise ValueError(
-                    "Invalid `jit_compile`: expected None or False for this network, which XLA cannot compile "
-                    "(convolutions with several members, and recurrent layers without `unroll=True`). Received: True."
-                ) from error
-        self._compiled, self._may_fall_back = self._compile(False), False
-        return self._compiled(*args)
+            return self._loop(self._numbers, *args)
+        finally:
+            self.num_traces += self._loop.num_traces - before
 
     def _diverged(self, state: State, step: int, finite: np.ndarray) -> Diverged:
         name, value = self._method.current_rate(step) or (None, 0.0)
@@ -131,10 +133,53 @@ class Driver:
             step,
         )
 
-    def _loop(self, state: State, data: Batch, num_steps, seed, start, count, origin, total):
-        """Return the new state, the mean Info, the number of steps taken, and which members are finite, [...]."""
+
+class _Loop:
+    """The compiled loop of a driver; arguments as there.
+
+    Attributes:
+        num_traces: how often TensorFlow has traced the loop.
+    """
+
+    def __init__(self, problem: Problem, method: Method, batch_size: int | None, jit_compile: bool | None):
+        self._problem, self._method, self._batch_size = problem, method, batch_size
+        self.num_traces = 0
+        self._may_fall_back = jit_compile is None
+        self._compiled = CompiledFunction(self._steps, jit_compile is not False)
+
+    def __call__(self, *args):
+        """Run the loop, without XLA if XLA cannot compile it and the driver leaves the choice."""
+        try:
+            return self._compiled(*args)
+        except tf.errors.InvalidArgumentError as error:
+            if "xla" not in str(error).lower():
+                raise
+            if not self._may_fall_back:
+                raise ValueError(
+                    "Invalid `jit_compile`: expected None or False for this network, which XLA cannot compile "
+                    "(convolutions with several members, and recurrent layers without `unroll=True`). Received: True."
+                ) from error
+        self._compiled, self._may_fall_back = CompiledFunction(self._steps, False), False
+        return self._compiled(*args)
+
+    def _steps(self, tensors, state: State, data: Batch, num_steps, seed, start, count, origin, total):
+        """Return the new state, the mean Info, the number of steps taken, and which members are finite, [...].
+
+        Args:
+            tensors: the numbers of the problem, then those of the method.
+            state: the method's state.
+            data: (x, y), padding included.
+            num_steps: number of steps.
+            seed: the seed of the whole run.
+            start: number of the first step.
+            count: number of rows before the padding.
+            origin: number of the step at which the first epoch over these rows began.
+            total: N of the log joint.
+        """
         self.num_traces += 1
-        problem = self._problem.with_num_data(total)
+        of_problem = len(self._problem.numbers())
+        problem = self._problem.with_numbers(tensors[:of_problem]).with_num_data(total)
+        method = with_numbers(self._method, iter(tensors[of_problem:]))
         lead = state.theta.shape[:-1]  # [] or [M]
         order_seed, noise_seed = split(seed)
         batches = _Batches(data, lead, self._batch_size, order_seed, count, origin)
@@ -146,7 +191,7 @@ class Driver:
             order = batches.next_order(step, order)
             step_seed = fold_in(noise_seed, step)
             noisy = problem.with_noise(fold_in(step_seed, _MASKS)) if noise else problem
-            state, info = self._method.step(noisy, state, batches.at(step, order), step_seed)
+            state, info = method.step(noisy, state, batches.at(step, order), step_seed)
             # If an entry of θ is not finite, neither are these: checking them is cheaper than checking all of θ.
             finite = tf.math.is_finite(info.log_joint) & tf.math.is_finite(info.grad_norm)
             return i + 1, state, _map(tf.add, sums, info), order, finite

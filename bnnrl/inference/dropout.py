@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fraction
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
-from bnnrl.inference.schedules import Schedule, check_rate
+from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Dropout
 from bnnrl.problem import Batch, Problem, without_padding
+
+_ADAM = Adam()  # each update is given the learning rate of the method
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class MCDropout(OptimizationMethod):
     input_rate: float = 0.0
     masks: int | None = None
 
+    tensor_fields: ClassVar = ("learning_rate",)
+
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
         check_fraction("rate", self.rate)
@@ -56,15 +60,11 @@ class MCDropout(OptimizationMethod):
         if self.masks is not None:
             check_count("masks", self.masks)
 
-    @property
-    def _adam(self) -> Adam:
-        return Adam(self.learning_rate)
-
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step."""
         theta = starting_point(problem, seed, theta)
         self._dropout(problem, theta)
-        return self._adam.start(theta)
+        return _ADAM.start(theta)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         """Return the state after one Adam step along the gradient under random masks."""
@@ -85,7 +85,8 @@ class MCDropout(OptimizationMethod):
             log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
             log_joint = log_likelihood + problem.log_prior(theta)
         g = -tape.gradient(log_joint, theta) / N
-        return self._adam.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
+        state = _ADAM.update(state, g, rate(self.learning_rate, state.step))
+        return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Dropout:
         """Return the distribution of θ under random masks."""

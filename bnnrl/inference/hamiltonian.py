@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -73,7 +72,8 @@ class HamiltonianSampler(Sampler):
             raise ValueError(
                 f"Invalid `theta`: expected shape [D], or [C, D] with C = {self.chains} chains. Received: {start.shape}"
             )
-        adaptation = Adaptation(tf.constant(self.step_size), tf.constant(self.step_size), tf.constant(0.0))
+        step_size = tf.convert_to_tensor(self.step_size, tf.float32)
+        adaptation = Adaptation(step_size, step_size, tf.constant(0.0))
         log_joint = tf.zeros([self.chains], tf.float64)
         draws = DrawBuffer.empty(start, self.max_draws)
         return HMCState(tf.constant(0), start, log_joint, tf.zeros_like(start), adaptation, draws)
@@ -107,7 +107,7 @@ class HamiltonianSampler(Sampler):
         adaptation, t = state.adaptation, tf.cast(state.step + 1, tf.float32)
         eta = 1 / (t + 10)
         error = (1 - eta) * adaptation.error + eta * (target - tf.reduce_mean(accept))
-        log_step = math.log(10 * self.step_size) - tf.sqrt(t) / 0.05 * error
+        log_step = tf.math.log(10.0 * self.step_size) - tf.sqrt(t) / 0.05 * error
         weight = t**-0.75
         log_average = weight * log_step + (1 - weight) * tf.math.log(adaptation.average)
         last = tf.equal(state.step + 1, self.burn_in)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -65,6 +66,8 @@ class HMC(HamiltonianSampler):
     max_draws: int = 100
     target_accept: float | None = 0.8
     jitter: float = 0.1
+
+    tensor_fields: ClassVar = ("step_size", "trajectory", "burn_in", "thin")
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -64,6 +64,8 @@ class IVON(OptimizationMethod):
     clip_radius: float = math.inf
     draws: int = 1
     temperature: float = 1.0
+
+    tensor_fields: ClassVar = ("learning_rate", "hess_init", "temperature")
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

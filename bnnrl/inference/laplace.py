@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -64,6 +64,8 @@ class Laplace(Method):
     optimizer: Adam | SGD = field(default_factory=Adam)
     start: int = 1000
     structure: str = "last_layer"
+
+    tensor_fields: ClassVar = ("start",)
 
     def __post_init__(self):
         if not isinstance(self.optimizer, Adam | SGD):

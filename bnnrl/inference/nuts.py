@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -44,6 +45,8 @@ class NUTS(HamiltonianSampler):
     thin: int = 1
     max_draws: int = 100
     target_accept: float | None = 0.8
+
+    tensor_fields: ClassVar = ("step_size", "burn_in", "thin")
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
 from bnnrl.checks import check_positive
+from bnnrl.structure import HasNumbers
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(HasNumbers):
     """Learning-rate schedule: linear warm-up, decay, then constant.
 
     At step t, counted from 0:
@@ -38,6 +40,8 @@ class Schedule:
     warmup: int = 0
     kind: str = "cosine"
 
+    tensor_fields: ClassVar = ("initial", "final", "steps")
+
     def __post_init__(self):
         if self.kind not in ("cosine", "linear", "constant"):
             raise ValueError(f"Invalid `kind`: expected 'cosine', 'linear' or 'constant'. Received: {self.kind!r}")
@@ -56,13 +60,13 @@ class Schedule:
         warm = tf.minimum(1.0, (step + 1.0) / self.warmup) if self.warmup else 1.0
         if self.kind == "constant":
             return tf.convert_to_tensor(self.initial * warm, tf.float32)
-        progress = tf.clip_by_value((step - self.warmup) / (self.steps - self.warmup), 0.0, 1.0)
+        progress = tf.clip_by_value((step - self.warmup) / tf.cast(self.steps - self.warmup, tf.float32), 0.0, 1.0)
         shape = 0.5 * (1.0 + tf.cos(math.pi * progress)) if self.kind == "cosine" else 1.0 - progress
         return (self.final + (self.initial - self.final) * shape) * warm
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(HasNumbers):
     """Polynomial decay for Langevin dynamics: rate(t) = a (b + t)^−γ at step t, counted from 0.
 
     Source: Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011.
@@ -80,6 +84,8 @@ class Polynomial:
     b: float = 1.0
     gamma: float = 0.55
 
+    tensor_fields: ClassVar = ("a", "b", "gamma")
+
     def __post_init__(self):
         check_positive("a", self.a)
         check_positive("b", self.b)
@@ -96,7 +102,7 @@ Rate = float | Schedule | Polynomial
 
 def rate(value: Rate, step: tf.Tensor) -> tf.Tensor:
     """Return the rate at `step` for a constant or a schedule."""
-    return value(step) if isinstance(value, Schedule | Polynomial) else tf.constant(value, tf.float32)
+    return value(step) if isinstance(value, Schedule | Polynomial) else tf.convert_to_tensor(value, tf.float32)
 
 
 def check_rate(name: str, value: Rate) -> None:

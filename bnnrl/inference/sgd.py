@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -45,6 +45,8 @@ class SGD(OptimizationMethod):
     learning_rate: float | Schedule = 1e-3
     momentum: float = 0.9
     nesterov: bool = False
+
+    tensor_fields: ClassVar = ("learning_rate",)
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -53,6 +53,8 @@ class SGLD(Sampler):
     burn_in: int = 1000
     thin: int = 10
     max_draws: int = 100
+
+    tensor_fields: ClassVar = ("step_size", "burn_in", "thin")
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)
@@ -115,6 +117,8 @@ class PSGLD(Sampler):
     burn_in: int = 1000
     thin: int = 10
     max_draws: int = 100
+
+    tensor_fields: ClassVar = ("step_size", "damping", "burn_in", "thin")
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)

@@ -11,9 +11,11 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
-from bnnrl.inference.schedules import Schedule, check_rate
+from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point, Posterior, mixture
 from bnnrl.problem import Batch, Problem
+
+_ADAM = Adam()  # each update is given the learning rate of the method
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,13 @@ class SVGD(OptimizationMethod):
     learning_rate: float | Schedule = 1e-3
     size: int = 10
 
+    tensor_fields: ClassVar = ("learning_rate",)
+
     has_members: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
         check_count("size", self.size)
-
-    @property
-    def _adam(self) -> Adam:
-        return Adam(self.learning_rate)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step, θ being [P, D]."""
@@ -60,14 +60,15 @@ class SVGD(OptimizationMethod):
                 f"Invalid `theta`: expected shape {(self.size, problem.num_params)}, one row for each particle. "
                 f"Received: {start.shape}"
             )
-        return self._adam.start(start)
+        return _ADAM.start(start)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         """Return the state after one Adam step of all particles."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         phi = self._direction(state.theta, grad)
         g = -phi / tf.cast(problem.num_data, tf.float32)
-        return self._adam.update(state, g), Info.unadjusted(log_joint, tf.norm(g, axis=-1))
+        state = _ADAM.update(state, g, rate(self.learning_rate, state.step))
+        return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Posterior:
         """Return the equal mixture of the particles."""

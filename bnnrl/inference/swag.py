@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import tensorflow as tf
 
@@ -68,6 +68,8 @@ class SWAG(Method):
     rank: int = 20
     scale: float = 0.5
 
+    tensor_fields: ClassVar = ("swa_rate", "start", "every", "scale")
+
     def __post_init__(self):
         if not isinstance(self.optimizer, Adam | SGD) or isinstance(self.optimizer.learning_rate, Schedule):
             raise ValueError(
@@ -119,7 +121,7 @@ class SWAG(Method):
         """Return the learning rate at a step, []."""
         alpha = cast(float, self.optimizer.learning_rate)
         final = alpha if self.swa_rate is None else self.swa_rate
-        progress = tf.cast(step, tf.float32) / self.start
+        progress = tf.cast(step, tf.float32) / tf.cast(self.start, tf.float32)
         return alpha + (final - alpha) * tf.clip_by_value((progress - 0.5) / 0.4, 0.0, 1.0)
 
     def _collect(self, state: SWAGState, due: tf.Tensor) -> SWAGState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -63,6 +63,8 @@ class VADAM(OptimizationMethod):
     draws: int = 1
     temperature: float = 1.0
 
+    tensor_fields: ClassVar = ("learning_rate", "temperature")
+
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)
         check_fraction("beta_1", self.beta_1)
@@ -78,8 +80,8 @@ class VADAM(OptimizationMethod):
         s = tf.ones_like(start)
         precision = require_normal_prior(problem, self).precision
         if self.prec_init is not None:
-            highest = float(tf.reduce_max(precision))
-            if self.prec_init < highest:
+            highest = tf.get_static_value(tf.reduce_max(precision))  # None within a graph
+            if highest is not None and self.prec_init < highest:
                 raise ValueError(
                     f"Invalid `prec_init`: expected at least the prior's precision, {highest:.6g}. "
                     f"Received: prec_init={self.prec_init!r}."

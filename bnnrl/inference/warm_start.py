@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -42,6 +42,8 @@ class WarmStart(Method):
     method: Method = field(default_factory=HMC)
     start: Method = field(default_factory=lambda: Adam(1e-2))
     steps: int = 500
+
+    tensor_fields: ClassVar = ("steps",)
 
     def __post_init__(self):
         for name, value in (("method", self.method), ("start", self.start)):

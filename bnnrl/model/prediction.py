@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data
-from bnnrl.compiled import CompiledFunction
+from bnnrl.compiled import CompiledFunction, share
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
+from bnnrl.network import Network
 from bnnrl.problem import Problem
 from bnnrl.seeds import host_seed
+from bnnrl.structure import NotShareable
 
 # Rows are evaluated in chunks of _ROWS: hidden layers of some hundred units then stay in the processor's cache, and
 # memory is bounded. Up to _BATCHED rows times draws are one vectorised call; beyond that, one plain call of the network
@@ -39,7 +42,8 @@ class Predictor:
     def __init__(self, problem: Problem, adapter: DataAdapter):
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
-        self._outputs_of = CompiledFunction(self._many_outputs, jit_compile=False)
+        self._network = problem.network
+        self._outputs_of = share(_key(self._network), partial(_compiled_outputs, self._network))
         self._statistics_of = CompiledFunction(self._many_statistics, jit_compile=False)
 
     def choose_reference(self, x: inputs.Arrays, seed) -> None:
@@ -51,9 +55,10 @@ class Predictor:
 
     def outputs(self, theta: tf.Tensor, x: inputs.Arrays) -> Any:
         """Return the network's outputs [S, B, ...], a structure of them if there are several, for θ [S, D]."""
-        statistics = [] if self.reference is None else self._statistics_of(theta, self.reference)
+        weights = self._problem.split(theta)[0]
+        statistics = [] if self.reference is None else self._statistics_of(weights, self.reference)
         total = inputs.num_rows(x)
-        outputs = [self._outputs_of(theta, chunk, statistics) for chunk in _chunks(x)]
+        outputs = [self._outputs_of(weights, chunk, statistics) for chunk in _chunks(x)]
         return tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
 
     def first_outputs(self, x: inputs.Arrays) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -90,12 +95,24 @@ class Predictor:
             return distribution.copy(loc=scaler.mean + scaler.std * loc, scale=scaler.std * scale)
         return tfd.TransformedDistribution(distribution, tfb.Chain([tfb.Shift(scaler.mean), tfb.Scale(scaler.std)]))
 
-    def _many_outputs(self, theta: tf.Tensor, x: inputs.Arrays, statistics: list[tf.Tensor]):
-        return _for_each(self._problem.apply, theta, x, statistics)
+    def _many_statistics(self, weights: tf.Tensor, x: inputs.Arrays) -> list[tf.Tensor]:
+        return _for_each(lambda weights, x, _: self._network.statistics(weights, x), weights, x, [])
 
-    def _many_statistics(self, theta: tf.Tensor, x: inputs.Arrays) -> list[tf.Tensor]:
-        of_weights = lambda weights, x, _: self._problem.network.statistics(weights, x)
-        return _for_each(of_weights, self._problem.split(theta)[0], x, [])
+
+def _key(network: Network) -> Hashable | None:
+    """Return the key of the compiled outputs, or None if they cannot be shared."""
+    if network.has_statistics:  # a network that has not been fitted uses its own statistics
+        return None
+    try:
+        return _compiled_outputs, network.structure
+    except NotShareable:
+        return None
+
+
+def _compiled_outputs(network: Network) -> CompiledFunction:
+    """Return the function from weights [S, W], inputs [B, ...] and statistics to outputs [S, B, ...]."""
+    outputs = lambda weights, x, statistics: network(weights, x, statistics=statistics)
+    return CompiledFunction(partial(_for_each, outputs), jit_compile=False)
 
 
 def _chunks(x: inputs.Arrays) -> list[inputs.Arrays]:

@@ -8,7 +8,35 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.inference import Adam, Diverged, Driver, Ensemble, Info, Method, OptimizationMethod, Schedule
+from bnnrl import compiled
+from bnnrl.inference import (
+    BBB,
+    BSAM,
+    HMC,
+    IVON,
+    NUTS,
+    PSGLD,
+    SGD,
+    SGHMC,
+    SGLD,
+    SVGD,
+    SWAG,
+    VADAM,
+    Adam,
+    CyclicalSGLD,
+    Diverged,
+    Driver,
+    Ensemble,
+    Info,
+    Laplace,
+    MCDropout,
+    Method,
+    OptimizationMethod,
+    Polynomial,
+    Schedule,
+    WarmStart,
+)
+from bnnrl.likelihoods import Gaussian
 from bnnrl.problem import Problem
 from tests.scenarios import draws, linear_regression
 
@@ -51,6 +79,7 @@ def problem():
     return linear_regression(N).problem
 
 
+DATA = (draws(12, 2, seed=1), draws(12, 1, seed=2))
 ROWS = (tf.range(N, dtype=tf.float32)[:, tf.newaxis] * [1.0, 0.0], tf.zeros([N, 1]))
 
 
@@ -160,7 +189,8 @@ def test_padding_does_not_matter_even_when_it_is_nan(method, batch_size, jit_com
         np.testing.assert_allclose(alone.theta, outcomes[0], rtol=1e-5)
 
 
-def test_one_trace_for_all_counts(problem):
+def test_one_trace_for_all_counts(problem, monkeypatch):
+    monkeypatch.setattr(compiled, "SHARED", compiled.SharedPrograms())
     line = linear_regression(N)
     for batch_size, jit_compile in ((5, True), (None, False)):
         driver = Driver(line.problem, Adam(), batch_size, jit_compile)
@@ -272,6 +302,51 @@ def test_a_method_that_needs_all_rows_refuses_minibatches(problem):
         with pytest.raises(ValueError, match=r"`batch_size`: expected None.*Received: 4.*exact log joint"):
             Driver(problem, method, 4)
         Driver(problem, method, None)
+
+
+def regression(scale):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(1)])
+    return Problem(model, Gaussian(scale), tfd.Normal(0.0, 10 * scale), 12)
+
+
+METHODS = [  # the first four in the fast tests
+    lambda k: Ensemble(SWAG(swa_rate=0.01 * k, start=2 * k), size=2),
+    lambda k: BSAM(0.01 * k, rho=0.1 * k, damping=0.1 * k, s_init=0.5 * k),
+    lambda k: SGLD(Polynomial(1e-4 * k, b=k), burn_in=k, thin=k),
+    lambda k: WarmStart(HMC(0.01 * k, num_leapfrog=2, burn_in=2 * k, chains=2), Adam(0.01 * k), steps=k),
+    lambda k: Adam(0.01 * k),
+    lambda k: SGD(Schedule(0.01 * k, steps=4 * k)),
+    lambda k: BBB(0.01 * k, temperature=0.1 * k),
+    lambda k: VADAM(0.01 * k, temperature=0.1 * k),
+    lambda k: IVON(0.01 * k, hess_init=0.5 * k),
+    lambda k: SVGD(0.01 * k, size=2),
+    lambda k: MCDropout(0.01 * k),
+    lambda k: Laplace(Adam(0.01 * k), start=2 * k),
+    lambda k: PSGLD(1e-4 * k, damping=1e-3 * k, burn_in=k),
+    lambda k: SGHMC(1e-4 * k, burn_in=k, thin=k),
+    lambda k: CyclicalSGLD(1e-4 * k, cycle=10, thin=k),
+    lambda k: NUTS(0.01 * k, max_doublings=2, burn_in=k, chains=2),
+]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(m, id=type(m(1)).__name__, marks=[] if m in METHODS[:4] else pytest.mark.slow) for m in METHODS],
+)
+def test_drivers_of_one_structure_share_a_loop_and_keep_their_numbers(make, monkeypatch):
+    def run(shared, k):
+        monkeypatch.setattr(compiled, "SHARED", shared)
+        problem, method = regression(0.1 * k), make(k)
+        driver = Driver(problem, method, None if method.full_batch_only else 4, jit_compile=False)
+        state, info = driver.run(method.init(problem, 0), DATA, 6, 0)
+        return driver, [a.numpy() for a in tf.nest.flatten((state, info))]
+
+    shared = compiled.SharedPrograms()
+    (first, _), (second, of_second) = run(shared, 1), run(shared, 2)
+    alone, expected = run(compiled.SharedPrograms(), 2)
+    assert (first.num_traces, second.num_traces, alone.num_traces) == (1, 0, 1)
+    for array, other in zip(of_second, expected, strict=True):
+        np.testing.assert_array_equal(array, other)
 
 
 def test_many_drivers_raise_no_warning_of_retracing(problem, caplog):
