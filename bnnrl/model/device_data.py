@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_count
-from bnnrl.data import pad_rows
+from bnnrl.data import pad_rows, round_up_rows
 from bnnrl.model.inputs import Arrays, num_rows
 
 IN_MEMORY_BYTES = 2**31  # a tf.data.Dataset that takes more as float32 is streamed
@@ -72,6 +72,7 @@ class Shards:
             `prepare` is called with None and returns all rows.
         batch_size: rows in a minibatch, or None for all.
         stream: where the pieces come from; None if there is one.
+        pad: whether all rows may be padded, so that one compiled loop serves data of nearly the same number of rows.
 
     Attributes:
         streams: whether there is a stream.
@@ -84,13 +85,15 @@ class Shards:
         ValueError: if a row does not fit the model, or a stream is to be one batch.
     """
 
-    def __init__(self, prepare: Callable, batch_size: int | None, stream: Stream | None = None):
+    def __init__(self, prepare: Callable, batch_size: int | None, stream: Stream | None = None, pad: bool = True):
         self._prepare, self._stream = prepare, stream
         batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if stream is None:
             x, y = prepare(None)
             counts, self.first = [len(y)], x
-            self._whole = _map(tf.constant, (x, y))
+            pad &= sum(np.asarray(a).nbytes for a in tf.nest.flatten((x, y))) <= SHARD_BYTES
+            capacity = round_up_rows(len(y)) if pad else len(y)
+            self._whole = _map(lambda a: pad_rows(a, capacity), (x, y))
         else:
             if batch_size is None:
                 raise ValueError(

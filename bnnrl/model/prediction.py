@@ -116,10 +116,10 @@ def _compiled_outputs(network: Network) -> CompiledFunction:
 
 
 def _chunks(x: inputs.Arrays) -> list[inputs.Arrays]:
-    """Return chunks of at most _ROWS rows, all of the same size, so that one compiled function takes each."""
+    """Return chunks of at most _ROWS rows, all of one of few sizes, so that few functions have to be compiled."""
     total = inputs.num_rows(x)
-    size = min(total, _ROWS)
-    count = -(-total // size)
+    count = -(-total // _ROWS)
+    size = data.round_up_rows(-(-total // count), sizes=4)
     parts = zip(*(tf.split(data.pad_rows(a, count * size), count) for a in tf.nest.flatten(x)), strict=True)
     return [tf.nest.pack_sequence_as(x, list(arrays)) for arrays in parts]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnnrl.data import Scaler, pad_rows
+from bnnrl.data import Scaler, pad_rows, round_up_rows
 from tests.scenarios import draws
 
 
@@ -48,3 +48,14 @@ def test_inverse_undoes_transform():
     scaler = Scaler.fit(x)
     np.testing.assert_allclose(scaler.inverse(scaler.transform(x)), x, rtol=1e-5)
     assert scaler.inverse(np.zeros([4, 2])).dtype == np.float32
+
+
+@pytest.mark.parametrize(("count", "capacity"), [(1, 1), (17, 17), (33, 34), (404, 416), (405, 416), (4096, 4096)])
+def test_capacities_are_few_and_close(count, capacity):
+    assert round_up_rows(count) == capacity
+
+
+def test_a_capacity_adds_at_most_its_share_of_rows():
+    counts = range(1, 3000)
+    assert all(n <= round_up_rows(n, 4) <= 1.25 * n for n in counts)
+    assert len({round_up_rows(n, 4) for n in counts}) < 48

@@ -12,7 +12,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from tensorflow_probability import distributions as tfd
 
 import bnnrl
-from bnnrl import inference, likelihoods, posterior
+from bnnrl import compiled, inference, likelihoods, posterior
 from bnnrl.diagnostics import SamplingWarning
 from bnnrl.inference import HMC, SGLD, Adam, Ensemble, WarmStart
 
@@ -226,6 +226,20 @@ def test_the_seed_decides_and_each_fit_starts_anew():
     assert bnn._trainer is not None and bnn._trainer.driver.num_traces == 1
     for old, new in zip(before, model.weights, strict=True):  # the Keras model is as it was
         np.testing.assert_array_equal(old, new)
+
+
+def test_folds_of_a_cross_validation_and_any_number_of_rows_to_predict_share_a_program(monkeypatch):
+    monkeypatch.setattr(compiled, "SHARED", compiled.SharedPrograms())
+    traces, rng = [], np.random.default_rng(0)
+    for rows in (404, 405, 411):
+        bnn = bnnrl.BayesianModel(network(2, 1), "gaussian", method=Adam(1e-2))
+        x = rng.normal(size=(rows, 2))
+        bnn.fit(x, x[:, :1], epochs=1, seed=rows, verbose=0)
+        assert bnn._trainer is not None
+        traces.append(bnn._trainer.driver.num_traces)
+        whole = bnn.predict(x)
+        np.testing.assert_allclose(bnn.predict(x[:100]), whole[:100], rtol=1e-5, atol=1e-6)
+    assert traces == [1, 0, 0]
 
 
 def test_few_rows_and_one_column():
