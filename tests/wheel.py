@@ -27,22 +27,22 @@ def main(wheel: str) -> None:
         venv.create(Path(folder) / "env", with_pip=True)
         programs = Path(folder) / "env" / "bin"
 
-        def run(*command: str) -> str:
-            print("$", command[0], *command[1:3], flush=True)
+        def run(purpose: str, *command: str) -> str:
+            print(purpose, flush=True)
             arguments = [str(programs / command[0]), *command[1:]]
             done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise SystemExit(f"{' '.join(command)} ended with exit code {done.returncode}:\n{done.stderr}")
+                raise SystemExit(f"{purpose}: failed with exit code {done.returncode}.\n{done.stderr}")
             return done.stdout
 
-        run("python", "-m", "pip", "install", "--quiet", str(Path(wheel).absolute()))
-        version = run("python", "-c", "import bnnrl; print(bnnrl.__version__)").strip()
+        run("Install the wheel", "python", "-m", "pip", "install", "--quiet", str(Path(wheel).absolute()))
+        version = run("Import bnnrl", "python", "-c", "import bnnrl; print(bnnrl.__version__)").strip()
         if f"bnnrl-{version}-" not in wheel:
             raise SystemExit(f"The wheel {wheel} holds version {version}.")
-        if "train" not in run("bnnrl", "--help"):
+        if "train" not in run("Show the help", "bnnrl", "--help"):
             raise SystemExit("`bnnrl --help` does not list the commands.")
-        run("python", "-c", FIT)
-        run("bnnrl", *TRAIN, "--folder", "run")
+        run("Fit, save and load a model", "python", "-c", FIT)
+        run("Train an agent for two trials", "bnnrl", *TRAIN, "--folder", "run")
         if not (Path(folder) / "run" / "report.html").is_file():
             raise SystemExit("The training wrote no report.html.")
 
