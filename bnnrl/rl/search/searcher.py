@@ -172,9 +172,13 @@ class Searcher:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
                 cost = self.objective(state.theta * scales, draws, initial_states, fold_in(seed, i), stage)
-            # A rollout that leaves the range of the models can overflow: clipping then sets the gradient to zero.
+            # A rollout that leaves the range of the models can overflow: clipping then sets the gradient to zero, and
+            # the average starts anew with the next finite cost. Carried on, it would end the policy's refinement.
             grad = clip_norm(tape.gradient(cost, state.theta), self._settings.clip_norm)
-            return i + 1, adam.update(state, grad, self._learning_rate(i, progress)), 0.98 * average + 0.02 * cost
+            cost = _infinite_if_not_finite(cost)
+            restarted = (1 - 0.98 ** tf.cast(i + 1, tf.float32)) * cost
+            average = tf.where(tf.math.is_finite(average), 0.98 * average + 0.02 * cost, restarted)
+            return i + 1, adam.update(state, grad, self._learning_rate(i, progress)), average
 
         start = tf.constant(0), adam.start(params / scales), tf.zeros([params.shape[0]])
         _, state, average = tf.while_loop(lambda i, *_: i < phase.num_updates, body, start)

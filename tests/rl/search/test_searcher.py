@@ -138,6 +138,22 @@ def test_refining_finds_the_optimum():
     assert (costs.numpy() < 0.1).all()
 
 
+def test_refining_goes_on_after_a_cost_that_is_not_finite():
+    def make_step(draws):
+        return lambda obs, action, noise: tf.concat([action, noise[..., 1:]], axis=-1)
+
+    # Some particle is lost in about one of eight updates.
+    lost = lambda next_obs: tf.where(next_obs[..., 1] > 2.7, np.nan, tf.square(next_obs[..., 0] - 0.5))
+    controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
+    search, make_env = replace(SEARCH, learning_rate=0.05), in_env(make_step, SaturatingCost(lost))
+    searcher = Searcher(SearchObjective(search, controller, make_env, H, S, Q), jit_compile=False)
+    for curriculum in (0.0, 1.0):
+        start = tf.constant([[-1.0], [2.0]]), tf.ones(1)
+        refined, costs = searcher.refine(*start, SIMULATOR, STARTS, phase(200, curriculum), as_seed(0))
+        np.testing.assert_allclose(tf.tanh(refined), [[0.5], [0.5]], atol=0.05)
+        assert (costs.numpy() < 0.1).all()
+
+
 def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
     def make_clock(draws):
         return lambda obs, action, noise: obs + 1.0
