@@ -2,7 +2,7 @@
 
 TensorFlow itself reads and writes the programs (`--tf_xla_persistent_cache_directory` in TF_XLA_FLAGS). TensorFlow
 raises an error, however, where a program is damaged or cannot be written. This module therefore chooses the folder,
-removes damaged programs before TensorFlow sees them, bounds the size, and recovers from a full disk.
+removes damaged programs before bnnrl compiles its first function, bounds the size, and recovers from a full disk.
 
 Programs are machine code, so the folder's name holds TensorFlow's version and the processor's features. The folder
 belongs to the user alone. The environment variable BNNRL_CACHE is "0" for no cache, or another folder.
@@ -27,6 +27,7 @@ _CHECKSUMS = "checksums.json"  # file name -> [time of the last change in ns, CR
 _FLAG = "tf_xla_persistent_cache"
 
 _folder: Path | None = None  # the folder in use
+_checked: Path | None = None  # the folder from which damaged programs were removed
 
 
 def root() -> Path | None:
@@ -67,12 +68,25 @@ def enable() -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_usable(folder):
             return
-        _bound(parent, MOST_BYTES)
-        _remove_damaged(folder)
         cache = f"--{_FLAG}_directory={folder} --{_FLAG}_prefix=bnnrl"
         os.environ["TF_XLA_FLAGS"] = f"{flags} {cache}".strip()
         _folder = folder
-        atexit.register(_record, folder, os.getpid())
+
+
+def check() -> None:
+    """Remove damaged programs from the cache in use and bound its size, at the first call in a process.
+
+    The check reads every program, which takes some 0.1 s for a full cache. The module `bnnrl.compiled` therefore calls
+    it, and not `import bnnrl`. A function of the user's own that XLA compiles before bnnrl compiles one is not covered.
+    """
+    global _checked
+    if _folder is None or _folder == _checked:
+        return
+    _checked = _folder
+    with suppress(OSError):
+        _bound(_folder.parent, MOST_BYTES)
+        _remove_damaged(_folder)
+        atexit.register(_record, _folder, os.getpid())
 
 
 def is_cause(error: Exception) -> bool:
@@ -152,7 +166,7 @@ def _remove_damaged(folder: Path) -> None:
 
 
 def _record(folder: Path, process: int) -> None:
-    """Write the checksums of the programs; called when the process that enabled the cache ends."""
+    """Write the checksums of the programs; called when the process that checked the cache ends."""
     if os.getpid() != process:  # a forked child
         return
     with suppress(OSError):

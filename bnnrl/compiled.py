@@ -15,6 +15,8 @@ from bnnrl.checks import check_count
 
 T = TypeVar("T")
 
+_compilation_cache.check()
+
 
 class CompiledFunction:
     """A `tf.function` without AutoGraph, which recovers from a failure of the cache of compiled programs.

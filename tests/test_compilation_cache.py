@@ -27,15 +27,18 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("BNNRL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
     monkeypatch.setattr(cache, "_folder", None)
+    monkeypatch.setattr(cache, "_checked", None)
     monkeypatch.setattr(cache.atexit, "register", lambda *_: None)
     return tmp_path / "cache"
 
 
 def enabled(monkeypatch) -> Path:
-    """Enable the cache as a new process would, and return its folder."""
+    """Enable and check the cache as a new process would, and return its folder."""
     monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
     monkeypatch.setattr(cache, "_folder", None)
+    monkeypatch.setattr(cache, "_checked", None)
     cache.enable()
+    cache.check()
     assert cache._folder is not None
     return cache._folder
 
@@ -90,11 +93,25 @@ def test_a_users_own_flags_are_kept(folder, monkeypatch):
     assert os.environ["TF_XLA_FLAGS"] == own and cache._folder is None
 
 
-def test_a_child_process_takes_over_its_parents(folder, monkeypatch):
+def test_a_child_process_takes_over_its_parents_and_checks_it(folder, monkeypatch):
     found = enabled(monkeypatch)
     monkeypatch.setattr(cache, "_folder", None)
+    monkeypatch.setattr(cache, "_checked", None)
+    (found / "empty.pb").touch()
     cache.enable()
     assert cache._folder == found
+    cache.check()
+    assert cache.programs(found) == []
+
+
+def test_programs_are_read_once_and_not_before_a_function_is_to_be_compiled(folder, monkeypatch):
+    read = []
+    monkeypatch.setattr(cache, "_remove_damaged", read.append)
+    cache.enable()
+    assert read == []
+    cache.check()
+    cache.check()
+    assert read == [cache._folder]
 
 
 @pytest.mark.parametrize("setting", ["0", "off", "False"])

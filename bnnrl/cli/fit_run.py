@@ -121,7 +121,7 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
         verbose: as in `BayesianModel.fit`.
 
     Raises:
-        ValueError: if the settings or the data are invalid, or the folder exists.
+        ValueError: if the settings or the data are invalid, the folder exists, or the fit diverges.
     """
     check_count("epochs", settings["epochs"])
     rows = load_data(settings)
@@ -139,10 +139,10 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
                 seed=settings["seed"],
                 verbose=verbose,
             )
-        except ValueError:
+        except (ValueError, inference.Diverged) as error:
             if not history:  # the folder is empty, and would be in the way of the next attempt
                 shutil.rmtree(path)
-            raise
+            raise ValueError(error) from error
         checkpoint.write_step(path, len(history), *model.to_saved())
         scores, pictures = FitReport(path, settings, rows, model, history).write()
         tracker.summary(scores)

@@ -81,6 +81,8 @@ class Train:
     def run(self) -> int:
         """Train, write the report, and return the exit code."""
         run, agent = self._resume() if self.resume else self._begin()
+        from bnnrl.inference import Diverged
+
         stop = run.settings["stop_when_solved"]
         missing = run.settings["trials"] - len(agent.history)
         finished = missing <= 0 or (stop and agent.solved is not None)
@@ -92,7 +94,7 @@ class Train:
                 file=sys.stderr,
             )
             return INTERRUPTED
-        except ValueError as error:
+        except (ValueError, Diverged) as error:
             raise ValueError(f"{error}\nRun folder: {run.folder}") from error
         from bnnrl.rl.reporting import html
 

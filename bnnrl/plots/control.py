@@ -16,6 +16,12 @@ LEVELS = (2.5, 25.0, 50.0, 75.0, 97.5)  # quantiles that bands show, in per cent
 _MAX_TRAJECTORIES = 12  # particles that are drawn one by one
 
 
+def quantiles(particles: np.ndarray) -> np.ndarray:
+    """Return the quantiles of particles [H, P, ...] at `LEVELS`, [5, H, ...]; NaN or infinite where particles are."""
+    with np.errstate(over="ignore", invalid="ignore"):  # interpolation between infinite or very large particles
+        return np.percentile(particles, LEVELS, axis=1)
+
+
 def learning_curve(
     path: str | os.PathLike[str],
     predicted: Sequence[float | None],
@@ -44,8 +50,10 @@ def learning_curve(
     axes.plot(trials, real, "o-", color=REAL, label="trial, real")
     axes.plot(trials, evaluation, "s:", color=REAL, alpha=0.6, label="evaluation episodes, real")
     style_axes(axes, "trial", "cost, mean per step")
-    if min(*real, *evaluation) >= 0:  # costs may be negative if they are minus a reward
-        axes.set_ylim(0, max(1.05, 1.05 * max(*real, *evaluation)))
+    costs = np.array([*real, *evaluation], float)
+    costs = costs[np.isfinite(costs)]
+    if np.all(costs >= 0):  # costs may be negative if they are minus a reward
+        axes.set_ylim(0, 1.05 * np.max(costs, initial=1.0))
     axes.set_xticks(trials)
     if any(s is not None for s in success):
         right = _right_axes(axes, "successful evaluation episodes, %")
@@ -89,7 +97,7 @@ def rollouts(
         labels: name of each observation entry.
         dt: seconds between observations; None to count steps on the time axis.
     """
-    bands, cost_bands = (np.percentile(a, LEVELS, axis=1) for a in (particles, particle_costs))
+    bands, cost_bands = quantiles(particles), quantiles(particle_costs)
     panels = _panels(bands, cost_bands, real, real_costs, labels)
     few = [*np.moveaxis(particles[:, :_MAX_TRAJECTORIES], 2, 0), particle_costs[:, :_MAX_TRAJECTORIES]]
     panels = [panel._replace(particles=some) for panel, some in zip(panels, few, strict=True)]
@@ -162,7 +170,7 @@ def _draw_panels(
 
 def _draw_panel(axes, panel: _Panel, dt: float) -> None:
     time = lambda values: (panel.first_step + np.arange(len(values))) * dt
-    lowest, lower, median, upper, highest = np.where(np.isfinite(panel.bands), panel.bands, np.nan)
+    lowest, lower, median, upper, highest = _finite_or_nan(panel.bands)
     for low, high, alpha in ((lowest, highest, 0.15), (lower, upper, 0.25)):
         axes.fill_between(time(median), low, high, color=MODEL, alpha=alpha, linewidth=0)
     if panel.particles is not None:
@@ -170,7 +178,12 @@ def _draw_panel(axes, panel: _Panel, dt: float) -> None:
     axes.plot(time(median), median, color=MODEL, linewidth=1.4)
     axes.plot(time(panel.real), panel.real, color=REAL, linewidth=1.6)
     if panel.particles is None:
-        _limit_range(axes, [lower, upper, panel.real], [lowest, highest])
+        _limit_range(axes, [lower, upper, _finite_or_nan(panel.real)], [lowest, highest])
+
+
+def _finite_or_nan(values: np.ndarray) -> np.ndarray:
+    """Return values as float64, in which their differences do not overflow, with NaN for infinite ones."""
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float64)
 
 
 def _limit_range(axes, inner: Sequence[np.ndarray], outer: Sequence[np.ndarray]) -> None:
@@ -179,6 +192,8 @@ def _limit_range(axes, inner: Sequence[np.ndarray], outer: Sequence[np.ndarray])
     The outer quantiles of a diverging prediction would otherwise reduce the real trajectory to a flat line.
     """
     series = np.concatenate(inner)
+    if np.isnan(series).all():
+        return
     low, high = np.nanmin(series), np.nanmax(series)
     reach = high - low or 1.0
     both = np.concatenate([series, *outer])

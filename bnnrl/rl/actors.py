@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -10,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.rl.action_space import ActionSpace
-from bnnrl.rl.planners import Planning
+from bnnrl.rl.planners import Plan, Planning
+from bnnrl.rl.simulator.non_finite import NonFiniteWarning
 
 
 class Actor(Protocol):
@@ -59,14 +62,39 @@ class PlannerActor:
         planning: the compiled planning step.
         draws: draws of the models, the same ones at each step.
         seed_of_step: the function from the number of a step, counted from 0, to the seed pair of its plan.
+        describe_non_finite: the function from rollouts, [H + 1, P, O] and [H, P], to where they first are not finite.
     """
 
-    def __init__(self, planning: Planning, draws: Any, seed_of_step: Callable[[int], tf.Tensor]):
+    def __init__(
+        self,
+        planning: Planning,
+        draws: Any,
+        seed_of_step: Callable[[int], tf.Tensor],
+        describe_non_finite: Callable[[np.ndarray, np.ndarray], str | None],
+    ):
         self._planning, self._draws, self._seed_of_step = planning, draws, seed_of_step
         self._plan, self._steps = planning.begin(), itertools.count()
+        self._describe_non_finite, self._has_warned = describe_non_finite, False
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
-        """Return the first action [A] of the plan for an observation [O], and keep the rest of the plan."""
-        seed = self._seed_of_step(next(self._steps))
-        action, self._plan = self._planning.advance(tf.constant(obs, tf.float32), self._plan, self._draws, seed)
+        """Return the first action [A] of the plan for an observation [O], and keep the rest of the plan.
+
+        Warns:
+            NonFiniteWarning: at the first step at which no sequence of actions has a finite expected cost.
+        """
+        step = next(self._steps)
+        arguments = tf.constant(obs, tf.float32), self._plan, self._draws, self._seed_of_step(step)
+        action, self._plan = self._planning.advance(*arguments)
+        if not (self._has_warned or math.isfinite(self._plan.cost)):
+            self._has_warned = True
+            self._warn(step, *arguments)
         return action.numpy()
+
+    def _warn(self, step: int, obs: tf.Tensor, plan: Plan, draws: Any, seed: tf.Tensor) -> None:
+        found = self._describe_non_finite(*self._planning.simulate(obs, plan, draws, seed))
+        warnings.warn(
+            f"Step {step + 1} of an episode: the planner found no action sequence of finite expected cost: the action "
+            f"is arbitrary. Received: {found or 'rollouts that are finite for the plan before.'}",
+            NonFiniteWarning,
+            stacklevel=3,
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -19,8 +21,9 @@ from bnnrl.rl.planners import CEM, Planning
 from bnnrl.rl.policies import Controller, Policy
 from bnnrl.rl.search import InitialStates, PolicySearch, Searcher, SearchObjective
 from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
+from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.learned_env import LearnedEnv
+from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws
 
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
 _NUM_REFERENCES = 1024  # reference features of a policy search
@@ -39,6 +42,11 @@ class ControlProblem(NamedTuple):
     horizon: int  # steps of a policy search's rollouts
     starts: str  # where these rollouts begin, "initial" or "visited"
     seed: int  # of the agent
+    labels: Sequence[str] | None  # name of each observation entry, for warnings
+
+    def describe_non_finite(self, obs: np.ndarray, costs: np.ndarray) -> str | None:
+        """Return where rollouts, [H + 1, P, O] and [H, P], first are not finite; None if they are finite."""
+        return non_finite.describe(obs, costs, self.labels, learns_reward=self.learned_env.reward is not None)
 
 
 class ControlStrategy(Protocol):
@@ -126,6 +134,9 @@ class PolicyControl:
 
         Rollouts of the search may begin in visited states. Those of the prediction begin where real episodes do, so
         that the two can be compared.
+
+        Warns:
+            NonFiniteWarning: if no policy has a finite expected cost, or the prediction is not finite.
         """
         problem, num_draws = self._problem, self._num_draws
         if self.searcher is None:
@@ -136,10 +147,38 @@ class PolicyControl:
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
         initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]))
         starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
-        policies, _ = self.searcher.search(self.population, reference, draws, starts, seed(Purpose.SEARCH))
+        policies, expected = self.searcher.search(self.population, reference, draws, starts, seed(Purpose.SEARCH))
         self.population = population = policies.numpy()
-        obs, costs = self.searcher.predict(population[0], draws, initial, seed(Purpose.PREDICT))
+        predict = partial(self._predict, self.searcher, population[0], draws)
+        prediction = predict(initial, seed(Purpose.PREDICT))
+        searched = lambda: predict(starts, seed(Purpose.SEARCH))
+        self._warn_if_not_finite(trial, float(expected[0]), prediction, searched)
+        return prediction
+
+    @staticmethod
+    def _predict(searcher: Searcher, params: np.ndarray, draws: ModelDraws, starts: InitialStates, seed) -> Prediction:
+        obs, costs = searcher.predict(params, draws, starts, seed)
         return Prediction(obs.numpy(), costs.numpy())
+
+    def _warn_if_not_finite(
+        self, trial: int, expected_cost: float, prediction: Prediction, searched: Callable[[], Prediction]
+    ) -> None:
+        """Warn if the best policy's expected cost or its prediction is not finite.
+
+        Args:
+            trial: number of the trial.
+            expected_cost: the expected cost of the best policy.
+            prediction: the best policy's prediction.
+            searched: returns rollouts of the policy that begin where those of the search did.
+        """
+        found = self._problem.describe_non_finite(prediction.obs, prediction.costs)
+        text = "expected a finite prediction. Received:"
+        if not math.isfinite(expected_cost):
+            text = "the search found no policy of finite expected cost: the policy that acts is arbitrary. Received:"
+            rollouts = searched()
+            found = found or self._problem.describe_non_finite(rollouts.obs, rollouts.costs) or "an infinite mean cost."
+        if found is not None:
+            warnings.warn(f"Trial {trial}: {text} {found}", non_finite.NonFiniteWarning, stacklevel=2)
 
     @property
     def _particles_per_policy(self) -> int:
@@ -218,7 +257,7 @@ class PlannerControl:
             )
         draws = problem.learned_env.sample(num_draws, tensor_seed(problem.seed, Purpose.DRAWS, num_episodes))
         seed_of_step = partial(tensor_seed, problem.seed, Purpose.PLAN, *stream)
-        return PlannerActor(self._planning, draws, seed_of_step)
+        return PlannerActor(self._planning, draws, seed_of_step, problem.describe_non_finite)
 
     def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
         """Return the first actions [N, A] of plans that each begin at one of the observations [N, O]."""

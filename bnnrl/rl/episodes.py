@@ -110,6 +110,11 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
         )
     ActionSpace.of(env.action_space, task.env_id)
     size = obs.shape[0]
+    if task.labels is not None and len(task.labels) != size:
+        raise ValueError(
+            f"Invalid `labels` of the task: expected {size} names, one for each entry of the observation. "
+            f"Received: {task.labels}."
+        )
     rates = (*task.velocities, *task.velocities.values())
     for name, indices in (("angles", task.angles), ("invariant", task.invariant), ("velocities", rates)):
         if any(not 0 <= i < size for i in indices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from bnnrl.rl.actors import Actor
 from bnnrl.rl.episodes import Episode, run_episode
 from bnnrl.rl.seed_streams import Purpose, integer_seed
+from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.tasks import Task
 
 _SOLVED_RATE = 0.9  # share of evaluation episodes that succeed when a task counts as solved
@@ -57,8 +59,14 @@ class Evaluator:
         """Return the mean cost over an episode's steps.
 
         After a termination, the steps that were left count with the task's `cost_after_end`.
+
+        Warns:
+            NonFiniteWarning: if the cost of a step is not finite.
         """
         costs = self._step_costs(episode)
+        if found := non_finite.describe_costs(costs, episode.obs):
+            text = f"Invalid cost of a real episode: expected finite numbers. Received: {found}"
+            warnings.warn(text, non_finite.NonFiniteWarning, stacklevel=2)
         left = max(0, self._num_steps - len(costs)) if episode.terminated[0] else 0
         return float((costs.sum() + left * self._task.cost_after_end) / (len(costs) + left))
 

@@ -172,6 +172,7 @@ class PILCO:
             horizon=self.horizon,
             starts=self.starts,
             seed=self.seed,
+            labels=self.task.labels,
         )
 
     @property
@@ -226,6 +227,11 @@ class PILCO:
             ValueError: for a number below 1.
             EnvironmentFault: if the environment fails or returns a number that is not finite. The agent keeps the
                 steps before the fault.
+            bnnrl.inference.Diverged: if a step of a model's fit is not finite. The agent keeps the trials before.
+
+        Warns:
+            NonFiniteWarning: if the search finds no policy of finite expected cost, or the prediction of a trial or a
+                real cost is not finite; `bnnrl.rl.simulator.non_finite`.
         """
         check_count("trials", trials)
         check_count("evaluation_episodes", evaluation_episodes)
@@ -271,7 +277,10 @@ class PILCO:
     def _improve(self, trial: int) -> float | None:
         """Improve how the agent acts, on the fitted models, and return the predicted cost if there is a prediction."""
         self.prediction = self.control.improve(self.episodes, trial)
-        return None if self.prediction is None else float(self.prediction.costs[: self.episode_length].mean())
+        if self.prediction is None:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):  # the strategy has warned of costs that are not finite
+            return float(self.prediction.costs[: self.episode_length].mean())
 
     def _run_episodes(self, trial: int) -> list[Episode]:
         """Run the real episodes of a trial and keep them, up to a fault of the environment."""

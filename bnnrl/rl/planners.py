@@ -13,7 +13,7 @@ from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_p
 from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
-from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
+from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost, trajectories
 from bnnrl.seeds import fold_in, normal, split
 from bnnrl.storage import config
 
@@ -130,6 +130,7 @@ class Plan(NamedTuple):
 
     mean: tf.Tensor  # [H, A]
     elites: tf.Tensor  # [num_kept, H, A], best first
+    cost: tf.Tensor | float = 0.0  # [] lowest expected cost of the last iteration; infinite if none was finite
 
 
 class Planning:
@@ -164,7 +165,7 @@ class Planning:
     def begin(self) -> Plan:
         """Return the plan before an episode's first step: the middle of each action's range."""
         shape = [self._planner.horizon, self._low.shape[0]]
-        return Plan(tf.zeros(shape), tf.zeros([self._planner.num_kept, *shape]))
+        return Plan(tf.zeros(shape), tf.zeros([self._planner.num_kept, *shape]), tf.constant(0.0))
 
     def _advance(self, obs: tf.Tensor, plan: Plan, draws: Any, seed: Any) -> tuple[tf.Tensor, Plan]:
         """Return the action [A] for an observation [O], and the plan for the next step."""
@@ -172,27 +173,38 @@ class Planning:
         noise_seed, seed = split(seed)
         noise = normal(self._noise_shape(obs.shape[-1]), noise_seed)  # the same for all sequences, to compare costs
 
-        def body(i, mean, std, kept, best):
-            del best
+        def body(i, mean, std, kept, best, cost):
+            del best, cost
             drawn = mean + std * planner.noise([planner.population, *mean.shape], fold_in(seed, i))
             candidates = tf.concat([tf.clip_by_value(drawn, -1.0, 1.0), kept, mean[tf.newaxis]], axis=0)
-            elites = self._elites(candidates, self._costs(env, candidates, obs, noise))
+            elites, cost = self._elites(candidates, self._costs(env, candidates, obs, noise))
             fit = lambda new, old: planner.momentum * old + (1 - planner.momentum) * new
             mean, std = fit(tf.reduce_mean(elites, axis=0), mean), fit(tf.math.reduce_std(elites, axis=0), std)
-            return i + 1, mean, std, elites[: planner.num_kept], elites[0]
+            return i + 1, mean, std, elites[: planner.num_kept], elites[0], cost
 
-        begin = tf.constant(0), plan.mean, tf.fill(plan.mean.shape, planner.std), plan.elites, plan.mean
-        _, mean, _, kept, best = tf.while_loop(
+        std = tf.fill(plan.mean.shape, planner.std)
+        begin = tf.constant(0), plan.mean, std, plan.elites, plan.mean, tf.constant(0.0)
+        _, mean, _, kept, best, cost = tf.while_loop(
             lambda i, *_: i < planner.iterations, body, begin, maximum_iterations=planner.iterations
         )
         first = best[0] if planner.num_kept else mean[0]
         shift = lambda a: tf.concat([a[..., 1:, :], tf.zeros_like(a[..., :1, :])], axis=-2)
-        return self._executed(first), Plan(shift(mean), shift(kept))
+        return self._executed(first), Plan(shift(mean), shift(kept), cost)
 
-    def _elites(self, candidates: tf.Tensor, costs: tf.Tensor) -> tf.Tensor:
-        """Return the sequences of lowest cost, best first, from candidates [N, H, A] and costs [N]."""
-        order = tf.argsort(tf.where(tf.math.is_finite(costs), costs, float("inf")))[: self._planner.elites]
-        return tf.gather(candidates, order)
+    def simulate(self, obs: tf.Tensor, plan: Plan, draws: Any, seed: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rollouts of a plan's mean under the noise of `advance`: [H + 1, S Q, O], and costs [H, S Q].
+
+        Nothing is compiled: this is for a plan whose rollouts are to be examined.
+        """
+        noise = normal(self._noise_shape(obs.shape[-1]), split(seed)[0])
+        found = trajectories(*self._rollout(self._make_env(draws), plan.mean[tf.newaxis], obs, noise))
+        by_particle = lambda a, *rest: a.numpy().reshape(len(a), -1, *rest)
+        return by_particle(found.obs, obs.shape[-1]), by_particle(found.costs)
+
+    def _elites(self, candidates: tf.Tensor, costs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the sequences of lowest cost, best first, from candidates [N, H, A] and costs [N], and that cost."""
+        costs = tf.where(tf.math.is_finite(costs), costs, float("inf"))
+        return tf.gather(candidates, tf.argsort(costs)[: self._planner.elites]), tf.reduce_min(costs)
 
     def _noise_shape(self, num_obs: int) -> list[int]:
         columns = noise_columns(self._propagation, num_obs)
@@ -207,10 +219,14 @@ class Planning:
 
     def _costs(self, env: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Return the expected cost [N] of sequences [N, H, A] from an observation [O]."""
+        costs = rollout_cost(*self._rollout(env, candidates, obs, noise))
+        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, -1, self._per_draw]), axis=[0, 2])
+
+    def _rollout(self, env: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor):
+        """Return the arguments of `rollout_cost` for sequences [N, H, A] from an observation [O]."""
         n, s, q = candidates.shape[0], self._num_draws, self._per_draw
         actions = tf.repeat(tf.transpose(self._executed(candidates), [1, 0, 2]), q, axis=1)  # [H, N Q, A]
         act = lambda obs, t: tf.broadcast_to(actions[t], [s, *actions.shape[1:]])
         env = env._replace(step=propagate(self._propagation, env.step, n))
         start = tf.broadcast_to(obs, [s, n * q, obs.shape[-1]])
-        costs = rollout_cost(env, act, start, tf.tile(noise, [1, 1, n, 1]))
-        return tf.reduce_mean(tf.reshape(costs, [s, n, q]), axis=[0, 2])
+        return env, act, start, tf.tile(noise, [1, 1, n, 1])

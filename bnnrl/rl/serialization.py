@@ -33,7 +33,7 @@ def to_saved(agent: SavableAgent) -> tuple[dict[str, Any], dict[str, np.ndarray]
     posteriors, arrays = agent.learned_env.to_arrays()
     described = _settings(agent) | {
         "episodes": len(agent.episodes),
-        "history": [asdict(trial) for trial in agent.history],
+        "history": [_encode_trial(trial) for trial in agent.history],
         "models": posteriors,
     }
     groups = {f"episodes/{i}": vars(episode) for i, episode in enumerate(agent.episodes)} | {"models": arrays}
@@ -41,6 +41,11 @@ def to_saved(agent: SavableAgent) -> tuple[dict[str, Any], dict[str, np.ndarray]
     if agent.prediction is not None:
         groups["prediction"] = vars(agent.prediction)
     return described, flatten(groups)
+
+
+def _encode_trial(trial: Trial) -> dict[str, Any]:
+    # A cost is NaN or infinite if a rollout left the range of float32, and JSON has no such numbers.
+    return {name: config.encode(value) for name, value in asdict(trial).items()}
 
 
 def _settings(agent: SavableAgent) -> dict[str, Any]:
@@ -95,7 +100,7 @@ def from_saved(
             "one without. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
         )
     agent.episodes = [Episode(**select(arrays, f"episodes/{i}")) for i in range(described["episodes"])]
-    agent.history = [Trial(**trial) for trial in described["history"]]
+    agent.history = [Trial(**{k: config.decode(v) for k, v in trial.items()}) for trial in described["history"]]
     agent.control.from_arrays(arrays)
     if "prediction/obs" in arrays:
         agent.prediction = Prediction(**select(arrays, "prediction"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bnnrl import plots
+from bnnrl.plots.control import quantiles
 from tests.plots.figures import figure_of, share_inked
 
 
@@ -72,8 +73,27 @@ def test_a_band_that_grows_beyond_bounds_leaves_reality_to_be_seen(monkeypatch, 
     assert -3.5 < low < -2 and 2 < high < 3.5
 
 
+@pytest.mark.parametrize("far", [3e38, np.inf, np.nan])
+@pytest.mark.parametrize("lost", ["one", "all"])
+def test_particles_and_costs_that_are_not_finite_are_left_out(tmp_path, far, lost):
+    particles, costs = np.zeros((6, 20, 2), np.float32), np.zeros((5, 20), np.float32)
+    real, real_costs = np.zeros((6, 2), np.float32), np.zeros(5)
+    some = slice(None) if lost == "all" else 0
+    particles[1:, some], costs[:, some], real_costs[some] = far, far, far
+    particles[1:, -1] = -particles[1:, -1]
+    plots.rollouts(tmp_path / "rollouts.png", particles, costs, real, real_costs, "title")
+    bands, cost_bands = quantiles(particles), quantiles(costs)
+    plots.rollout_bands(tmp_path / "bands.png", bands, cost_bands, real, real_costs, "title")
+    predicted, real, evaluation = [None, far, 0.5], [0.9, far, 0.8], [far, far, 0.7]
+    returns = [far, 1.0, None]
+    plots.learning_curve(tmp_path / "curve.png", predicted, real, evaluation, [None] * 3, "title", returns)
+    for name in ("rollouts", "bands", "curve"):
+        assert share_inked(tmp_path / f"{name}.png") > 0.01
+
+
 def test_a_heat_map_of_values_that_are_not_all_finite(tmp_path):
     values = np.arange(6.0).reshape(2, 3)
     values[0, 0] = np.nan
     plots.heat_map(tmp_path / "map.png", [0, 1, 2], [0, 1], values, limits=(-5, 5))
     assert share_inked(tmp_path / "map.png") > 0.1
+    plots.heat_map(tmp_path / "map.png", [0, 1, 2], [0, 1], np.full((2, 3), np.nan))

@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from bnnrl.plots.control import LEVELS
+from bnnrl.plots.control import quantiles
 from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.pilco import PILCO
@@ -30,9 +30,7 @@ class Quantiles(NamedTuple):
     @classmethod
     def of(cls, prediction: Prediction) -> Quantiles:
         """Return the quantiles of a prediction's particles."""
-        with np.errstate(invalid="ignore"):  # interpolation between two infinite particles gives NaN
-            quantiles = (np.percentile(a, LEVELS, axis=1) for a in (prediction.obs, prediction.costs))
-            return cls(*(q.astype(np.float32) for q in quantiles))
+        return cls(*(quantiles(a).astype(np.float32) for a in (prediction.obs, prediction.costs)))
 
 
 class TrialComparison(NamedTuple):

@@ -83,7 +83,8 @@ def values(agent: PILCO, over: Plane, steps: int, seed: int = 0) -> np.ndarray:
     noise = tf.tile(noise, [1, 1, height * width, 1])  # [H, S, P, O]
     act = lambda obs, t: tf.reshape(agent.act(tf.reshape(obs, [-1, num_obs])), [*obs.shape[:-1], -1])
     costs = tf.function(partial(rollout_cost, env, act), autograph=False)(start, noise)
-    return costs.numpy().mean(axis=0).reshape(height, width)
+    with np.errstate(over="ignore", invalid="ignore"):  # a picture leaves values blank that are not finite
+        return costs.numpy().mean(axis=0).reshape(height, width)
 
 
 def _grid_values(observed: np.ndarray, is_angle: bool, size: int) -> np.ndarray:

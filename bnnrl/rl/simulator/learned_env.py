@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.inference import Diverged
 from bnnrl.likelihoods import Bernoulli
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.simulator.dynamics import DynamicsModel
@@ -72,21 +74,26 @@ class LearnedEnv:
         """Fit every model anew to all real episodes.
 
         The model of termination is fitted once an episode has terminated.
+
+        Raises:
+            Diverged: if a step of a fit is not finite.
         """
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
-        self.dynamics.fit(obs, actions, next_obs, seed)
+        with _named("dynamics"):
+            self.dynamics.fit(obs, actions, next_obs, seed)
         terminated = np.concatenate([e.terminations for e in episodes])
-        learned: list[tuple[RegressionModel, np.ndarray, int]] = []
+        learned: list[tuple[str, RegressionModel, np.ndarray, int]] = []
         if self.reward is not None:
-            learned.append((self.reward, np.concatenate([e.rewards for e in episodes]), 3))
+            learned.append(("reward", self.reward, np.concatenate([e.rewards for e in episodes]), 3))
         if self.termination is not None and terminated.any():
-            learned.append((self.termination, terminated, 4))
+            learned.append(("termination", self.termination, terminated, 4))
         if learned:
             inputs = self._inputs(*map(_tensor, (obs, actions, next_obs))).numpy()
-            for model, targets, purpose in learned:
-                model.fit(inputs, targets[:, np.newaxis], host_seed(seed, purpose))
+            for name, model, targets, purpose in learned:
+                with _named(name):
+                    model.fit(inputs, targets[:, np.newaxis], host_seed(seed, purpose))
         if not isinstance(self._task.cost, SaturatingCost):
             costs = np.concatenate([self.costs(e) for e in episodes])
             self._cost_range = _range_of(costs, self._task.cost_after_end if terminated.any() else None)
@@ -189,12 +196,25 @@ def true_transitions(episode: Episode) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]
     return states[:-1], _tensor(episode.actions), states[1:]
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Name the model in the error of a fit that diverges."""
+    try:
+        yield
+    except Diverged as error:
+        raise Diverged(f"Fit of the model of {name}: {error}", error.state, error.step) from error
+
+
 def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array, tf.float32)
 
 
 def _range_of(costs: np.ndarray, cost_after_end: float | None) -> np.ndarray:
-    """Return the lowest and the highest cost, [2]; where all are the same, the highest is set one above the lowest."""
+    """Return the lowest and the highest finite cost, [2]; where all are the same, the highest is one above the lowest.
+
+    Without a finite cost, the range is 0 to 1.
+    """
     costs = costs if cost_after_end is None else np.append(costs, cost_after_end)
-    low, high = float(np.min(costs)), float(np.max(costs))
+    finite = costs[np.isfinite(costs)]
+    low, high = (float(np.min(finite)), float(np.max(finite))) if finite.size else (0.0, 1.0)
     return np.array([low, high if high - low > 1e-6 * max(1.0, abs(low)) else low + 1.0], np.float32)
