@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.inference.base import Diverged, Info, Method, State, as_method, innermost
+from bnnrl.inference.divergence import describe
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import as_seed, fold_in, split, uniform
 from bnnrl.structure import NotShareable, numbers, structure, with_numbers
@@ -111,7 +113,8 @@ class Driver:
             if last and not np.all(_finite(kept)):
                 last -= 1
                 kept = run(last)[0]
-            raise self._diverged(kept, start + last, np.atleast_1d(finite))
+            found = self._describe(kept, after, np.atleast_1d(finite), data, count)
+            raise self._diverged(kept, start + last, np.atleast_1d(finite), found)
         return after, info
 
     def _call(self, *args):
@@ -121,13 +124,22 @@ class Driver:
         finally:
             self.num_traces += self._loop.num_traces - before
 
-    def _diverged(self, state: State, step: int, finite: np.ndarray) -> Diverged:
+    def _describe(self, kept: State, after: State, finite: np.ndarray, data: Batch, num_data: int) -> str:
+        """Return what is not finite in the first member that diverged, with a colon before it, or nothing."""
+        member = int(np.argmin(finite))
+        before, after = (state.theta[member] if state.theta.shape.rank == 2 else state.theta for state in (kept, after))
+        with suppress(tf.errors.OpError):  # some distributions raise an error for a target outside their support
+            if found := describe(self._problem, before, after, data, num_data):
+                return f": {found}"
+        return ""
+
+    def _diverged(self, state: State, step: int, finite: np.ndarray, found: str) -> Diverged:
         name, value = self._method.current_rate(step) or (None, 0.0)
         at_rate = f" with {name}={value:.3g}" if name else ""
         members = f" of members {np.flatnonzero(~finite).tolist()}" if len(finite) > 1 else ""
         return Diverged(
-            f"Diverged at step {step}{at_rate}: the log joint, its gradient or the new θ{members} is not finite. "
-            f"{f'Lower `{name}`' if name else 'Take smaller steps'}, and standardise inputs and targets. "
+            f"Diverged at step {step}{at_rate}: the log joint, its gradient or the new θ{members} is not finite{found}."
+            f" {f'Lower `{name}`' if name else 'Take smaller steps'}, and standardise inputs and targets. "
             "The state before that step is this error's `state`.",
             state,
             step,

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, starting_point, value_and_grad
+from bnnrl.inference.base import Diverged, Info, Method, starting_point, value_and_grad
+from bnnrl.inference.divergence import entry_name
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.sgd import SGD
 from bnnrl.posterior import LowRank, MeanField, Point
@@ -112,9 +113,14 @@ class Laplace(Method):
         return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: LaplaceState) -> LowRank | MeanField | Point:
-        """Return N(θ̂, (N H + λ)⁻¹); the point θ while no curvature is known."""
+        """Return N(θ̂, (N H + λ)⁻¹); the point θ while no curvature is known.
+
+        Raises:
+            Diverged: if an entry of the curvature is not finite.
+        """
         if not int(state.seen):
             return Point(state.theta)
+        self._check_curvature(problem, state)
         N = float(problem.num_data)
         precision = tf.broadcast_to(require_normal_prior(problem, self).precision, state.theta.shape)
         if self.structure == "diagonal":
@@ -124,10 +130,22 @@ class Laplace(Method):
         H = np.asarray(state.curvature, np.float64)
         values, vectors = np.linalg.eigh((H + H.T) / 2)
         H = (vectors * np.maximum(values, 0)) @ vectors.T
-        root = np.linalg.cholesky(N * H + np.diag(np.asarray(precision, np.float64)[offset:]))
-        factor = np.linalg.solve(root, np.eye(len(H)))  # L⁻¹: L⁻ᵀ ε has the covariance (L Lᵀ)⁻¹
+        factor = _covariance_factor(N * H, np.asarray(precision, np.float64)[offset:])
         factor = np.pad(factor, [(0, 0), (offset, 0)]).astype(np.float32)
         return LowRank(state.theta, tf.zeros_like(state.theta), tf.constant(factor))
+
+    def _check_curvature(self, problem: Problem, state: LaplaceState) -> None:
+        bad = np.argwhere(~np.isfinite(state.curvature))
+        if len(bad):
+            offset, value = self._offset(problem), np.asarray(state.curvature)[tuple(bad[0])]
+            names = " and ".join(dict.fromkeys(entry_name(problem, offset + int(i)) for i in bad[0]))
+            raise Diverged(
+                f"Diverged in the curvature: expected finite entries. Received: {value} for {names}, the first of "
+                f"{len(bad)} entries that are not. Standardise inputs and targets, and let the optimiser converge "
+                "before `start`.",
+                state,
+                int(state.inner.step),
+            )
 
     def _offset(self, problem: Problem) -> int:
         """Return D − P, the number of first entries of θ that are fixed at θ̂."""
@@ -177,6 +195,21 @@ class Laplace(Method):
         square = tf.square(tf.reshape(tape.gradient(log_likelihood, rows), [*lead, B, D]))
         square = tf.where(weight[..., tf.newaxis] > 0, weight[..., tf.newaxis] * square, 0.0)
         return tf.reduce_sum(square, axis=-2) / tf.reduce_sum(weight, axis=-1)[..., tf.newaxis]
+
+
+def _covariance_factor(H: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Return F [P, P] with Fᵀ F = (H + diag(precision))⁻¹, for a positive semi-definite H."""
+    try:
+        root = np.linalg.cholesky(H + np.diag(precision))
+    except np.linalg.LinAlgError:
+        # A weak prior is lost in the rounding of the largest eigenvalue of H. With λ = precision and the eigenvalues
+        # μ ≥ 0 of λ^(−½) H λ^(−½) = U diag(μ) Uᵀ, the inverse is λ^(−½) U diag(1 / (1 + μ)) Uᵀ λ^(−½). Eigenvalues that
+        # rounding cannot tell from 0 are 0, by the rule of numpy.linalg.matrix_rank: the prior decides there.
+        scale = 1 / np.sqrt(precision)
+        mu, vectors = np.linalg.eigh(scale[:, np.newaxis] * H * scale)
+        mu = np.where(mu > mu.max() * len(mu) * np.finfo(mu.dtype).eps, mu, 0.0)
+        return (vectors / np.sqrt(1 + mu)).T * scale
+    return np.linalg.solve(root, np.eye(len(H)))  # L⁻¹: L⁻ᵀ ε has the covariance (L Lᵀ)⁻¹
 
 
 _map: Any = tf.nest.map_structure

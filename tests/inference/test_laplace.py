@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import likelihoods
-from bnnrl.inference import SGD, Adam, Driver, Ensemble, Laplace, Schedule
+from bnnrl.inference import SGD, Adam, Diverged, Driver, Ensemble, Laplace, Schedule
 from bnnrl.posterior import LowRank, MeanField, Point
 from bnnrl.problem import Problem
 from bnnrl.seeds import as_seed
@@ -119,6 +119,39 @@ def test_before_the_last_stage_there_is_a_point():
         method.init(line.problem, 0), line.data, 3, seed=0
     )
     assert isinstance(method.posterior(line.problem, state), Point)
+
+
+def state_of(method, problem, curvature):
+    """Return the state after one batch of this curvature, at θ = 0."""
+    start = method.init(problem, 0, tf.zeros([problem.num_params]))
+    return start._replace(seen=tf.constant(1), curvature=tf.constant(curvature, tf.float32))
+
+
+def test_a_curvature_that_is_not_finite_is_named():
+    problem = network_problem(likelihoods.Gaussian("learned"))
+    last = problem.network.paths[1]
+    for structure, shape, entry, names in (
+        ("last_layer", (12, 12), (2, 7), rf"{last}\[1, 0\] and {last}\[3, 1\]"),
+        ("last_layer", (12, 12), (11, 11), "the likelihood's parameter 1"),
+        ("diagonal", (24,), (13,), rf"{last}\[0, 1\]"),
+    ):
+        method, curvature = Laplace(start=1, structure=structure), np.ones(shape)
+        curvature[entry] = np.inf
+        with pytest.raises(Diverged, match=rf"curvature: .*Received: inf for {names}, the first of 1 .*Standardise"):
+            method.posterior(problem, state_of(method, problem, curvature))
+
+
+def test_a_prior_that_rounding_would_hide_keeps_the_covariance_positive_definite():
+    """H = a aᵀ has rank 1, and its rounding in float64 is larger than the prior's precision: Cholesky would fail."""
+    std, N = 1e7, 1000
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, use_bias=False)])
+    problem = Problem(network, likelihoods.Gaussian(1.0), tfd.Normal(0.0, std), N)
+    method, a = Laplace(start=1, structure="full"), np.array([1.0, 2.0, 2.0])
+    H = 1e4 * np.outer(a, a)
+    cov = covariance(method.posterior(problem, state_of(method, problem, H)))
+    along = a / 3
+    expected = std**2 * (np.eye(3) - np.outer(along, along))  # in float64 the variance along a is 1e-8, next to 1e14
+    np.testing.assert_allclose(cov, expected, rtol=1e-3, atol=1e-3 * std**2)
 
 
 def test_bad_settings():

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.kernel_ridge import KernelRidge
 
 from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.episodes import Episode
@@ -147,12 +145,8 @@ def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray) -> np.ndarra
     z = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     numbers = np.unique(episode)
     fold = np.searchsorted(numbers, episode) % min(_FOLDS, len(numbers))
-    learners: list[Any] = [
-        *(_ridge(ridge, gamma / z.shape[1]) for gamma in (0.03, 0.2) for ridge in (1e-4, 1e-2)),
-        ExtraTreesRegressor(20, min_samples_leaf=2, random_state=0),
-    ]
     errors = []
-    for learner in learners:
+    for learner in _learners(z.shape[1]):
         errors.append(_held_out_errors(learner, z, y, fold))
         if np.min([e.mean(axis=0) for e in errors], axis=0).max() < _MIN_ERROR:
             break  # what is left unexplained does not matter, so other learners need not be tried
@@ -170,8 +164,14 @@ def _held_out_errors(learner: Any, z: np.ndarray, y: np.ndarray, fold: np.ndarra
     return error
 
 
-def _ridge(ridge: float, gamma: float) -> KernelRidge:
-    return KernelRidge(alpha=ridge, kernel="rbf", gamma=gamma)  # pyright: ignore[reportArgumentType]
+def _learners(num_inputs: int) -> list[Any]:
+    # Imported here, because training imports this module and only `bnnrl check` needs them.
+    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.kernel_ridge import KernelRidge
+
+    widths = [(gamma / num_inputs, ridge) for gamma in (0.03, 0.2) for ridge in (1e-4, 1e-2)]
+    ridges: list[Any] = [KernelRidge(alpha=ridge, kernel="rbf", gamma=gamma) for gamma, ridge in widths]  # pyright: ignore[reportArgumentType]
+    return [*ridges, ExtraTreesRegressor(20, min_samples_leaf=2, random_state=0)]
 
 
 def _features(obs: np.ndarray, angles: Sequence[int]) -> np.ndarray:
