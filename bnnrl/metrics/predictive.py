@@ -17,6 +17,7 @@ from bnnrl.problem import align_targets
 from bnnrl.seeds import as_seed
 
 _DRAWS = 300  # least number of draws from the mixture for each target entry
+_NO_DRAW_SCORES = {"crps": np.nan, "picp_95": np.nan, "width_95": np.nan}
 _MAX_DRAWS = 2**22  # draws in total, which limits memory, and time to some tenths of a second
 
 
@@ -81,7 +82,9 @@ def scores(distribution: tfd.Distribution, y: np.ndarray) -> dict[str, float]:
             expected = tf.reduce_mean(mean(distribution), axis=0)
         except ValueError:
             return nll  # the likelihood has no mean
-        return {**nll, **_point_scores(tf.cast(target, tf.float32), expected), **_draw_scores(distribution, target)}
+        # TFP's sampler of the Poisson distribution never ends if a rate is NaN.
+        of_draws = _NO_DRAW_SCORES if np.isnan(expected).any() else _draw_scores(distribution, target)
+        return {**nll, **_point_scores(tf.cast(target, tf.float32), expected), **of_draws}
     probs, label = tf.reduce_mean(probs, axis=0), tf.cast(target, tf.int32)
     hit = tf.equal(tf.argmax(probs, axis=-1, output_type=tf.int32), label)
     brier = tf.reduce_sum(tf.square(probs - tf.one_hot(label, probs.shape[-1])), axis=-1)

@@ -64,9 +64,8 @@ def test_an_entry_of_theta_is_named():
     with pytest.raises(Diverged, match=name):
         Driver(line.problem, method, None).run(method.init(line.problem, 0), data, 1, seed=0)
     start = tf.constant([0.0, 0.0, np.nan])
-    assert "1 of 3 entries of θ, first last/bias[0] = nan" in message(
-        problem_of(likelihoods.Gaussian(1.0)), np.zeros((12, 1), np.float32), theta=start
-    )
+    text = message(problem_of(likelihoods.Gaussian(1.0)), np.zeros((12, 1), np.float32), theta=start)
+    assert re.search(r"not finite: 1 of 3 entries of θ, first sequential\w*/last/bias\[0\] = nan\. Lower", text)
 
 
 def test_entries_have_the_names_of_their_weights():

@@ -103,6 +103,9 @@ def test_scores_of_a_diverged_predictive_are_no_numbers_and_no_errors():
     for loc in (np.nan, np.inf):
         scores = metrics.scores(tfd.Independent(tfd.Normal(np.full((2, 2, 1), loc, np.float32), 1.0), 1), y)
         assert not np.isfinite(scores["crps"]) and not np.isfinite(scores["rmse"])
+    rates = np.array([[[0.5], [np.nan]]] * 2, np.float32)  # TFP would never end drawing from such a Poisson
+    scores = metrics.scores(tfd.Independent(tfd.Poisson(rates), 1), np.ones((2, 1), np.float32))
+    assert all(np.isnan(scores[name]) for name in ("nll", "rmse", "crps", "picp_95", "width_95"))
     scores = metrics.scores(tfd.Categorical(logits=np.full((2, 3, 4), np.nan, np.float32)), np.arange(3))
     assert np.isnan(scores["ece"]) and np.isnan(scores["ace"])
 
