@@ -40,6 +40,11 @@ def import_tensorflow() -> None:
             os.close(stderr)
 
 
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def limit_threads(threads: int) -> None:
     """Give TensorFlow `threads` threads within an operation, and run as many operations at the same time."""
     import_tensorflow()

@@ -11,11 +11,17 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from bnnrl import _compilation_cache
+from bnnrl._tensorflow import cores
 from bnnrl.checks import check_count
 
 T = TypeVar("T")
 
 _compilation_cache.check()
+
+
+def num_threads() -> int:
+    """Return how many operations TensorFlow runs at a time: its setting, or else the number of usable processors."""
+    return tf.config.threading.get_inter_op_parallelism_threads() or cores()
 
 
 class CompiledFunction:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +14,19 @@ from bnnrl import _moved
 # TensorFlow's "auto_select" takes 3 to 5 times as long under XLA on CPU. With either algorithm, XLA draws other numbers
 # than TensorFlow's own kernels from the same seed. Derived seeds are the same in both.
 _ALGORITHM = "philox"
+
+
+class MemberSeed(NamedTuple):
+    """The seed of one member of M that are computed apart, so that a member's draws are those it has among all M.
+
+    From such a seed, `normal`, `fast_normal` and `uniform` return the draws [..., K] of one member: its part of the
+    draws [..., M, K] that the pair gives for all members. `split` and `fold_in` return seeds of the same member.
+    `fast_normal` computes no more than that part; the others draw the numbers of all members.
+    """
+
+    pair: tf.Tensor  # int32 [2], the seed of all members
+    index: tf.Tensor  # int32 [], which member
+    total: int  # M
 
 
 def as_seed(seed) -> tf.Tensor:
@@ -28,26 +43,30 @@ def as_seed(seed) -> tf.Tensor:
         return tf.constant([seed >> 31 & 0x7FFFFFFF, seed & 0x7FFFFFFF], tf.int32)
     try:
         pair = tf.convert_to_tensor(seed)
-    except (TypeError, ValueError):  # None, a ragged list, an object
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError):  # None, a ragged list, an object
         pair = tf.constant(False)
     if pair.shape != (2,) or not pair.dtype.is_integer:
         raise ValueError(f"Invalid `seed`: expected an integer or a pair of integers. Received: {seed!r}")
     return tf.cast(pair, tf.int32)
 
 
-def split(seed, num: int = 2) -> list[tf.Tensor]:
-    """Return `num` independent seed pairs derived from `seed`."""
+def split(seed, num: int = 2) -> list:
+    """Return `num` independent seeds derived from `seed`: pairs, or each a `MemberSeed` if `seed` is one."""
+    if isinstance(seed, MemberSeed):
+        return [seed._replace(pair=pair) for pair in split(seed.pair, num)]
     return tf.unstack(tf.random.split(as_seed(seed), num, alg=_ALGORITHM))
 
 
-def fold_in(seed, index) -> tf.Tensor:
-    """Return the seed pair of the `index`-th child of `seed`; `index` may be a tensor."""
+def fold_in(seed, index):
+    """Return the seed of the `index`-th child of `seed`: a pair, or a `MemberSeed`; `index` may be a tensor."""
+    if isinstance(seed, MemberSeed):
+        return seed._replace(pair=fold_in(seed.pair, index))
     return tf.random.fold_in(as_seed(seed), tf.cast(index, tf.int32), alg=_ALGORITHM)
 
 
 def normal(shape, seed) -> tf.Tensor:
     """Return standard normal draws, float32."""
-    return tf.random.stateless_normal(shape, as_seed(seed), alg=_ALGORITHM)
+    return _draw(lambda shape, seed: tf.random.stateless_normal(shape, seed, alg=_ALGORITHM), shape, seed)
 
 
 def fast_normal(shape, seed) -> tf.Tensor:
@@ -58,9 +77,17 @@ def fast_normal(shape, seed) -> tf.Tensor:
     0, 1, 2, ... as counters. A draw is the normal quantile of 23 random bits, so its absolute value is at most 5.3.
     The draws differ from those of `normal` for the same seed.
     """
-    size = math.prod(shape)
-    counter = tf.cast(tf.range((size + 1) // 2), tf.uint32)
-    bits = tf.concat(_threefry(tf.bitcast(as_seed(seed), tf.uint32), counter), axis=0)[:size]
+    if isinstance(seed, MemberSeed):
+        *lead, last = shape
+        at = tf.range(math.prod(lead))[:, tf.newaxis] * seed.total + seed.index  # the row, among those of all members
+        at, size = at * last + tf.range(last), math.prod(lead) * seed.total * last
+        half, pair = (size + 1) // 2, seed.pair
+        first, second = _threefry(tf.bitcast(pair, tf.uint32), tf.cast(at % half, tf.uint32))
+        bits = tf.where(at < half, first, second)
+    else:
+        size = math.prod(shape)
+        counter = tf.cast(tf.range((size + 1) // 2), tf.uint32)
+        bits = tf.concat(_threefry(tf.bitcast(as_seed(seed), tf.uint32), counter), axis=0)[:size]
     cell = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.int32), tf.float32)
     centred = (cell + 0.5) * 2.0**-22 - 1.0  # in the open interval (−1, 1), where the quantile is finite
     return tf.reshape(math.sqrt(2.0) * tf.math.erfinv(centred), shape)
@@ -89,7 +116,17 @@ def _threefry(key: tf.Tensor, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 def uniform(shape, seed, low: float = 0, high: float = 1, dtype=tf.float32) -> tf.Tensor:
     """Return uniform draws from [low, high) of type `dtype`."""
-    return tf.random.stateless_uniform(shape, as_seed(seed), low, high, dtype, alg=_ALGORITHM)
+    draw = lambda shape, seed: tf.random.stateless_uniform(shape, seed, low, high, dtype, alg=_ALGORITHM)
+    return _draw(draw, shape, seed)
+
+
+def _draw(draw: Callable[[list[int], tf.Tensor], tf.Tensor], shape, seed) -> tf.Tensor:
+    """Return draws of a shape: those of one member, [..., K], out of [..., M, K], if the seed is a `MemberSeed`."""
+    if not isinstance(seed, MemberSeed):
+        return draw(shape, as_seed(seed))
+    *lead, last = shape
+    # A slice would be compiled anew by XLA for each index.
+    return tf.gather(draw([*lead, seed.total, last], seed.pair), seed.index, axis=-2)
 
 
 def host_seed(*entropy) -> int:

@@ -94,3 +94,27 @@ def test_fast_normal_is_standard_normal(jit_compile):
     np.testing.assert_array_equal(draw(seeds.as_seed(1)), sample)
     for other in (2, (1, 0), (0, 2)):
         assert np.abs(np.corrcoef(draw(seeds.as_seed(other)).numpy().ravel(), sample.ravel())[0, 1]) < 0.012
+
+
+@pytest.mark.parametrize(("shape", "jit_compile"), [([7], False), ([3, 1, 5], False), ([2, 7], True)])
+def test_a_member_has_the_draws_that_it_has_among_all(shape, jit_compile):
+    functions = seeds.normal, seeds.fast_normal, seeds.uniform
+
+    @tf.function(jit_compile=jit_compile)
+    def of_all(seed):
+        child = seeds.fold_in(seeds.split(seed, 3)[1], 4)
+        return [draw([*shape[:-1], 5, shape[-1]], child) for draw in functions]
+
+    @tf.function(jit_compile=jit_compile)
+    def of_member(seed, index):
+        child = seeds.fold_in(seeds.split(seeds.MemberSeed(seed, index, 5), 3)[1], 4)
+        return [draw(shape, child) for draw in functions]
+
+    expected = of_all(seeds.as_seed(3))
+    for index in range(5):
+        found = [one.numpy() for one in of_member(seeds.as_seed(3), tf.constant(index))]
+        for one, every, ulp in zip(found, expected, (0, 4, 0), strict=True):  # the quantile depends on the vector's end
+            np.testing.assert_array_max_ulp(one, every[..., index, :].numpy(), maxulp=ulp)
+    assert of_member.experimental_get_tracing_count() == 1
+    with pytest.raises(ValueError, match=r"`seed`: expected.*Received"):
+        seeds.as_seed(seeds.MemberSeed(seeds.as_seed(3), tf.constant(1), 5))

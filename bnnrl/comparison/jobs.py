@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnnrl._tensorflow import cores as cores
 from bnnrl.storage import run_folder
 
 PROGRAM = (sys.executable, "-P", "-m", "bnnrl.cli.worker")
@@ -95,11 +96,6 @@ def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _remove_remains(folder: Path) -> None:

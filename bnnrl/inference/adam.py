@@ -48,6 +48,7 @@ class Adam(OptimizationMethod):
     epsilon: float = 1e-8
 
     tensor_fields: ClassVar = ("learning_rate", "epsilon")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

@@ -107,6 +107,25 @@ class Method(HasNumbers, ABC):
         return False
 
     @property
+    def members_are_independent(self) -> bool:
+        """Whether the members of an `Ensemble` of this method may be computed apart, each with θ [D].
+
+        This is so if a member's step depends on no other member, and draws its random numbers by `normal`,
+        `fast_normal` and `uniform` of `bnnrl.seeds` alone, in shapes [..., K] for θ [D] and [..., M, K] for θ [M, D].
+        The seed is then a `bnnrl.seeds.MemberSeed`, and the member's draws are those it would have among all members.
+        A subclass that overrides `step` has to declare this again.
+        """
+        return False
+
+    @property
+    def member(self) -> Method | None:
+        """The method of one member with θ [D], for a method over [M, D] whose members may be computed apart, else None.
+
+        A state of the method for one member has the structure of a state for all, without their axis.
+        """
+        return None
+
+    @property
     def min_steps(self) -> int:
         """The number of steps from which on there is a posterior, such as the burn-in and the first draw."""
         return 0
@@ -165,6 +184,13 @@ def innermost(method: Method) -> Method:
     while method.inner is not None:
         method = method.inner
     return method
+
+
+def may_be_computed_apart(method: Method) -> bool:
+    """Return `method.members_are_independent`, or False if a subclass of the class that says so overrides `step`."""
+    declares = lambda cls: "members_are_independent" in vars(cls)
+    first = next(cls for cls in type(method).__mro__ if declares(cls) or "step" in vars(cls))
+    return declares(first) and method.members_are_independent
 
 
 def starting_point(problem: Problem, seed, theta=None, n: int | None = None) -> tf.Tensor:

@@ -72,6 +72,7 @@ class BSAM(OptimizationMethod):
     clip_radius: float = math.inf
 
     tensor_fields: ClassVar = ("learning_rate", "rho", "damping", "s_init", "temperature")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

@@ -49,6 +49,7 @@ class CyclicalSGLD(Sampler):
 
     burn_in: ClassVar[int] = 0  # the exploration of the first cycle takes its place
     tensor_fields: ClassVar = ("step_size", "thin")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_positive("step_size", self.step_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -12,9 +12,10 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.inference.base import Diverged, Info, Method, State, as_method, innermost
+from bnnrl.inference.dealing import Dealing, Progress, gathered, starts
 from bnnrl.inference.divergence import describe
 from bnnrl.problem import Batch, Problem
-from bnnrl.seeds import as_seed, fold_in, split, uniform
+from bnnrl.seeds import MemberSeed, as_seed, fold_in, split, uniform
 from bnnrl.structure import NotShareable, numbers, structure, with_numbers
 
 
@@ -37,16 +38,29 @@ class Driver:
         batch_size: B, number of rows in a minibatch, or None for all rows at every step.
         jit_compile: whether XLA compiles the loop; if None, whenever XLA can. It cannot compile convolutions with
             several members, nor recurrent layers without `unroll=True`.
+        threads: how many independent members of an `Ensemble` are computed at a time, each in a compiled call of its
+            own; 1 for all members in one call. None for as many as TensorFlow runs operations at a time, or as there
+            are GPUs, if that is faster. Members are computed apart for chains of Dense layers only. Their random
+            numbers and rows do not depend on `threads`, and their results are equal bit for bit for all values above 1.
 
     Attributes:
         num_traces: how often TensorFlow has traced the loop in runs of this driver.
 
     Raises:
-        ValueError: if `batch_size` is below 1, or given for a method that needs all rows.
+        ValueError: if `batch_size` or `threads` is below 1, or `batch_size` is given for a method that needs all rows.
     """
 
-    def __init__(self, problem: Problem, method: Method, batch_size: int | None = 32, jit_compile: bool | None = None):
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        batch_size: int | None = 32,
+        jit_compile: bool | None = None,
+        threads: int | None = None,
+    ):
         self._problem, self._method = problem, as_method(method)
+        if threads is not None:
+            check_count("threads", threads)
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if batch_size is not None and self._method.full_batch_only:
             raise ValueError(
@@ -55,13 +69,16 @@ class Driver:
                 "sample another distribution."
             )
         self._numbers = [*problem.numbers(), *numbers(self._method)]
-        self._loop = share(self._key(jit_compile), lambda: _Loop(problem, self._method, self._batch_size, jit_compile))
+        self._loop = share(
+            self._key(jit_compile, threads),
+            lambda: _Loop(problem, self._method, self._batch_size, jit_compile, threads),
+        )
         self.num_traces = 0
 
-    def _key(self, jit_compile: bool | None) -> Hashable | None:
+    def _key(self, jit_compile: bool | None, threads: int | None) -> Hashable | None:
         """Return the key of the compiled loop, or None if it cannot be shared."""
         try:
-            return _Loop, self._problem.structure, structure(self._method), self._batch_size, jit_compile
+            return _Loop, self._problem.structure, structure(self._method), self._batch_size, jit_compile, threads
         except NotShareable:
             return None
 
@@ -113,9 +130,27 @@ class Driver:
             if last and not np.all(_finite(kept)):
                 last -= 1
                 kept = run(last)[0]
+            # Of members that ran on alone, or had become infinite too, only those that failed in this step are named.
+            after, _, _, finite = run(last + 1)
             found = self._describe(kept, after, np.atleast_1d(finite), data, count)
             raise self._diverged(kept, start + last, np.atleast_1d(finite), found)
         return after, info
+
+    def advance_member(
+        self, progress: Progress, data: Batch, num_steps, seed, index, members: int, *counts
+    ) -> Progress:
+        """Return the progress of one member that is computed apart.
+
+        Args:
+            progress: the member's progress before these steps.
+            data: as in `run`.
+            num_steps: number of steps, int32 [].
+            seed: the seed of the whole run, a pair.
+            index: which member, int32 [].
+            members: M, the number of members.
+            *counts: `start`, `num_data`, `origin` and `total` of `run`, int32 [].
+        """
+        return self._loop.call("member", self._numbers, progress, data, num_steps, seed, index, members, *counts)
 
     def _call(self, *args):
         before = self._loop.num_traces
@@ -153,16 +188,30 @@ class _Loop:
         num_traces: how often TensorFlow has traced the loop.
     """
 
-    def __init__(self, problem: Problem, method: Method, batch_size: int | None, jit_compile: bool | None):
+    def __init__(self, problem: Problem, method: Method, batch_size: int | None, jit_compile: bool | None, threads):
         self._problem, self._method, self._batch_size = problem, method, batch_size
+        self._dealing = Dealing(threads)
         self.num_traces = 0
         self._may_fall_back = jit_compile is None
-        self._compiled = CompiledFunction(self._steps, jit_compile is not False)
+        self._compiled = self._compile(jit_compile is not False)
 
-    def __call__(self, *args):
-        """Run the loop, without XLA if XLA cannot compile it and the driver leaves the choice."""
+    def _compile(self, jit_compile: bool) -> dict[str, CompiledFunction]:
+        return {
+            "together": CompiledFunction(self._together, jit_compile),
+            "member": CompiledFunction(self._member, jit_compile),
+            # TensorFlow runs compiled calls in parallel if their caller is a graph that is not itself compiled.
+            "apart": CompiledFunction(self._apart, jit_compile=False),
+        }
+
+    def __call__(self, tensors, state: State, data: Batch, *args):
+        """Return the result of `_together`, for all members in one call or computed apart."""
+        apart = self._dealing.is_worthwhile(self._method, self._problem, state, self._batch_size or data[1].shape[0])
+        return self.call("apart" if apart else "together", tensors, state, data, *args)
+
+    def call(self, name: str, *args):
+        """Call a compiled function, without XLA if XLA cannot compile it and the driver leaves the choice."""
         try:
-            return self._compiled(*args)
+            return self._compiled[name](*args)
         except tf.errors.InvalidArgumentError as error:
             if "xla" not in str(error).lower():
                 raise
@@ -171,10 +220,10 @@ class _Loop:
                     "Invalid `jit_compile`: expected None or False for this network, which XLA cannot compile "
                     "(convolutions with several members, and recurrent layers without `unroll=True`). Received: True."
                 ) from error
-        self._compiled, self._may_fall_back = CompiledFunction(self._steps, False), False
-        return self._compiled(*args)
+        self._may_fall_back, self._compiled = False, self._compile(False)
+        return self._compiled[name](*args)
 
-    def _steps(self, tensors, state: State, data: Batch, num_steps, seed, start, count, origin, total):
+    def _together(self, tensors, state: State, data: Batch, num_steps, seed, *counts):
         """Return the new state, the mean Info, the number of steps taken, and which members are finite, [...].
 
         Args:
@@ -183,37 +232,56 @@ class _Loop:
             data: (x, y), padding included.
             num_steps: number of steps.
             seed: the seed of the whole run.
-            start: number of the first step.
-            count: number of rows before the padding.
-            origin: number of the step at which the first epoch over these rows began.
-            total: N of the log joint.
+            *counts: number of the first step; number of rows before the padding; number of the step at which the first
+                epoch over these rows began; N of the log joint.
         """
+        after = self._advance(self._method, tensors, Progress.start(state), data, num_steps, seed, *counts)
+        return after.state, after.mean(num_steps), after.taken, after.finite
+
+    def _apart(self, tensors, state: State, data: Batch, num_steps, seed, start, *counts):
+        """Return the same as `_together`, from calls of `_member` that TensorFlow runs in parallel."""
+        members = state.theta.shape[0]
+
+        def advance(index: int, progress: Progress, begin, end) -> Progress:
+            more = end - begin, seed, tf.constant(index), members, start + begin, *counts
+            return self._compiled["member"](tensors, progress, data, *more)
+
+        after = gathered(state, self._dealing.run(advance, starts(state), num_steps))
+        return after.state, after.mean(num_steps), after.taken, after.finite
+
+    def _member(self, tensors, progress: Progress, data: Batch, num_steps, seed, index, members: int, *counts):
+        """Return the progress of one member of `members`, with θ [D]."""
+        seed = MemberSeed(seed, index, members)
+        return self._advance(cast(Method, self._method.member), tensors, progress, data, num_steps, seed, *counts)
+
+    def _advance(
+        self, method: Method, tensors, progress: Progress, data: Batch, num_steps, seed, start, count, origin, total
+    ) -> Progress:
+        """Return the progress after `num_steps` more steps, or the first that is not finite."""
         self.num_traces += 1
         of_problem = len(self._problem.numbers())
         problem = self._problem.with_numbers(tensors[:of_problem]).with_num_data(total)
-        method = with_numbers(self._method, iter(tensors[of_problem:]))
-        lead = state.theta.shape[:-1]  # [] or [M]
+        method = with_numbers(method, iter(tensors[of_problem:]))
+        lead = progress.state.theta.shape[:-1]  # [] or [M]
         order_seed, noise_seed = split(seed)
         batches = _Batches(data, lead, self._batch_size, order_seed, count, origin)
         # A sampler with Metropolis steps needs the same log joint at all steps.
         noise = problem.network.draws_noise and not self._method.full_batch_only
 
-        def body(i, state, sums, order, _):
+        def body(i, order, progress: Progress):
             step = start + i
             order = batches.next_order(step, order)
             step_seed = fold_in(noise_seed, step)
             noisy = problem.with_noise(fold_in(step_seed, _MASKS)) if noise else problem
-            state, info = method.step(noisy, state, batches.at(step, order), step_seed)
+            state, info = method.step(noisy, progress.state, batches.at(step, order), step_seed)
             # If an entry of θ is not finite, neither are these: checking them is cheaper than checking all of θ.
             finite = tf.math.is_finite(info.log_joint) & tf.math.is_finite(info.grad_norm)
-            return i + 1, state, _map(tf.add, sums, info), order, finite
+            return i + 1, order, Progress(state, _map(tf.add, progress.sums, info), progress.taken + 1, finite)
 
-        zeros = Info(*[tf.zeros(lead)] * len(Info._fields))
-        going = lambda i, state, sums, order, finite: (i < num_steps) & tf.reduce_all(finite)
-        loop = (tf.constant(0), state, zeros, batches.first_order(start), tf.ones(lead, tf.bool))
-        taken, state, sums, _, finite = tf.while_loop(going, body, loop)
-        steps = tf.cast(tf.maximum(num_steps, 1), tf.float32)
-        return state, _map(lambda a: a / steps, sums), taken, finite & _finite(state)
+        going = lambda i, order, progress: (i < num_steps) & tf.reduce_all(progress.finite)
+        loop = (tf.constant(0), batches.first_order(start), progress)
+        progress = tf.while_loop(going, body, loop)[-1]
+        return progress._replace(finite=progress.finite & _finite(progress.state))
 
 
 class _Batches:

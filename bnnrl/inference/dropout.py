@@ -52,6 +52,7 @@ class MCDropout(OptimizationMethod):
     masks: int | None = None
 
     tensor_fields: ClassVar = ("learning_rate",)
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State, as_method, starting_point
+from bnnrl.inference.base import Info, Method, State, as_method, may_be_computed_apart, starting_point
 from bnnrl.posterior import Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
@@ -53,6 +53,11 @@ class Ensemble(Method):
     def min_steps(self) -> int:
         """The number of steps after which each member has a posterior."""
         return self.method.min_steps
+
+    @property
+    def member(self) -> Method | None:
+        """The members' method, if its members may be computed apart."""
+        return self.method if may_be_computed_apart(self.method) else None
 
     @property
     def inner(self) -> Method:

@@ -66,6 +66,7 @@ class IVON(OptimizationMethod):
     temperature: float = 1.0
 
     tensor_fields: ClassVar = ("learning_rate", "hess_init", "temperature")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

@@ -78,6 +78,11 @@ class Laplace(Method):
             )
 
     @property
+    def members_are_independent(self) -> bool:
+        """Whether the members of an ensemble may be computed apart: "diagonal" draws targets from the likelihood."""
+        return self.structure != "diagonal"
+
+    @property
     def min_steps(self) -> int:
         """The steps of the optimiser, and one for the curvature."""
         return self.start + 1

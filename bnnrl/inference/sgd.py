@@ -47,6 +47,7 @@ class SGD(OptimizationMethod):
     nesterov: bool = False
 
     tensor_fields: ClassVar = ("learning_rate",)
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("learning_rate", self.learning_rate)

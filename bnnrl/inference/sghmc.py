@@ -57,6 +57,7 @@ class SGHMC(Sampler):
     max_draws: int = 100
 
     tensor_fields: ClassVar = ("step_size", "burn_in", "thin")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)

@@ -55,6 +55,7 @@ class SGLD(Sampler):
     max_draws: int = 100
 
     tensor_fields: ClassVar = ("step_size", "burn_in", "thin")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)
@@ -119,6 +120,7 @@ class PSGLD(Sampler):
     max_draws: int = 100
 
     tensor_fields: ClassVar = ("step_size", "damping", "burn_in", "thin")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_rate("step_size", self.step_size)

@@ -69,6 +69,7 @@ class SWAG(Method):
     scale: float = 0.5
 
     tensor_fields: ClassVar = ("swa_rate", "start", "every", "scale")
+    members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         if not isinstance(self.optimizer, Adam | SGD) or isinstance(self.optimizer.learning_rate, Schedule):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
 from bnnrl.checks import check_count
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Info, Method, State, as_method
+from bnnrl.inference.base import Info, Method, State, as_method, may_be_computed_apart
 from bnnrl.inference.hmc import HMC
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
@@ -59,6 +59,12 @@ class WarmStart(Method):
     def full_batch_only(self) -> bool:
         """Whether `method` needs all rows at every step; `start` is then given all rows too."""
         return self.method.full_batch_only
+
+    @property
+    def member(self) -> Method | None:
+        """The warm start of one member, if the members of both methods may be computed apart."""
+        member = self.method.member if may_be_computed_apart(self.start) else None
+        return None if member is None else replace(self, method=member)
 
     @property
     def min_steps(self) -> int:
