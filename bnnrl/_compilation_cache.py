@@ -30,6 +30,10 @@ _folder: Path | None = None  # the folder in use
 _checked: Path | None = None  # the folder from which damaged programs were removed
 
 
+class CacheError(RuntimeError):
+    """The cache can be neither read nor written, although it was emptied. TensorFlow cannot stop using a cache."""
+
+
 def root() -> Path | None:
     """Return the folder of all caches, or None if BNNRL_CACHE turns the cache off."""
     setting = os.environ.get("BNNRL_CACHE", "")

@@ -43,7 +43,7 @@ class CompiledFunction:
         """Return the function's value.
 
         Raises:
-            RuntimeError: if the compiled program can be neither written to the cache nor read from it.
+            CacheError: if the compiled program can be neither written to the cache nor read from it.
         """
         try:
             return self._function(*args)
@@ -55,9 +55,10 @@ class CompiledFunction:
         except tf.errors.OpError as error:
             if not _compilation_cache.is_cause(error):
                 raise
-            raise RuntimeError(
+            raise _compilation_cache.CacheError(
                 "The cache of compiled programs cannot be used although it was emptied. Free some space on its disk, "
-                f"or set the environment variable BNNRL_CACHE=0 to go on without it. TensorFlow says: {error.message}"
+                "make its folder writable, or set the environment variable BNNRL_CACHE=0 to go on without it. "
+                f"TensorFlow says: {error.message}."
             ) from error
 
 

@@ -126,6 +126,8 @@ def _ask(path: str, code: str, arguments: list[str]) -> None:
     connection.sendall(message[sent:])
     result = int(connection.recv(16))
     if result < 0:
+        if -result not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-result, signal.SIG_DFL)  # Python ignores some
         os.kill(os.getpid(), -result)
     os._exit(result)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from bnnrl.cli import train
+from bnnrl.cli import interrupt, train
 from bnnrl.cli.options import optional
+
+_GRACE = 30.0  # seconds to stop in after Ctrl-C: the runs stop within 5, then the summary is written
 
 
 @dataclass
@@ -39,4 +42,7 @@ class Compare(train.Train):
         """Carry out the runs, write their summary, and return the exit code."""
         from bnnrl.comparison import comparison
 
-        return comparison.run(self, train.Train, train.make_agent)
+        def opened(folder: Path) -> None:
+            interrupt.configure(lambda: f"Resume: bnnrl compare --resume {folder}", _GRACE)
+
+        return comparison.run(self, train.Train, train.make_agent, opened)

@@ -12,10 +12,12 @@ import numpy as np
 
 from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count
+from bnnrl.cli import interrupt
 from bnnrl.cli.fit_report import FitReport
+from bnnrl.cli.output import warn
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.seeds import host_seed
-from bnnrl.storage import checkpoint, run_folder
+from bnnrl.storage import checkpoint, lock, run_folder
 from bnnrl.storage.load import load
 
 _DATA = ("targets", "test", "validation", "task", "data_dir")  # settings that `bnnrl.data.load` takes
@@ -129,7 +131,8 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
     path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
     recorder = Recorder(path)
     history = recorder.rows
-    with _tracker(settings, rows.name, path) as tracker:
+    interrupt.configure(lambda: _advice(path))
+    with lock.hold(path, warn), _tracker(settings, rows.name, path) as tracker:
         try:
             model.fit(
                 rows,
@@ -149,6 +152,12 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
         for name in pictures:
             tracker.picture(Path(name).stem, path / name, len(history) - 1)
     return path, scores
+
+
+def _advice(path: Path) -> str:
+    if checkpoint.newest_step(path) is not None:
+        return f"The fitted model is kept. Write its report: bnnrl report {path}"
+    return f"A fit cannot be resumed: remove {path}, and start again."
 
 
 def rebuild(folder: str | Path) -> Path:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Any
 
 import tyro
 
 import bnnrl
+from bnnrl._compilation_cache import CacheError
+from bnnrl.cli import interrupt
 from bnnrl.cli.cache import Cache
 from bnnrl.cli.check import Check
 from bnnrl.cli.compare import Compare
@@ -17,6 +20,7 @@ from bnnrl.cli.fit import Fit
 from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
 from bnnrl.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from bnnrl.storage.atomic import WriteError
 
 _COMMANDS = {
     "check": Check,
@@ -66,10 +70,20 @@ def _run(argv: list[str]) -> int:
     with warnings.catch_warnings():
         # Gymnasium's warnings are advice to the authors of environments.
         warnings.filterwarnings("ignore", module="gymnasium")
-        try:
+        return _carry_out(command)
+
+
+def _carry_out(command: Any) -> int:
+    """Run a command and return its exit code; tell errors of its user, of the disk and Ctrl-C in a message."""
+    try:
+        with interrupt.watch():
             return command.run()
-        except ValueError as error:
-            print(f"bnnrl: error: {error}", file=sys.stderr)
-            return BAD_INPUT
-        except KeyboardInterrupt:
-            return INTERRUPTED
+    except ValueError as error:
+        print(f"bnnrl: error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (WriteError, CacheError) as error:
+        print(f"bnnrl: error: {error} {interrupt.advice()}".rstrip(), file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"Interrupted. {interrupt.advice()}".rstrip(), file=sys.stderr)
+        return INTERRUPTED

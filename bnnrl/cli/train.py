@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -13,11 +13,16 @@ import tyro
 import bnnrl
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
+from bnnrl.cli import interrupt
 from bnnrl.cli.options import optional
-from bnnrl.exit_codes import DONE, INTERRUPTED
+from bnnrl.cli.output import warn
+from bnnrl.exit_codes import DONE
 from bnnrl.rl import tasks
+from bnnrl.storage import lock, run_folder
+from bnnrl.storage.atomic import explained
 
 _FIELDS = {"members": "size"}  # options whose field in `Dynamics` has another name
+_TRACKED_GRACE = 60.0  # seconds to stop in after Ctrl-C: a tracker uploads what is left
 _AGENT_OPTIONS = ("propagation", "particles", "horizon", "seed", "episodes_per_trial", "learn_reward")  # of `PILCO`
 
 
@@ -80,31 +85,15 @@ class Train:
 
     def run(self) -> int:
         """Train, write the report, and return the exit code."""
-        run, agent = self._resume() if self.resume else self._begin()
-        from bnnrl.inference import Diverged
-
-        stop = run.settings["stop_when_solved"]
-        missing = run.settings["trials"] - len(agent.history)
-        finished = missing <= 0 or (stop and agent.solved is not None)
-        try:
-            _learn(run, agent, 0 if finished else missing)
-        except KeyboardInterrupt:
-            print(
-                f"Interrupted; finished trials kept: {len(agent.history)}. Resume: bnnrl train --resume {run.folder}",
-                file=sys.stderr,
-            )
-            return INTERRUPTED
-        except (ValueError, Diverged) as error:
-            raise ValueError(f"{error}\nRun folder: {run.folder}") from error
-        from bnnrl.rl.reporting import html
-
-        if not finished or not (run.folder / "report.html").exists():
-            html.write(run.folder, agent, max_panels=40)  # takes some seconds
-        print(f"{run.outcome(agent)}: {run.folder}")
-        return DONE
+        run, make_agent = self._resume() if self.resume else self._begin()
+        interrupt.configure(
+            lambda: _advice(run.folder), _TRACKED_GRACE if run.settings.get("track") else interrupt.GRACE
+        )
+        with lock.hold(run.folder, warn):
+            return _train(run, make_agent())
 
     def _begin(self):
-        """Return a new run and its agent."""
+        """Return a new run, and a function that returns its agent."""
         if self.env is None:
             raise ValueError(
                 "Invalid arguments: expected the id of an environment, or --resume FOLDER. Received: none."
@@ -116,10 +105,10 @@ class Train:
         agent = make_agent(settings)
         from bnnrl.rl.reporting.run import Run
 
-        return Run.create(self.folder, settings), agent
+        return Run.create(self.folder, settings), lambda: agent
 
     def _resume(self):
-        """Return an earlier run and its agent, as of the last finished trial."""
+        """Return an earlier run, and a function that returns its agent as of the last finished trial."""
         if given := changed(self, ("resume", "trials")):
             raise ValueError(
                 "Invalid arguments: expected only --trials beside --resume, which continues with the settings of the "
@@ -129,10 +118,52 @@ class Train:
         from bnnrl.rl.reporting.run import Run
 
         run = Run.reopen(self.resume or "")
-        if self.trials is not None:
-            run.change(trials=max(check_count("trials", self.trials), run.settings["trials"]))
-        agent = run.latest(warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr))
-        return run, agent or make_agent(run.settings)
+        trials = None if self.trials is None else check_count("trials", self.trials)
+
+        def latest():
+            if trials is not None:
+                run.change(trials=max(trials, run.settings["trials"]))
+            _tell_other_versions(run_folder.TRAIN.read_config(run.folder)["versions"])
+            return run.latest(warn) or make_agent(run.settings)
+
+        return run, latest
+
+
+def _train(run, agent) -> int:
+    """Carry out the trials that a run lacks, write the report, and return the exit code."""
+    from bnnrl.inference import Diverged
+
+    stop = run.settings["stop_when_solved"]
+    missing = run.settings["trials"] - len(agent.history)
+    finished = missing <= 0 or (stop and agent.solved is not None)
+    report = run.folder / "report.html"
+    if not finished:
+        with explained(report):  # a run that dies after its last trial would keep the report of fewer trials
+            report.unlink(missing_ok=True)
+    try:
+        _learn(run, agent, 0 if finished else missing)
+    except (ValueError, Diverged) as error:
+        raise ValueError(f"{error}\nRun folder: {run.folder}") from error
+    from bnnrl.rl.reporting import html
+
+    if not report.exists():
+        html.write(run.folder, agent, max_panels=40)  # takes some seconds
+    print(f"{run.outcome(agent)}: {run.folder}")
+    return DONE
+
+
+def _advice(folder: str | Path) -> str:
+    from bnnrl.storage import checkpoint
+
+    return f"Finished trials kept: {checkpoint.newest_step(folder) or 0}. Resume: bnnrl train --resume {folder}"
+
+
+def _tell_other_versions(then: dict[str, str]) -> None:
+    """Print a line if the versions of Python or of a package differ from those that a run began with."""
+    now = run_folder.current_versions()
+    changed = [f"{name} {then[name]}, now {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
+    if changed:
+        warn(f"The run began with other versions, and its results may differ from then on: {'; '.join(changed)}.")
 
 
 def _learn(run, agent, trials: int) -> None:

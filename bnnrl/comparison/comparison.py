@@ -11,10 +11,15 @@ from typing import Any
 from bnnrl.comparison import settings as comparison_settings
 from bnnrl.comparison.settings import train_arguments
 from bnnrl.exit_codes import DONE, FAILED, INTERRUPTED
-from bnnrl.storage import run_folder
+from bnnrl.storage import lock, run_folder
 
 
-def run(command: Any, train: type, check: Callable[[dict[str, Any]], Any]) -> int:
+def run(
+    command: Any,
+    train: type,
+    check: Callable[[dict[str, Any]], Any],
+    opened: Callable[[Path], None] = lambda _: None,
+) -> int:
     """Run or resume a comparison, and return the exit code.
 
     Args:
@@ -22,9 +27,11 @@ def run(command: Any, train: type, check: Callable[[dict[str, Any]], Any]) -> in
             retries.
         train: the dataclass with the options of `bnnrl train`.
         check: called with the settings of one run of each method, to raise ValueError if they are invalid.
+        opened: called with the comparison's folder as soon as there is one.
 
     Raises:
         ValueError: for bad input.
+        WriteError: if the operating system refuses to write.
     """
     comparison_settings.check_options(command)
     if command.resume:
@@ -34,7 +41,9 @@ def run(command: Any, train: type, check: Callable[[dict[str, Any]], Any]) -> in
     for method in settings["methods"]:
         check({**settings, "method": method})
     path, settings = comparison_settings.open_folder(command.resume or command.folder, settings)
-    return Comparison(path, settings, train).run(command.engine, command.jobs, command.retries)
+    opened(path)
+    with lock.hold(path, warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr)):
+        return Comparison(path, settings, train).run(command.engine, command.jobs, command.retries)
 
 
 class Comparison:

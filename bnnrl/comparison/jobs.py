@@ -13,10 +13,10 @@ from pathlib import Path
 
 from bnnrl._tensorflow import cores as cores
 from bnnrl.storage import run_folder
+from bnnrl.storage.atomic import explained
 
 PROGRAM = (sys.executable, "-P", "-m", "bnnrl.cli.worker")
-# Seconds that a run has to stop in. A successor that resumes the run takes longer than this to load TensorFlow, so two
-# processes never write to the same folder.
+# Seconds that a run has to stop in. A successor that resumes the run waits longer than this for the folder's lock.
 GRACE = 3.0
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -48,18 +48,20 @@ def launch(job: Job, threads: int) -> subprocess.Popen[bytes]:
 
     The process has a session of its own, so that Ctrl-C on the terminal does not reach it. It stops when its standard
     input is closed (see `bnnrl.cli.worker`).
+
+    Raises:
+        WriteError: if the operating system refuses to write the log.
     """
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    with explained(job.log):
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
     begun = run_folder.TRAIN.matches(job.folder)
-    if not begun:
-        _remove_remains(job.folder)
     arguments = job.resume if begun else job.begin
     env = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, str(threads))}
     # `import bnnrl` sets this value in the parent. In the child, the variable must be unset for `import bnnrl` to
     # silence TensorFlow in the same way.
     if env.get("TF_CPP_MIN_LOG_LEVEL") == "3":
         del env["TF_CPP_MIN_LOG_LEVEL"]
-    with open(job.log, "a") as log:
+    with explained(job.log), open(job.log, "a") as log:
         print(f"$ bnnrl {shlex.join(arguments)}", file=log, flush=True)
         return subprocess.Popen(
             [*PROGRAM, str(threads), *arguments],
@@ -96,12 +98,3 @@ def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
         for process in processes:
             process.kill()
             process.wait()
-
-
-def _remove_remains(folder: Path) -> None:
-    """Remove the files of a run that died while it made its folder, and nothing else."""
-    if folder.is_dir():
-        (folder / ".config.json.new").unlink(missing_ok=True)
-        for empty in (folder / "checkpoints", folder):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()

@@ -148,7 +148,7 @@ def run_episode(
             `episode` holds the steps before.
     """
     action_space = ActionSpace.of(env.action_space, env.spec.id if env.spec else "the environment")
-    recorder = _Recorder()
+    recorder = _Recorder(env.observation_space.shape)
     try:
         obs, info = env.reset(seed=seed)
     except Exception as error:
@@ -161,29 +161,34 @@ def run_episode(
             obs, reward, terminated, truncated, info = env.step(action_space.for_env(action))
         except Exception as error:
             raise recorder.error_fault(f"its step {recorder.num_steps + 1}", error) from error
-        recorder.add_step(action, obs, float(reward), info)
+        recorder.add_step(action, obs, reward, info)
     return recorder.episode(terminated)
 
 
 class _Recorder:
-    """Records an episode while it runs, and raises EnvironmentFault for numbers that are not finite."""
+    """Records an episode while it runs, and raises EnvironmentFault for what is no observation or not finite.
 
-    def __init__(self):
+    Args:
+        shape: shape of an observation.
+    """
+
+    def __init__(self, shape: tuple[int, ...] | None):
+        self._shape = shape
         self._obs, self._actions, self._rewards, self._states = [], [], [], []
 
     @property
     def num_steps(self) -> int:
         return len(self._actions)
 
-    def add_reset(self, obs: np.ndarray, info: dict[str, Any]) -> None:
-        self._check_finite(obs, 0.0, 0)
+    def add_reset(self, obs: Any, info: dict[str, Any]) -> None:
+        self._check(obs, 0.0, 0)
         self._add_observation(obs, info)
 
-    def add_step(self, action: np.ndarray, obs: np.ndarray, reward: float, info: dict[str, Any]) -> None:
-        self._check_finite(obs, reward, self.num_steps + 1)
+    def add_step(self, action: np.ndarray, obs: Any, reward: Any, info: dict[str, Any]) -> None:
+        self._check(obs, reward, self.num_steps + 1)
         self._add_observation(obs, info)
         self._actions.append(action)
-        self._rewards.append(reward)
+        self._rewards.append(float(reward))
 
     def _add_observation(self, obs: np.ndarray, info: dict[str, Any]) -> None:
         state: Any = info.get("state")
@@ -204,12 +209,27 @@ class _Recorder:
     def error_fault(self, what: str, error: Exception) -> EnvironmentFault:
         return self._fault(f"{what} raised {type(error).__name__}: {error}.")
 
-    def _check_finite(self, obs: np.ndarray, reward: float, step: int) -> None:
-        wrong = np.flatnonzero(~np.isfinite(obs))
-        if len(wrong) == 0 and np.isfinite(reward):
-            return
-        what = f"entry {wrong[0]} of the observation is {obs[wrong[0]]}" if len(wrong) else f"the reward is {reward}"
-        raise self._fault(f"expected finite observations and rewards. Received: at step {step}, {what}.")
+    def _check(self, obs: Any, reward: Any, step: int) -> None:
+        if problem := self._problem(obs, reward):
+            expected = "expected finite observations and rewards"
+            raise self._fault(f"{expected}. Received: at step {step}, {problem}.")
+
+    def _problem(self, obs: Any, reward: Any) -> str | None:
+        """Return what is wrong with an observation or a reward, or None."""
+        try:
+            entries = np.asarray(obs, np.float64)
+        except (TypeError, ValueError):
+            return f"the observation is {obs!r}"
+        if entries.shape != self._shape:
+            return f"the observation has the shape {entries.shape} instead of {self._shape}"
+        wrong = np.flatnonzero(~np.isfinite(entries))
+        if len(wrong):
+            return f"entry {wrong[0]} of the observation is {entries[wrong[0]]}"
+        try:
+            is_finite = np.isfinite(float(reward))
+        except (TypeError, ValueError):
+            is_finite = False
+        return None if is_finite else f"the reward is {reward}"
 
     def _fault(self, problem: str) -> EnvironmentFault:
         return EnvironmentFault(

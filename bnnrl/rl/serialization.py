@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -100,9 +100,18 @@ def from_saved(
             "one without. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
         )
     agent.episodes = [Episode(**select(arrays, f"episodes/{i}")) for i in range(described["episodes"])]
-    agent.history = [Trial(**{k: config.decode(v) for k, v in trial.items()}) for trial in described["history"]]
+    agent.history = [_trial(trial) for trial in described["history"]]
     agent.control.from_arrays(arrays)
     if "prediction/obs" in arrays:
         agent.prediction = Prediction(**select(arrays, "prediction"))
     agent.learned_env.from_arrays(described["models"], select(arrays, "models"))
     return agent
+
+
+def _trial(described: dict[str, Any]) -> Trial:
+    if unknown := described.keys() - {field.name for field in fields(Trial)}:
+        raise ValueError(
+            f"Invalid agent: expected trials with the figures that this version of bnnrl knows. Received: "
+            f"{sorted(unknown)}. The agent was saved by a newer bnnrl: upgrade to load it."
+        )
+    return Trial(**{name: config.decode(value) for name, value in described.items()})

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,3 +29,32 @@ def select(arrays: Mapping[str, np.ndarray], group: str) -> Arrays:
 
 def _prefix(group: str) -> str:
     return f"{group}/" if group else ""
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays in the safetensors format, with a checksum in the metadata."""
+    return safetensors.numpy.save(dict(arrays), {"sha256": _checksum(arrays)})
+
+
+def from_bytes(data: bytes) -> Arrays:
+    """Return the arrays that `to_bytes` wrote, or that an earlier version wrote without a checksum.
+
+    Raises:
+        ValueError: if the data are damaged.
+    """
+    try:
+        arrays = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from error
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    if "__metadata__" in header and header["__metadata__"].get("sha256") != _checksum(arrays):
+        raise ValueError("the arrays do not match their checksum")
+    return arrays
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import safetensors
 import safetensors.numpy
 
 from bnnrl.storage.arrays import Arrays
+from bnnrl.storage.atomic import explained, flush
 
 VERSION = 1
 _CONFIG, _ARRAYS = "config.json", "arrays.safetensors"
@@ -57,6 +59,7 @@ def write(folder: Folder, config: Mapping[str, Any], arrays: Mapping[str, np.nda
     Raises:
         ValueError: if `folder` exists and is not a checkpoint, in which case it is left as it is, or if `config` or
             `arrays` hold something that cannot be saved.
+        WriteError: if the operating system refuses to write; the old checkpoint can still be read.
     """
     path = _resolve(folder)
     if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
@@ -104,6 +107,7 @@ def write_step(
 
     Raises:
         ValueError: if `step` is negative, `keep` is below 1, or as in `write`.
+        WriteError: as in `write`.
     """
     if step < 0 or keep < 1:
         raise ValueError(f"Invalid arguments: expected step >= 0 and keep >= 1. Received: step={step}, keep={keep}")
@@ -114,13 +118,44 @@ def write_step(
     if path.is_dir() and not _only_own_files(path):
         _check_ours(path)
     _commit(path, config, arrays)
-    others = sorted(_steps(parent) - {step}, reverse=True)
-    for other in others[keep - 1 :]:
-        old = parent / _OLD.format(f"step_{other}")
-        if (parent / f"step_{other}").exists():
+    _prune(parent, step, keep)
+
+
+def prune(run_folder: Folder, keep: int = 2) -> None:
+    """Remove what an interrupted `write_step` has left behind in a run folder.
+
+    Nothing is removed if the newest checkpoint cannot be read.
+
+    Args:
+        run_folder: the run folder.
+        keep: how many checkpoints remain.
+
+    Raises:
+        WriteError: as in `write`.
+    """
+    newest, parent = newest_step(run_folder), _resolve(run_folder) / "checkpoints"
+    with suppress(CheckpointError):
+        if newest is not None:
+            read(parent / f"step_{newest}")
+            _prune(parent, newest, keep)
+
+
+def _prune(parent: Path, step: int, keep: int) -> None:
+    """Remove all checkpoints but that of `step` and the others of the highest steps, and remains of writes."""
+    with explained(parent):
+        for other in sorted(_steps(parent) - {step}, reverse=True)[keep - 1 :]:
+            old = parent / _OLD.format(f"step_{other}")
+            if (parent / f"step_{other}").exists():
+                _remove(old)
+                os.rename(parent / f"step_{other}", old)  # partly deleted, it would look like a damaged checkpoint
             _remove(old)
-            os.rename(parent / f"step_{other}", old)  # partly deleted, it would look like a damaged checkpoint
-        _remove(old)
+        for remains in (*parent.glob(_NEW.format("step_*")), parent / _OLD.format(f"step_{step}")):
+            _remove(remains)
+
+
+def newest_step(run_folder: Folder) -> int | None:
+    """Return the step of a run's newest checkpoint, readable or not; None if there is none."""
+    return max(_steps(_resolve(run_folder) / "checkpoints"), default=None)
 
 
 def read_latest(run_folder: Folder, warn: Callable[[str], None]) -> tuple[int, dict[str, Any], Arrays] | None:
@@ -164,18 +199,24 @@ def _commit(path: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     plain, data = _plain(config, "config"), safetensors.numpy.save(_checked(arrays))
     sha256 = {"config": _config_sha256(plain), "arrays": hashlib.sha256(data).hexdigest()}
     record = {"format": "bnnrl", "version": VERSION, "sha256": sha256, "config": plain}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(new)
-    new.mkdir()
-    _write_synced(new / _ARRAYS, data)
-    _write_synced(new / _CONFIG, json.dumps(record, indent=1).encode())
-    _sync(new)
-    if path.exists():
-        _remove(old)
-        os.rename(path, old)
-    os.rename(new, path)
-    _sync(path.parent)
-    _remove(old)
+    try:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(new)
+            new.mkdir()
+            _write_flushed(new / _ARRAYS, data)
+            _write_flushed(new / _CONFIG, json.dumps(record, indent=1).encode())
+            flush(new)
+            if path.exists():
+                _remove(old)
+                os.rename(path, old)
+            os.rename(new, path)
+            flush(path.parent)
+            _remove(old)
+    except OSError:
+        with suppress(OSError):
+            _remove(new)  # a full disk gets its space back
+        raise
 
 
 def _check_ours(path: Path) -> None:
@@ -280,24 +321,9 @@ def _checked(arrays: Mapping[str, np.ndarray]) -> Arrays:
     return checked
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder's list of entries to disk, without which a rename may be lost in a power failure.
-
-    Windows has no such call.
-    """
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _write_flushed(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    flush(path)
 
 
 def _remove(folder: Path) -> None:

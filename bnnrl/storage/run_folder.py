@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.metadata
 import io
+import itertools
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bnnrl.storage.atomic import atomic_write
+from bnnrl.storage import lock
+from bnnrl.storage.atomic import WriteError, atomic_write, explained
 
+VERSION = 1  # of the format of run folders
 _PACKAGES = ("bnnrl", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
 
 Folder = str | os.PathLike[str]
@@ -47,25 +52,39 @@ class RunKind:
 
         Raises:
             ValueError: if the folder exists and is not empty, or cannot be made.
+            WriteError: if the disk is full.
         """
-        now = datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = Path("runs") / default / f"{settings['seed']}-{now}" if folder is None else Path(folder)
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            resume = self.resumable and self.matches(path)
-            remedy = f"go on with it by --resume {path}" if resume else "name another folder"
-            raise ValueError(
-                f"Invalid run folder: expected a new or an empty one. Received: {path}, which exists. "
-                f"It is left as it is; {remedy}."
-            )
         try:
-            (path / self.subfolder if self.subfolder else path).mkdir(parents=True, exist_ok=True)
-            versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-            self.write_config(path, settings, {"python": platform.python_version(), **versions})
-        except OSError as error:
-            raise ValueError(
-                f"Invalid run folder: expected one that can be written. Received: {path} ({error.strerror})."
-            ) from error
+            path = _make_default(default, settings["seed"]) if folder is None else Path(folder)
+            self._check_new(path)
+            with explained(path):
+                path.mkdir(parents=True, exist_ok=True)
+            with lock.hold(path, warn=lambda _: None):
+                self._check_new(path)  # another process may have come first
+                with explained(path):
+                    (path / self.subfolder if self.subfolder else path).mkdir(exist_ok=True)
+                self.write_config(path, settings, current_versions())
+        except WriteError as error:
+            if error.disk_full:
+                raise
+            raise ValueError(f"Invalid run folder: expected one that can be written. Received: {error}") from error
         return path
+
+    def _check_new(self, path: Path) -> None:
+        """Raise ValueError unless `path` is missing, empty, or a run that died while it made its folder."""
+        if not path.exists() or (path.is_dir() and all(map(self._is_remains, path.iterdir()))):
+            return
+        resume = self.resumable and self.matches(path)
+        remedy = f"go on with it by --resume {path}" if resume else "name another folder"
+        raise ValueError(
+            f"Invalid run folder: expected a new or an empty one. Received: {path}, which exists. "
+            f"It is left as it is; {remedy}."
+        )
+
+    def _is_remains(self, path: Path) -> bool:
+        if path.name == self.subfolder:
+            return path.is_dir() and not any(path.iterdir())
+        return path.name in (lock.NAME, ".config.json.new")
 
     def matches(self, folder: Folder) -> bool:
         """Return whether `folder` holds a run of this kind."""
@@ -79,20 +98,44 @@ class RunKind:
         """Return what config.json holds: "settings" and "versions".
 
         Raises:
-            ValueError: if the folder holds no run of this kind.
+            ValueError: if the folder holds no run of this kind, a damaged config.json, or a run of a newer version.
         """
         check_kind(folder, self)
-        return json.loads((Path(folder) / "config.json").read_text())
+        path = Path(folder) / "config.json"
+        config = json.loads(path.read_text())
+        version, checksum = config.get("version"), config.get("sha256")
+        if isinstance(version, int) and version > VERSION:
+            raise ValueError(
+                f"Invalid version: expected at most {VERSION}. Received: {version} in {path}. The run was begun by a "
+                "newer bnnrl: upgrade to go on with it."
+            )
+        # bnnrl 0.2.0 and earlier wrote neither.
+        if (version is not None or checksum is not None) and checksum != _checksum(config):
+            raise ValueError(
+                f"Invalid run folder: expected {path} as it was written. Received: content that does not match its "
+                'checksum. Restore the file from a copy or, if you changed it on purpose, remove its lines "version" '
+                'and "sha256".'
+            )
+        return config
 
     def write_config(self, folder: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
-        """Write config.json: the settings that repeat the run, and the versions of Python and packages."""
-        config = {"format": "bnnrl", "kind": self.name, "settings": settings, "versions": versions}
-        _write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+        """Write config.json: the settings that repeat the run, and the versions of Python and packages.
+
+        Raises:
+            WriteError: if the operating system refuses to write.
+        """
+        config = {"format": "bnnrl", "version": VERSION, "kind": self.name, "settings": settings, "versions": versions}
+        _write_text(folder / "config.json", json.dumps({**config, "sha256": _checksum(config)}, indent=2) + "\n")
 
 
 TRAIN = RunKind("run", "bnnrl train", resumable=True)
 FIT = RunKind("fit", "bnnrl fit", resumable=False)
 COMPARISON = RunKind("comparison", "bnnrl compare", resumable=True, subfolder=None)
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages on which results depend."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
 def check_kind(folder: Folder, *kinds: RunKind) -> None:
@@ -130,6 +173,28 @@ def _value(text: str | None) -> Any:
     except ValueError:
         return text
     return int(number) if text.isdigit() else number
+
+
+def _make_default(place: str, seed: int) -> Path:
+    """Make and return a new folder runs/<place>/<seed>-<time>, with a number behind it if that one exists.
+
+    It exists if another run began in the same second, or if the clock was set back.
+    """
+    path = Path("runs") / place / f"{seed}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    names = (f"{path.name}-{number}" if number > 1 else path.name for number in itertools.count(1))
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            numbered = path.with_name(next(names))
+            with suppress(FileExistsError):
+                numbered.mkdir()
+                return numbered
+
+
+def _checksum(config: Mapping[str, Any]) -> str:
+    """Return the checksum of what config.json holds besides its checksum."""
+    content = {name: value for name, value in config.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -10,8 +10,12 @@ import pytest
 
 import bnnrl
 from bnnrl import cli
+from bnnrl._compilation_cache import CacheError
+from bnnrl.cli import interrupt
+from bnnrl.cli.cache import Cache
 from bnnrl.cli.train import Train, make_agent
 from bnnrl.exit_codes import FAILED
+from bnnrl.storage.atomic import WriteError
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
 
@@ -124,6 +128,17 @@ def test_the_options_reach_the_agent():
     assert agent.policy == bnnrl.policies.MLP() and agent.particles == 7
     agent = make_agent(vars(Train(ENV_ID)))
     assert (agent.search, agent.dynamics) == (bnnrl.PolicySearch(), bnnrl.Dynamics())
+
+
+@pytest.mark.parametrize("error", [WriteError("Cannot write a: full. Free some."), CacheError("No cache.")], ids=repr)
+def test_a_failure_of_the_disk_is_told_in_a_line(monkeypatch, capsys, error):
+    def fail(self):
+        interrupt.configure(lambda: "Resume: by all means.")
+        raise error
+
+    monkeypatch.setattr(Cache, "run", fail)
+    assert cli.main(["cache"]) == FAILED
+    assert capsys.readouterr() == ("", f"bnnrl: error: {error} Resume: by all means.\n")
 
 
 @pytest.mark.slow

@@ -1,10 +1,13 @@
 """Run folders: where they are made, what they say of themselves, and tables that keep the type of a value."""
 
+import errno
 import json
+from datetime import datetime
 
 import pytest
 
 from bnnrl.storage import run_folder
+from bnnrl.storage.atomic import WriteError
 from bnnrl.storage.run_folder import COMPARISON, FIT, TRAIN
 
 SETTINGS = {"env": "CartPole-v1", "seed": 3}
@@ -18,7 +21,50 @@ def test_a_folder_says_what_repeats_the_run(tmp_path, monkeypatch):
     found = TRAIN.read_config(path)
     assert found["settings"] == SETTINGS and found["versions"].keys() >= {"python", "bnnrl", "tensorflow"}
     TRAIN.write_config(path, {"seed": 4}, found["versions"])
-    assert TRAIN.read_config(path) == {**found, "settings": {"seed": 4}}
+    again = TRAIN.read_config(path)
+    assert again == {**found, "settings": {"seed": 4}, "sha256": again["sha256"]}
+
+
+class StoppedClock:
+    """A clock that stands still, as it seems to for a second, and after it was set back."""
+
+    now = staticmethod(lambda: datetime(2026, 11, 1, 2, 30))
+
+
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder, "datetime", StoppedClock)
+    made = [TRAIN.create(None, "e/m", SETTINGS).name for _ in range(3)]
+    assert made == ["3-20261101-023000", "3-20261101-023000-2", "3-20261101-023000-3"]
+
+
+def test_a_changed_config_is_refused_and_may_be_accepted(tmp_path):
+    path = TRAIN.create(tmp_path / "run", "", SETTINGS) / "config.json"
+    path.write_text(path.read_text().replace('"seed": 3', '"seed": 7'))
+    with pytest.raises(ValueError, match='does not match its checksum.* remove its lines "version" and "sha256"'):
+        TRAIN.read_config(tmp_path / "run")
+    config = json.loads(path.read_text())
+    del config["version"], config["sha256"]  # as version 0.2.0 wrote it
+    path.write_text(json.dumps(config))
+    assert TRAIN.read_config(tmp_path / "run")["settings"]["seed"] == 7
+
+
+def test_a_run_of_a_newer_version_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "VERSION", 2)
+        TRAIN.create(tmp_path / "run", "", SETTINGS)
+    with pytest.raises(ValueError, match="Invalid version: expected at most 1. Received: 2 in .*newer bnnrl: upgrade"):
+        TRAIN.read_config(tmp_path / "run")
+
+
+def test_a_full_disk_is_no_fault_of_the_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder.os, "fsync", full)
+    with pytest.raises(WriteError, match=r"Cannot write .*config.json: No space left.* Free some space on its disk.$"):
+        TRAIN.create(tmp_path / "run", "", SETTINGS)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
 
 
 def test_kinds_are_told_apart(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 import bnnrl
 from bnnrl import cli, inference
-from bnnrl.storage import run_folder
+from bnnrl.storage import checkpoint, run_folder
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "0.1.0"
 EXPECTED = np.load(FOLDER / "expected.npz")
@@ -44,6 +44,13 @@ def test_agents_act_as_they_acted(name, trials):
     agent, key = bnnrl.load(FOLDER / name), name.rpartition("/")[2]
     assert len(agent.history) == trials and agent.prediction is not None
     assert_as_then(agent.predict(EXPECTED[f"{key}/obs"])[0], f"{key}/actions")
+
+
+def test_an_agent_of_a_newer_version_is_refused():
+    config, arrays = checkpoint.read(FOLDER / "agents" / "cart_pole")
+    config["history"][0]["regret"] = 1.0
+    with pytest.raises(ValueError, match=r"Received: \['regret'\]. The agent was saved by a newer bnnrl: upgrade"):
+        bnnrl.PILCO.from_saved(config, arrays)
 
 
 def test_a_run_goes_on(tmp_path):

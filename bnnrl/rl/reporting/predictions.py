@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from bnnrl.plots.control import quantiles
 from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.pilco import PILCO
-from bnnrl.storage.atomic import atomic_write
+from bnnrl.storage import arrays
+from bnnrl.storage.atomic import atomic_write, explained
 
 # Probability of a predicted band in per cent -> indices of its lower and upper quantile in `LEVELS`.
 BANDS = {50: (1, 3), 95: (0, 4)}
@@ -44,9 +43,10 @@ class TrialComparison(NamedTuple):
 def write(folder: str | os.PathLike[str], trial: int, prediction: Prediction) -> None:
     """Write the quantiles of a trial's prediction to the run folder, atomically."""
     path = _path(folder, trial)
-    path.parent.mkdir(exist_ok=True)
+    with explained(path):
+        path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as unfinished:
-        unfinished.write_bytes(safetensors.numpy.save(Quantiles.of(prediction)._asdict()))
+        unfinished.write_bytes(arrays.to_bytes(Quantiles.of(prediction)._asdict()))
 
 
 def compare(folder: str | os.PathLike[str], agent: PILCO) -> list[TrialComparison]:
@@ -111,8 +111,8 @@ def _read(path: Path) -> Quantiles | None:
     if not path.is_file():
         return None
     try:
-        return Quantiles(**safetensors.numpy.load(path.read_bytes()))
-    except (safetensors.SafetensorError, TypeError) as error:
+        return Quantiles(**arrays.from_bytes(path.read_bytes()))
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"Invalid run folder: expected the file {path} as it was written. Received: a damaged file ({error}). "
             "Remove the file: the report then omits the trial's prediction."

@@ -84,6 +84,7 @@ class Run(Callback):
         found = checkpoint.read_latest(self.folder, warn)
         if found is None:
             return None
+        checkpoint.prune(self.folder)
         agent = PILCO.from_saved(*found[1:])
         self.write_outputs(agent)
         return agent

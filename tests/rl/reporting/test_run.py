@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -14,7 +16,8 @@ from bnnrl import cli
 from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting.run import Run
-from bnnrl.storage import checkpoint
+from bnnrl.storage import checkpoint, lock
+from bnnrl.storage.run_folder import TRAIN as TRAIN_RUNS
 from tests.plots.figures import share_inked
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -140,6 +143,29 @@ def test_a_finished_run_is_not_continued(whole, capsys):
     assert contents(whole) == before
 
 
+def test_a_run_of_another_version_says_so_in_a_line(whole, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    config = TRAIN_RUNS.read_config(folder)
+    assert cli.main(["train", "--resume", str(folder)]) == 0 and capsys.readouterr().err == ""
+    TRAIN_RUNS.write_config(folder, config["settings"], {**config["versions"], "bnnrl": "0.1.0", "numpy": "1.26.4"})
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+    now = config["versions"]
+    assert capsys.readouterr().err == (
+        "bnnrl: warning: The run began with other versions, and its results may differ from then on: "
+        f"bnnrl 0.1.0, now {now['bnnrl']}; numpy 1.26.4, now {now['numpy']}.\n"
+    )
+
+
+def test_a_run_that_another_process_writes_to_is_not_resumed(whole, capsys, monkeypatch):
+    monkeypatch.setattr(lock, "_PATIENCE", 0.2)
+    before = contents(whole)
+    with lock.hold(whole, pytest.fail):
+        assert cli.main(["train", "--resume", str(whole)]) == 2
+    assert f"which process {os.getpid()} on " in capsys.readouterr().err
+    assert contents(whole) == before
+
+
 def test_an_interrupted_run_says_how_to_continue(tmp_path, interruptible, monkeypatch, capsys):
     on_trial_end = Run.on_trial_end
 
@@ -151,7 +177,7 @@ def test_an_interrupted_run_says_how_to_continue(tmp_path, interruptible, monkey
     folder = tmp_path / "run"
     assert cli.main([*TRAIN, "--folder", str(folder)]) == 130
     error = capsys.readouterr().err
-    assert error == f"Interrupted; finished trials kept: 1. Resume: bnnrl train --resume {folder}\n"
+    assert error == f"Interrupted. Finished trials kept: 1. Resume: bnnrl train --resume {folder}\n"
     assert len(metrics(folder)) == 1 and (folder / "checkpoints" / "step_1").is_dir()
 
 
@@ -244,7 +270,8 @@ def test_a_changed_setting_is_saved(begun):
     before = json.loads((run.folder / "config.json").read_text())
     run.change(trials=9)
     assert Run.reopen(run.folder).settings == {"trials": 9} == run.settings
-    assert json.loads((run.folder / "config.json").read_text()) == {**before, "settings": {"trials": 9}}
+    after = json.loads((run.folder / "config.json").read_text())
+    assert after == {**before, "settings": {"trials": 9}, "sha256": after["sha256"]}
 
 
 def test_a_run_without_a_checkpoint_has_no_agent_yet(tmp_path):
