@@ -148,7 +148,7 @@ def run_episode(
             `episode` holds the steps before.
     """
     action_space = ActionSpace.of(env.action_space, env.spec.id if env.spec else "the environment")
-    recorder = _Recorder(env.observation_space.shape)
+    recorder = _Recorder()
     try:
         obs, info = env.reset(seed=seed)
     except Exception as error:
@@ -166,14 +166,9 @@ def run_episode(
 
 
 class _Recorder:
-    """Records an episode while it runs, and raises EnvironmentFault for what is no observation or not finite.
+    """Records an episode while it runs, and raises EnvironmentFault for what is no observation or not finite."""
 
-    Args:
-        shape: shape of an observation.
-    """
-
-    def __init__(self, shape: tuple[int, ...] | None):
-        self._shape = shape
+    def __init__(self):
         self._obs, self._actions, self._rewards, self._states = [], [], [], []
 
     @property
@@ -220,8 +215,9 @@ class _Recorder:
             entries = np.asarray(obs, np.float64)
         except (TypeError, ValueError):
             return f"the observation is {obs!r}"
-        if entries.shape != self._shape:
-            return f"the observation has the shape {entries.shape} instead of {self._shape}"
+        # Whether the first one has the shape that the observation space says is for `bnnrl.check` to tell.
+        if self._obs and entries.shape != np.shape(self._obs[0]):
+            return f"the observation has the shape {entries.shape} instead of {np.shape(self._obs[0])}"
         wrong = np.flatnonzero(~np.isfinite(entries))
         if len(wrong):
             return f"entry {wrong[0]} of the observation is {entries[wrong[0]]}"

@@ -47,5 +47,5 @@ class Small(PointMass):
         return is_faulty
 
 
-gymnasium.register("test/Small-v0", Small, max_episode_steps=STEPS, disable_env_checker=True)
+gymnasium.register("test/Small-v0", lambda **kwargs: Small(**kwargs), max_episode_steps=STEPS, disable_env_checker=True)
 bnnrl.tasks.register(replace(TASK, env_id="test/Small-v0"))

@@ -66,11 +66,26 @@ def test_a_bad_observation_is_named_and_the_steps_before_are_kept(value):
     np.testing.assert_array_equal(kept.states, good.states[:4])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, None, "much"])
 def test_a_bad_reward_is_named(value):
     with pytest.raises(EnvironmentFault, match=f"at step 2, the reward is {value}. The 1 steps") as info:
         run_episode(make_env(faulty_task(step=2, reward=value)), pushes, seed=3)
     assert len(info.value.episode) == 1
+
+
+class Shrinking(gymnasium.ObservationWrapper):
+    """Returns one entry less with every observation."""
+
+    entries = 3
+
+    def observation(self, observation):
+        self.entries -= 1
+        return observation[: self.entries]
+
+
+def test_an_observation_of_another_shape_is_named():
+    with pytest.raises(EnvironmentFault, match=r"at step 1, the observation has the shape \(1,\) instead of \(2,\)"):
+        run_episode(Shrinking(make_env(TASK)), pushes, seed=3)
 
 
 @pytest.mark.parametrize("step", [0, 1])
