@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnrl.storage import checkpoint, run_folder
-from tests.faults.small_task import ENV_ID
 
+ENV_ID = "tests.faults.small_task:test/Small-v0"
 SMALL = ["--updates", "1", "--candidates", "2", "--restarts", "1", "--rounds", "1", "--scout-updates", "1"]
 SMALL += ["--hidden", "4", "--members", "1", "--steps", "2", "--particles", "2", "--horizon", "2"]
 SMALL += ["--policy", "linear", "--evaluation-episodes", "1", "--no-stop-when-solved"]

@@ -1,4 +1,4 @@
-"""A registered task of a point mass for commands in new processes, which name it `ENV_ID`; it may be told to fail."""
+"""A registered task of a point mass, named tests.faults.small_task:test/Small-v0, that may be told to fail."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import bnnrl
 from tests.rl.point_mass import TASK, PointMass
 
-ENV_ID, STEPS = "tests.faults.small_task:test/Small-v0", 4
+STEPS = 4
 
 # {"step": 7, "does": "raises"} lets the 7th step of the process fail, {"reset": 2} the second reset.
 fault: dict[str, Any] = {}
