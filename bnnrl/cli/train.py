@@ -85,10 +85,11 @@ class Train:
 
     def run(self) -> int:
         """Train, write the report, and return the exit code."""
+        if resumed := self.resume:
+            interrupt.configure(lambda: _advice(resumed))
         run, make_agent = self._resume() if self.resume else self._begin()
-        interrupt.configure(
-            lambda: _advice(run.folder), _TRACKED_GRACE if run.settings.get("track") else interrupt.GRACE
-        )
+        grace = _TRACKED_GRACE if run.settings.get("track") else interrupt.GRACE
+        interrupt.configure(lambda: _advice(run.folder), grace)
         with lock.hold(run.folder, warn):
             return _train(run, make_agent())
 

@@ -27,7 +27,6 @@ SMALL += ["--policy", "linear", "--evaluation-episodes", "1", "--no-stop-when-so
 TRAIN = ["train", ENV_ID, "--seed", "3", *SMALL]
 COMMAND = "import sys; from tests.faults import processes; sys.exit(processes.main())"
 
-
 ROOT = Path(__file__).parents[2]
 
 
