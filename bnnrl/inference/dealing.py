@@ -13,9 +13,10 @@ from bnnrl.compiled import num_threads
 from bnnrl.inference.base import Info, Method, State
 from bnnrl.problem import Problem
 
-# Multiplications of a member's forward pass, D × B, from which on the members are computed apart: below, the calls cost
-# more than a second thread gains.
-_MIN_WORK = 20_000
+# Multiplications of a member's forward pass, D × B, from which on the members are computed apart: at 311,000, the calls
+# for a run of a single step cost as much as a second thread gains. The number of steps does not count, because a run
+# has to end in the same bits however it is cut.
+_MIN_WORK = 300_000
 
 
 class Progress(NamedTuple):

@@ -205,13 +205,13 @@ from bnnrl.problem import Problem
 from bnnrl.seeds import normal
 
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(100, "tanh"), keras.layers.Dense(1)])
-problem, method = Problem(model, "gaussian", tfd.Normal(0.0, 1.0), 200), Ensemble(Adam(0.01), 4)
-data, start, found = (normal([200, 2], 0), normal([200, 1], 1)), method.init(problem, 3), {}
+problem, method = Problem(model, "gaussian", tfd.Normal(0.0, 1.0), 999), Ensemble(Adam(0.01), 4)
+data, start, found = (normal([999, 2], 0), normal([999, 1], 1)), method.init(problem, 3), {}
 for threads in (1, 2, None):
-    driver = Driver(problem, method, 100, threads=threads)
+    driver = Driver(problem, method, None, threads=threads)
     found[threads] = driver.run(start, data, 13, seed=5)
     found[threads] = [a.numpy() for a in tf.nest.flatten(found[threads])]
-graphs = driver._loop._run_apart._function._list_all_concrete_functions()
+graphs = driver._loop._compiled["apart"]._function._list_all_concrete_functions()
 calls = [op for graph in graphs for op in graph.graph.get_operations() if "PartitionedCall" in op.type]
 print(sorted({op.device[-5:] for op in calls}), len(calls))
 for one, two, three in zip(*found.values()):
