@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bnnrl.exit_codes import INTERRUPTED
 
 GRACE = 5.0  # seconds that a command has to stop in by itself
 _NOTICE = 0.5  # seconds after which the user is told that the command has not stopped yet
+_REPEAT = 0.05  # seconds after which an ignored KeyboardInterrupt is repeated
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -32,6 +33,7 @@ class _Command:
 
     advice: Callable[[], str] = lambda: ""
     grace: float = GRACE
+    repeats: int = 0  # how many of the next signals are repeated by `_repeating`, and not by the user
 
 
 _command = _Command()
@@ -72,12 +74,33 @@ def watch() -> Iterator[None]:
     thread = threading.Thread(target=_follow, args=(read_end,), daemon=True)
     thread.start()
     try:
-        yield
+        with _repeating():
+            yield
     finally:
         signal.set_wakeup_fd(previous)
         os.close(write_end)  # ends the thread
         thread.join()
         os.close(read_end)
+
+
+@contextmanager
+def _repeating() -> Iterator[None]:
+    """Repeat a KeyboardInterrupt that Python ignores, as one in a destructor or in the callback of a weak reference."""
+    hook = sys.unraisablehook
+
+    def repeat(unraisable: Any) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            hook(unraisable)
+            return
+        _command.repeats += 1
+        # Later and from another thread: here, the interrupt would be ignored again.
+        threading.Timer(_REPEAT, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def _follow(read_end: int) -> None:
@@ -104,8 +127,9 @@ def _next_event(read_end: int, seconds: float | None = None) -> Literal["interru
             received = os.read(read_end, 1)
             if not received:
                 return "ended"
-            if received[0] == signal.SIGINT:
+            if received[0] == signal.SIGINT and _command.repeats == 0:
                 return "interrupted"
+            _command.repeats -= received[0] == signal.SIGINT
     return "none"
 
 

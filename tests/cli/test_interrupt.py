@@ -27,8 +27,28 @@ except KeyboardInterrupt:
 FOR_EVER, A_SECOND = 2**31 - 1, 2_000_000
 
 
-def start(grace: float, rounds: int, **options) -> subprocess.Popen:
-    command = [sys.executable, "-c", WATCHED, str(grace), str(rounds)]
+# The first KeyboardInterrupt comes in the callback of a weak reference, where Python ignores it.
+IGNORED = """
+import sys, time, weakref
+from bnnrl.cli import interrupt
+class Thing: pass
+thing = Thing()
+def callback(_):
+    print("ready", flush=True)
+    time.sleep(60)
+reference = weakref.ref(thing, callback)
+try:
+    with interrupt.watch():
+        interrupt.configure(lambda: "", 30.0)
+        del thing
+        time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(3)
+"""
+
+
+def start(grace: float, rounds: int, code: str = WATCHED, **options) -> subprocess.Popen:
+    command = [sys.executable, "-c", code, str(grace), str(rounds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     assert process.stdout and process.stdout.readline() == "ready\n"
     return process
@@ -45,6 +65,11 @@ def interrupt_times(process: subprocess.Popen, times: int) -> str:
 
 def test_python_code_gets_a_keyboard_interrupt_and_nothing_is_said():
     process = start(grace=30.0, rounds=0)
+    assert interrupt_times(process, 1) == "" and process.returncode == 3
+
+
+def test_a_keyboard_interrupt_that_python_ignores_is_repeated():
+    process = start(grace=30.0, rounds=0, code=IGNORED)
     assert interrupt_times(process, 1) == "" and process.returncode == 3
 
 

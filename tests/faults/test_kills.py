@@ -75,7 +75,7 @@ def test_killed_runs_end_as_if_uninterrupted(tmp_path, fresh_python):
             found.update(["kills", how, "with a temporary file left behind"] if temporary(folder) else ["kills", how])
         assert state(folder) == state(whole) and leftovers(folder) == [] and (folder / "report.html").exists()
         runs += 1
-    print(f"{dict(found)} of {runs} runs of {killer.num_changes} changes of the disk, all equal bit for bit")
+        print(f"{dict(found)} of {runs} runs of {killer.num_changes} changes of the disk, all equal bit for bit")
 
 
 def temporary(folder: Path) -> list[str]:
