@@ -6,9 +6,12 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_ALWAYS_ALLOWED_BYTES = 2**30  # reading the available memory takes longer than allocating less than this
 
 
 def check_count(name: str, value: Any) -> int:
@@ -16,6 +19,35 @@ def check_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"Invalid `{name}`: expected an integer of at least 1. Received: {name}={value!r}.")
     return int(value)
+
+
+def check_memory(name: str, count: int, bytes_each: int) -> None:
+    """Raise ValueError if `count` items of `bytes_each` bytes exceed 1 GiB and the memory that Linux has available.
+
+    Beyond the available memory, Linux ends a process without a message. On other systems nothing is checked.
+
+    Args:
+        name: the argument that `count` is the value of, for the error.
+        count: number of items.
+        bytes_each: size of an item.
+    """
+    if count * bytes_each <= _ALWAYS_ALLOWED_BYTES or (available := _available_bytes()) is None:
+        return
+    if count * bytes_each > available:
+        raise ValueError(
+            f"Invalid `{name}`: expected at most {available // bytes_each}, for which the available memory of "
+            f"{available / 2**30:.1f} GiB suffices. Received: {name}={count}, which takes "
+            f"{count * bytes_each / 2**30:.1f} GiB. Ask for fewer at a time."
+        )
+
+
+def _available_bytes() -> int | None:
+    """Return the memory that Linux can give to processes without swapping; None on other systems."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def check_positive(name: str, value: Any, infinite: bool = False) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_memory
 from bnnrl.seeds import as_seed, fold_in, normal, split, uniform
 from bnnrl.storage.arrays import Arrays, flatten, select
 
@@ -55,7 +55,7 @@ class Point:
 
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return `n` copies of θ, [n, D]."""
-        n = check_count("n", n)
+        n = _check_number(n, self.theta)
         return tf.tile(self.theta[tf.newaxis], [n, 1])
 
     def mean(self) -> tf.Tensor:
@@ -88,9 +88,12 @@ class Samples:
 
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return `n` of the draws in random order, [n, D]."""
-        n = check_count("n", n)
+        return tf.gather(self.draws, self.order(_check_number(n, self.draws), seed))
+
+    def order(self, n: int, seed) -> tf.Tensor:
+        """Return the indices, [n] int32, of the draws that `sample` returns."""
         order = tf.argsort(uniform([self.num_distinct], seed))
-        return tf.gather(self.draws, tf.gather(order, tf.range(n) % self.num_distinct))
+        return tf.gather(order, tf.range(n) % self.num_distinct)
 
     def mean(self) -> tf.Tensor:
         """Return the mean of the draws, [D]."""
@@ -121,7 +124,7 @@ class MeanField:
 
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return `n` independent samples, [n, D]."""
-        n = check_count("n", n)
+        n = _check_number(n, self.loc)
         return tf.ensure_shape(_normal_draws(self.loc, self.scale, n, as_seed(seed)), [n, *self.loc.shape])
 
     def mean(self) -> tf.Tensor:
@@ -179,9 +182,9 @@ class LowRank:
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return `n` independent samples, [n, D]."""
         diagonal, low_rank = split(seed)
-        n = check_count("n", n)
+        n = _check_number(n, self.loc)
         deviation = tf.matmul(normal([n, self.factor.shape[0]], low_rank), self.factor)
-        return self.loc + self.scale * normal([n, *self.loc.shape], diagonal) + deviation
+        return _normal_draws(self.loc, self.scale, n, diagonal) + deviation
 
     def mean(self) -> tf.Tensor:
         """Return the mean, [D]."""
@@ -233,7 +236,7 @@ class Dropout:
 
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return θ under `n` sets of random masks, [n, D]."""
-        lead = [check_count("n", n)]
+        lead = [_check_number(n, self.theta)]
         return self.masked(self.theta, self.masks(lead, seed), lead)
 
     def mean(self) -> tf.Tensor:
@@ -301,21 +304,18 @@ class Mixture:
 
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return `n` samples, stratified by component and ordered by it, [n, D]."""
-        n = check_count("n", n)
-        seed = as_seed(seed)
+        return tf.concat([component.sample(count, own) for component, count, own in self.shares(n, seed)], axis=0)
+
+    def shares(self, n: int, seed) -> list[tuple[Posterior, int, tf.Tensor]]:
+        """Return (component, number of samples, seed) of each component that gives some of `n` samples."""
+        n, seed = check_count("n", n), as_seed(seed)
         size = len(self.components)
         # The components that give one sample more are chosen at random, so that over many calls all have equal shares.
         order = np.argsort(uniform([size], fold_in(seed, size)).numpy())
         counts = np.full(size, n // size)
         counts[order[: n % size]] += 1
-        return tf.concat(
-            [
-                component.sample(int(count), fold_in(seed, i))
-                for i, (component, count) in enumerate(zip(self.components, counts, strict=True))
-                if count
-            ],
-            axis=0,
-        )
+        listed = enumerate(zip(self.components, counts.tolist(), strict=True))
+        return [(component, count, fold_in(seed, i)) for i, (component, count) in listed if count]
 
     def mean(self) -> tf.Tensor:
         """Return the mean of the components' means, [D]."""
@@ -347,6 +347,39 @@ class Mixture:
         """Return the posterior of a description and arrays from `to_arrays`."""
         parts = enumerate(spec["components"])
         return cls(tuple(from_arrays(part, select(arrays, str(i))) for i, part in parts))
+
+
+def pieces(posterior: Posterior, n: int, seed, size: int) -> Iterator[tf.Tensor]:
+    """Yield `n` samples of θ in pieces [at most `size`, D], so that they need not be in memory together.
+
+    If `n` is at most `size`, the only piece is `posterior.sample(n, seed)`. The pieces of Samples are the same samples
+    as those of `sample`, and the pieces of a Mixture are stratified in the same way. The pieces of other posteriors are
+    drawn independently, by seeds of their own.
+
+    Args:
+        posterior: the posterior.
+        n: the number of samples, at least 1.
+        seed: an integer or a stateless seed pair.
+        size: the largest number of samples in a piece, at least 1.
+    """
+    if n <= size:
+        yield posterior.sample(n, seed)
+    elif isinstance(posterior, Mixture):
+        for component, count, own in posterior.shares(n, seed):
+            yield from pieces(component, count, own, size)
+    elif isinstance(posterior, Samples):
+        order = posterior.order(n, seed)
+        yield from (tf.gather(posterior.draws, order[first : first + size]) for first in range(0, n, size))
+    else:
+        starts = enumerate(range(0, n, size))
+        yield from (posterior.sample(min(size, n - first), fold_in(seed, i)) for i, first in starts)
+
+
+def _check_number(n: int, theta: tf.Tensor) -> int:
+    """Return `n` as an int, or raise ValueError unless n ≥ 1 samples of θ's size, [D], fit into memory."""
+    n = check_count("n", n)
+    check_memory("n", n, 4 * theta.shape[-1])
+    return n
 
 
 _KINDS = {

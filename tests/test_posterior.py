@@ -139,6 +139,33 @@ def test_the_number_of_samples_is_checked(found, n):
         found.sample(n, 0)
 
 
+@pytest.mark.parametrize("found", [ENSEMBLE, CHAIN, Mixture((CHAIN, CHAIN)), MEAN_FIELD, DROPOUT], ids=type)
+def test_pieces_are_small_and_have_all_samples(found):
+    whole = found.sample(7, 3).numpy()
+    np.testing.assert_array_equal(np.concatenate(list(posterior.pieces(found, 7, 3, size=7))), whole)
+    parts = list(posterior.pieces(found, 7, 3, size=3))
+    assert max(map(len, parts)) <= 3 and sum(map(len, parts)) == 7
+    if found.num_distinct is not None:
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_pieces_of_a_continuous_posterior_are_independent():
+    parts = np.concatenate(list(posterior.pieces(MEAN_FIELD, 3000, 1, size=1000)))
+    assert len(np.unique(parts, axis=0)) == 3000
+    standard = (parts - MEAN_FIELD.loc) / MEAN_FIELD.scale
+    np.testing.assert_allclose(np.mean(standard, axis=0), 0.0, atol=5 / np.sqrt(3000))
+    np.testing.assert_allclose(np.std(standard, axis=0), 1.0, atol=5 / np.sqrt(6000))
+
+
+@pytest.mark.parametrize("found", [ENSEMBLE.components[0], CHAIN, MEAN_FIELD, LOW_RANK, DROPOUT], ids=type)
+def test_samples_that_would_exhaust_the_memory_are_refused(found, monkeypatch):
+    monkeypatch.setattr("bnnrl.checks._ALWAYS_ALLOWED_BYTES", 0)
+    monkeypatch.setattr("bnnrl.checks._available_bytes", lambda: 10 * 4 * found.mean().shape[0])
+    assert len(found.sample(10, 0)) == 10
+    with pytest.raises(ValueError, match=r"`n`: expected at most 10, for which.*Received: n=11, which takes"):
+        found.sample(11, 0)
+
+
 def test_an_unknown_kind_is_refused():
     for spec in ({"kind": "pickle"}, {}):
         with pytest.raises(ValueError, match=r"expected.*'point'.*Received"):

@@ -59,6 +59,7 @@ def as_float32(
     part: str | None = None,
     columns: Sequence[str] | None = None,
     first_row: int = 0,
+    copy: bool = True,
 ) -> np.ndarray:
     """Return finite `values` [N, ...] as float32.
 
@@ -68,12 +69,13 @@ def as_float32(
         part: the part that the rows belong to, for error messages; None for rows that are not divided.
         columns: names of the last axis, for error messages.
         first_row: the number that error messages give to row 0 of `values`.
+        copy: whether values that are float32 already are copied.
 
     Raises:
         ValueError: if a value is not finite, or too large for float32. The message names its row and column.
     """
     with np.errstate(over="ignore"):
-        array = values.astype(np.float32)
+        array = values.astype(np.float32, copy=copy)
     if not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))
         row, *column = bad[0].tolist()

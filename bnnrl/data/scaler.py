@@ -65,6 +65,8 @@ def pad_rows(x: np.ndarray, capacity: int) -> tf.Tensor:
     x = check_rows("x", x)
     if len(x) > capacity:
         raise ValueError(f"Invalid `capacity`: expected at least {len(x)}, the number of rows. Received: {capacity}.")
+    if len(x) == capacity:
+        return tf.constant(x, tf.float32)
     padded = np.zeros([capacity, *x.shape[1:]], np.float32)
     padded[: len(x)] = x
     return tf.constant(padded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -193,10 +194,11 @@ class BayesianModel:
         Args:
             x: inputs [B, ...], as in `fit`.
             num_samples: posterior samples to average over, at most; a posterior of fewer distinct values gives those.
+                At most 512 MiB of them are in memory at a time; all methods that predict keep to this.
             seed: an integer or a stateless seed pair.
         """
-        distribution = self._distribution(x, num_samples, seed)
-        return tf.reduce_mean(metrics.mean(distribution), axis=0).numpy()
+        x = self._adapter.inputs(x)
+        return self._predictor.mean(self._samples(num_samples, seed), x)
 
     def predict_distribution(self, x, num_samples: int = 100, seed=0) -> tfd.Distribution:
         """Return the predictive distribution of y, batch shape [B]: an equal mixture of the likelihood over samples.
@@ -219,8 +221,9 @@ class BayesianModel:
             num_samples: S. A posterior of fewer distinct values repeats them.
             seed: as in `predict`.
         """
-        theta = self.posterior.sample(check_count("num_samples", num_samples), seed)
-        return tf.nest.map_structure(lambda a: a.numpy(), self._predictor.outputs(theta, self._adapter.inputs(x)))
+        pieces = self._predictor.draw(self.posterior, check_count("num_samples", num_samples), seed)
+        outputs, _ = self._predictor.all_outputs(pieces, self._adapter.inputs(x))
+        return tf.nest.map_structure(lambda a: a.numpy(), outputs)
 
     def uncertainty(self, x, num_samples: int = 100, seed=0) -> metrics.Uncertainty:
         """Return the total, aleatoric and epistemic uncertainty of the targets.
@@ -346,10 +349,11 @@ class BayesianModel:
             raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call `fit`.")
         return self._trainer
 
-    def _samples(self, num_samples: int, seed) -> tf.Tensor:
-        """Return posterior samples for an average, [S, D]: not more than the posterior has distinct values."""
+    def _samples(self, num_samples: int, seed) -> Iterator[tf.Tensor]:
+        """Return pieces of posterior samples for an average: not more than the posterior has distinct values."""
         check_count("num_samples", num_samples)
-        return self.posterior.sample(min(num_samples, self.posterior.num_distinct or num_samples), seed)
+        count = min(num_samples, self.posterior.num_distinct or num_samples)
+        return self._predictor.draw(self.posterior, count, seed)
 
     def _distribution(self, x, num_samples: int, seed) -> tfd.Distribution:
         """Return the distribution of y under each posterior sample, batch shape [S, B, ...]."""

@@ -104,10 +104,9 @@ class DataAdapter:
             x = stream.read()
             if x is None:
                 return Shards(lambda part: self._standard_rows(part, None), batch_size, stream)
-        rows = self._standard_rows(x, y)
         # Batch normalisation over all rows at once would take padding for data.
         pad = batch_size is not None or not self._problem.network.has_statistics
-        return Shards(lambda _: rows, batch_size, pad=pad)
+        return Shards(lambda _: self._standard_rows(x, y), batch_size, pad=pad)
 
     def _standard_rows(self, x, y) -> tuple[inputs.Arrays, np.ndarray]:
         x, y = self.rows(x, y)

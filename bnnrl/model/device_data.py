@@ -15,6 +15,7 @@ from bnnrl.model.inputs import Arrays, num_rows
 
 IN_MEMORY_BYTES = 2**31  # a tf.data.Dataset that takes more as float32 is streamed
 SHARD_BYTES = 2**27  # of a streamed data set, held on the device at a time
+SHARD_ROWS = 2**18  # at most, since the rows of a shard are shuffled by sorting as many random numbers
 _ROWS_READ_AT_ONCE = 1024  # from a dataset of single rows
 
 _map: Any = tf.nest.map_structure
@@ -46,22 +47,25 @@ class Stream:
         rank = tf.TensorShape(inputs[0].shape if inputs else None).rank
         batched = rank is None or parts[0].ndim != rank - 1
         self.row_bytes = sum(a.size * 4 for a in parts) // (len(parts[0]) if batched else 1)
-        self._batches = dataset if batched else dataset.batch(_ROWS_READ_AT_ONCE)
-        self._rows = dataset.unbatch() if batched else dataset
+        self._dataset, self._batched = dataset, batched
 
     def pieces(self, rows: int) -> Iterator[tuple[Arrays, np.ndarray]]:
         """Yield (x, y) of `rows` rows each, the last piece perhaps of fewer."""
-        return self._rows.batch(rows).prefetch(1).as_numpy_iterator()
+        return self._in_batches(rows).prefetch(1).as_numpy_iterator()
 
     def read(self, whatever_size: bool = False) -> tuple[Arrays, np.ndarray] | None:
         """Return all rows (x, y), or None if they take more than IN_MEMORY_BYTES and not `whatever_size`."""
         parts, size = [], 0
-        for part in self._batches.as_numpy_iterator():
+        for part in (self._dataset if self._batched else self._in_batches(_ROWS_READ_AT_ONCE)).as_numpy_iterator():
             parts.append(part)
             size += num_rows(part) * self.row_bytes
             if size > IN_MEMORY_BYTES and not whatever_size:
                 return None
         return _map(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def _in_batches(self, rows: int) -> tf.data.Dataset:
+        """Return the dataset in batches of `rows` rows, the last one perhaps of fewer."""
+        return self._dataset.rebatch(rows) if self._batched else self._dataset.batch(rows)
 
 
 class Shards:
@@ -86,22 +90,24 @@ class Shards:
     """
 
     def __init__(self, prepare: Callable, batch_size: int | None, stream: Stream | None = None, pad: bool = True):
-        self._prepare, self._stream = prepare, stream
+        self._stream = stream
         batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if stream is None:
             x, y = prepare(None)
-            counts, self.first = [len(y)], x
-            pad &= sum(np.asarray(a).nbytes for a in tf.nest.flatten((x, y))) <= SHARD_BYTES
+            counts, pad = [len(y)], pad and sum(a.nbytes for a in tf.nest.flatten((x, y))) <= SHARD_BYTES
             capacity = round_up_rows(len(y)) if pad else len(y)
             self._whole = _map(lambda a: pad_rows(a, capacity), (x, y))
+            self.first = _map(lambda a: np.asarray(a)[: counts[0]], self._whole[0])  # shares the tensors' memory
         else:
             if batch_size is None:
                 raise ValueError(
                     "Invalid `batch_size`: expected a number for a dataset too large for memory. Received: None, for "
                     "all rows at every step."
                 )
-            self._rows = max(batch_size, SHARD_BYTES // stream.row_bytes)
+            self._prepare = prepare
+            self._rows = max(batch_size, min(SHARD_ROWS, SHARD_BYTES // stream.row_bytes))
             counts, self.first = self._count_rows(stream)
+            self._capacity = max(counts)
         self.streams, self.num_data = stream is not None, sum(counts)
         self.batch_size = None if batch_size is None else min(batch_size, self.num_data)
         self._steps = [max(1, n // self.batch_size) if self.batch_size else 1 for n in counts]
@@ -122,5 +128,5 @@ class Shards:
             return
         for part, steps in zip(self._stream.pieces(self._rows), self._steps, strict=True):
             x, y = self._prepare(part)
-            padded = _map(lambda a: pad_rows(a, self._rows), (x, y))  # of one size, so that the driver compiles once
-            yield padded, len(y), steps
+            # All pieces have the same size, so that the driver compiles once.
+            yield _map(lambda a: pad_rows(a, self._capacity), (x, y)), len(y), steps

@@ -70,7 +70,7 @@ def take(x: Arrays, rows) -> Arrays:
 
 
 def finite(name: str, given) -> np.ndarray:
-    """Return `given` as a float32 array.
+    """Return `given` as a float32 array; the same array, if it is one.
 
     Args:
         name: of the argument, for the error.
@@ -82,7 +82,7 @@ def finite(name: str, given) -> np.ndarray:
     array = np.asarray(given)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
-    return casting.as_float32(name, array)
+    return casting.as_float32(name, array, copy=False)
 
 
 def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import data
+from bnnrl import data, metrics, posterior
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
@@ -24,6 +24,9 @@ from bnnrl.structure import NotShareable
 # memory is bounded. Up to _BATCHED rows times draws are one vectorised call; beyond that, one plain call of the network
 # for each draw takes half the time.
 _ROWS, _BATCHED = 2**11, 2**13
+# A prediction holds at most _DRAW_BYTES of posterior samples of θ at a time, and a predictive mean is taken of at most
+# _MEAN_ROWS rows times draws at a time.
+_DRAW_BYTES, _MEAN_ROWS = 2**29, 2**24
 _REFERENCE_ROWS = 1024  # enough for the mean and variance of each channel
 
 
@@ -61,26 +64,47 @@ class Predictor:
         outputs = [self._outputs_of(weights, chunk, statistics) for chunk in _chunks(x)]
         return tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
 
+    def draw(self, source: posterior.Posterior, n: int, seed) -> Iterator[tf.Tensor]:
+        """Yield `n` samples of θ from a posterior in pieces [S, D]: a single one, if all take at most 512 MiB."""
+        size = max(1, _DRAW_BYTES // (4 * self._problem.num_params))
+        # A piece is in use while the next one is drawn.
+        return posterior.pieces(source, n, seed, size if n <= size else max(1, size // 2))
+
+    def all_outputs(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tuple[Any, tf.Tensor]:
+        """Return the outputs [S, B, ...] and the likelihood's parameters [S, L] of all pieces of θ, of S draws."""
+        found = [(self.outputs(theta, x), self._problem.split(theta)[1]) for theta in pieces]
+        return tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=0), *found)
+
+    def mean(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> np.ndarray:
+        """Return the predictive mean [B, ...] over all draws; for classes, their probabilities [B, C]."""
+        found = [(theta.shape[0], self._mean_of_piece(theta, x)) for theta in pieces]
+        draws, means = zip(*found, strict=True)
+        return np.average(means, axis=0, weights=draws).astype(np.float32)
+
+    def _mean_of_piece(self, theta: tf.Tensor, x: inputs.Arrays) -> np.ndarray:
+        rows = max(1, _MEAN_ROWS // (theta.shape[0] * _ROWS)) * _ROWS
+        blocks = (inputs.take(x, slice(first, first + rows)) for first in range(0, inputs.num_rows(x), rows))
+        means = [tf.reduce_mean(metrics.mean(self.distribution([theta], block)), axis=0) for block in blocks]
+        return np.concatenate(means)
+
     def first_outputs(self, x: inputs.Arrays) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function from θ [S, D] to the network's outputs [S, B, ...], the first if there are several."""
         return lambda theta: tf.nest.flatten(self.outputs(theta, x))[0]
 
-    def distribution(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
+    def distribution(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tfd.Distribution:
         """Return the distribution of the targets under each draw, batch shape [S, B, ...], in the targets' units."""
-        return self._in_target_units(self._problem.likelihood(self.outputs(theta, x), self._likelihood_params(theta)))
+        return self._in_target_units(self._problem.likelihood(*self.all_outputs(pieces, x)))
 
-    def mixture(self, theta: tf.Tensor, x: inputs.Arrays) -> tfd.Distribution:
+    def mixture(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tfd.Distribution:
         """Return the equal mixture of `distribution` over the draws, batch shape [B]."""
         # [B, S, 1, ...]: the likelihood expects an axis of rows that share one draw's parameters, here of size 1.
         swap = lambda a: tf.experimental.numpy.swapaxes(a, 0, 1)[:, :, tf.newaxis]
-        outputs = tf.nest.map_structure(swap, self.outputs(theta, x))
-        components = self._in_target_units(self._problem.likelihood(outputs, self._likelihood_params(theta))[:, :, 0])
+        outputs, params = self.all_outputs(pieces, x)
+        outputs = tf.nest.map_structure(swap, outputs)
+        components = self._in_target_units(self._problem.likelihood(outputs, params)[:, :, 0])
         target_axes = components.batch_shape.rank - 2  # axes beyond [B, S] belong to one target
         components = tfd.Independent(components, target_axes) if target_axes else components
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(components.batch_shape[:2])), components)
-
-    def _likelihood_params(self, theta: tf.Tensor) -> tf.Tensor:
-        return self._problem.split(theta)[1]  # [S, L]
 
     def _in_target_units(self, distribution: tfd.Distribution) -> tfd.Distribution:
         """Return the distribution of y, given that of (y − mean) / std."""

@@ -171,6 +171,20 @@ def test_network_outputs_and_chunks_of_rows(monkeypatch):
     np.testing.assert_allclose(make().predict_samples(X, num_samples=6), samples, rtol=1e-5)
 
 
+def test_predictions_do_not_depend_on_how_many_draws_are_in_memory(monkeypatch):
+    bnn = with_draws(linear(), "gaussian", *np.concatenate([W, np.zeros((3, 1))], axis=1))
+    y = X[:, :1]
+    at_once = bnn.predict(X), bnn.predict_samples(X, 5), bnn.evaluate(X, y), bnn.uncertainty(X)
+    drawn = np.asarray(bnn.predict_distribution(X).mean())
+    monkeypatch.setattr("bnnrl.model.prediction._DRAW_BYTES", 2 * 4 * bnn._problem.num_params)
+    monkeypatch.setattr("bnnrl.model.prediction._MEAN_ROWS", 1)
+    monkeypatch.setattr("bnnrl.model.prediction._ROWS", 3)
+    assert [len(piece) for piece in bnn._samples(100, 0)] == [1, 1, 1]
+    in_pieces = bnn.predict(X), bnn.predict_samples(X, 5), bnn.evaluate(X, y), bnn.uncertainty(X)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), in_pieces, at_once)
+    np.testing.assert_allclose(bnn.predict_distribution(X).mean(), drawn, rtol=1e-5)
+
+
 # Fitting.
 
 

@@ -40,6 +40,28 @@ def test_rows_come_in_equal_pieces_and_a_rest(small, batched):
     np.testing.assert_array_equal(y, Y)
 
 
+def test_a_shard_has_no_more_rows_than_can_be_shuffled_quickly(small, monkeypatch):
+    monkeypatch.setattr("bnnrl.model.device_data.SHARD_ROWS", 10)
+    parts = list(Shards(lambda part: part, 4, Stream(dataset(batched=True), mlp(3, 2))))
+    assert [count for _, count, _ in parts] == [10] * 5
+    # A stream of less than a shard is not padded to a whole one.
+    monkeypatch.setattr("bnnrl.model.device_data.SHARD_ROWS", 64)
+    monkeypatch.setattr("bnnrl.model.device_data.SHARD_BYTES", 2**20)
+    ((arrays, count, _),) = Shards(lambda part: part, 4, Stream(dataset(), mlp(3, 2)))
+    assert count == len(arrays[0]) == 50
+
+
+def test_training_data_are_held_once(monkeypatch):
+    x, y = np.zeros((6, 3), np.float32), np.zeros((6, 2), np.float32)
+    adapter = bnnrl.BayesianModel(mlp(3, 2), bnnrl.likelihoods.Gaussian(1.0))._adapter
+    assert adapter.rows(x, y)[0] is x  # float32 is not copied
+    shards = adapter.shards(x, y, 4)
+    ((arrays, _, _),) = shards
+    assert np.shares_memory(shards.first, np.asarray(arrays[0])) and not np.shares_memory(shards.first, x)
+    x[:] = 1.0
+    np.testing.assert_array_equal(arrays[0], 0.0)
+
+
 class Seen(bnnrl.inference.Method):
     """An inference method whose θ is the sum of the rows of its batches."""
 
