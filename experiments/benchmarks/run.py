@@ -1,13 +1,15 @@
-"""Times bnnrl and other packages in turns, and writes a table to experiments/results/benchmarks.md.
+"""Times bnnrl and other packages in turns, and writes tables to experiments/results/benchmarks.md and peers.md.
 
 Each script is a process that compiles and warms up before it is timed. The processes then run short blocks in turns,
-A B C A B C ..., so that other work on the machine affects all of them equally.
+A B C A B C ..., so that other work on the machine affects all of them equally. The figures of all rounds are in
+benchmarks.csv and peers.csv. A comparison that is not run again keeps its figures there.
 
-    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--lock FILE]
+    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--only NUTS] [--lock FILE]
 """
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import json
 import os
@@ -15,39 +17,80 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 import venv
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import numpy as np
 import tyro
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE.parent / "results" / "benchmarks.md"
+RESULTS = HERE.parent / "results"
 
-# The scripts of each comparison. Ratios are relative to the first and to the second.
-COMPARISONS: dict[str, dict[str, list[str]]] = {
-    **{
-        f"Policy update, {policy.upper()} policy": {
-            "bnnrl": ["rollout.py", "--policy", policy],
-            "bnnrl, two groups": ["rollout.py", "--policy", policy, "--groups", "2"],
-            "bnnrl, its defaults": ["rollout.py", "--policy", policy, "--defaults"],
-            "bnnrl, its defaults, two groups": ["rollout.py", "--policy", policy, "--defaults", "--groups", "2"],
-            "JAX": ["rollout_jax.py", policy, "1"],
-            "JAX, 5 steps unrolled": ["rollout_jax.py", policy, "5"],
-            "PyTorch": ["rollout_torch.py", policy],
-        }
-        for policy in ("mlp", "rbf")
+# For each table, the scripts of its comparisons. Ratios are relative to the first script, and to the second if it is
+# bnnrl's, too.
+TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
+    "benchmarks": {
+        **{
+            f"Policy update, {policy.upper()} policy": {
+                "bnnrl": ["rollout.py", "--policy", policy],
+                "bnnrl, two groups": ["rollout.py", "--policy", policy, "--groups", "2"],
+                "bnnrl, its defaults": ["rollout.py", "--policy", policy, "--defaults"],
+                "bnnrl, its defaults, two groups": ["rollout.py", "--policy", policy, "--defaults", "--groups", "2"],
+                "JAX": ["rollout_jax.py", policy, "1"],
+                "JAX, 5 steps unrolled": ["rollout_jax.py", policy, "5"],
+                "PyTorch": ["rollout_torch.py", policy],
+            }
+            for policy in ("mlp", "rbf")
+        },
+        "Adam step of an ensemble of five": {
+            "bnnrl": ["ensemble.py"],
+            "PyTorch, batched": ["ensemble_torch.py"],
+            "keras.Model.fit, one member": ["keras_fit.py"],
+        },
     },
-    "Adam step of an ensemble of five": {
-        "bnnrl": ["ensemble.py"],
-        "PyTorch, batched": ["ensemble_torch.py"],
-        "keras.Model.fit, one member": ["keras_fit.py"],
+    "peers": {
+        "Policy update on MC-PILCO's cart-pole, one thread": {
+            "bnnrl": ["cartpole.py"],
+            **{f"MC-PILCO's work, {n} points": ["cartpole_torch.py", "--points", str(n)] for n in (60, 180, 300)},
+            "TorchRL's PILCO, 60 points": ["cartpole_torch.py", "--stack", "torchrl", "--points", "60"],
+        },
+        "Training step of the ensemble of PETS": {
+            "bnnrl": ["pets.py"],
+            "mbrl-lib": ["pets_torch.py"],
+        },
+        "An action of PETS by CEM": {
+            "bnnrl": ["pets.py", "--part", "plan", "--count", "5"],
+            "mbrl-lib": ["pets_torch.py", "--part", "plan", "--count", "1"],
+        },
+        **{
+            f"Transition of {method.upper()}, four chains": {
+                "bnnrl": ["samplers.py", "--method", method],
+                "BlackJAX": ["samplers_jax.py", "--package", "blackjax", "--method", method],
+                "NumPyro": ["samplers_jax.py", "--package", "numpyro", "--method", method],
+            }
+            for method in ("hmc", "nuts")
+        },
+        "Step of SGLD": {
+            "bnnrl": ["approximate.py"],
+            "posteriors": ["approximate_torch.py"],
+        },
+        "Step of variational inference": {
+            "bnnrl": ["approximate.py", "--method", "vi"],
+            "posteriors": ["approximate_torch.py", "--method", "vi"],
+        },
+        "Laplace's curvature of the last layer": {
+            "bnnrl": ["approximate.py", "--method", "laplace", "--count", "5"],
+            "laplace-torch": ["approximate_torch.py", "--method", "laplace", "--count", "2"],
+        },
     },
-    "Transition of HMC, four chains": {"bnnrl": ["hmc.py"], "BlackJAX": ["hmc_jax.py"]},
 }
+_DRAWS_IN_BLOCK = 100  # of the samplers
 
 
 @dataclass
@@ -58,21 +101,30 @@ class Args:
     """A Python interpreter with the packages in peers.txt. By default, an environment is made beside this file."""
     rounds: int = 15
     """Number of rounds. In a round, every script has one turn."""
+    only: tuple[str, ...] = ()
+    """Words of the titles of the comparisons to run, all if none is given."""
     lock: Path | None = None
     """A file to lock during the measurement, for machines where other work takes the same lock."""
+
+
+class NotRunError(RuntimeError):
+    """A script that stopped, with the reason."""
+
+
+Row = dict[str, Any]
 
 
 class Entrant:
     """A warm process that runs timed blocks on request."""
 
     def __init__(self, python: Path, script: list[str]):
-        self._name = " ".join(script)
+        self._name, self._errors = " ".join(script), tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [str(python), str(HERE / script[0]), *script[1:]],
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             text=True,
             bufsize=1,
         )
@@ -90,7 +142,9 @@ class Entrant:
     def _answer(self) -> dict[str, float]:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise RuntimeError(f"{self._name} stopped. Run it alone to see why.")
+            self._errors.seek(0)
+            last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
+            raise NotRunError(f"{self._name} stopped: {last}")
         return json.loads(line)
 
 
@@ -104,22 +158,79 @@ def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str,
     return found
 
 
-def compare(scripts: dict[str, list[str]], peers: Path, args: Args) -> list[str]:
-    """Return the rows of the table of a comparison."""
-    of = lambda script: peers if script[0].endswith(("_jax.py", "_torch.py")) else Path(sys.executable)
-    entrants = {stack: Entrant(of(script), script) for stack, script in scripts.items()}
-    with locked(args.lock):
+def compare(title: str, scripts: dict[str, list[str]], peers: Path, args: Args) -> list[Row]:
+    """Return a row for each stack and round of a comparison, and one for each stack that could not be run."""
+    entrants: dict[str, Entrant] = {}
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder, locked(args.lock):
+        for stack, script in scripts.items():
+            python = peers if script[0].endswith(("_jax.py", "_torch.py")) else Path(sys.executable)
+            more = ["--outputs", f"{folder}/{stack}.npy"] if script[0].startswith("samplers") else []
+            try:
+                entrants[stack] = Entrant(python, [*script, *more])
+            except NotRunError as error:
+                rows.append({"comparison": title, "stack": stack, "missing": str(error)})
         rounds = timed(entrants, args.rounds)
-    first, second = list(entrants)[:2]
-    rows = []
-    for stack, entrant in entrants.items():
-        ms = [turns[stack]["ms"] for turns in rounds]
-        ratio = lambda base: median(turns[base]["ms"] / turns[stack]["ms"] for turns in rounds)  # noqa: B023
-        cells = [f"{min(ms):.2f}", f"{median(ms):.2f}", f"{max(ms):.2f}", f"{ratio(first):.2f}"]
-        cells += [f"{ratio(second):.2f}" if second.startswith("bnnrl") else ""]
-        cells += [f"{median(turns[stack]['cores'] for turns in rounds):.1f}", f"{entrant.first_s:.1f}"]
-        rows.append(f"| {stack} | {' | '.join(cells)} |")
+        sizes = {stack: _effective_size(Path(folder) / f"{stack}.npy") for stack in entrants}
+    for i, turns in enumerate(rounds):
+        for stack, turn in turns.items():
+            more = {"first_s": entrants[stack].first_s, "ess": sizes[stack]}
+            rows.append({"comparison": title, "stack": stack, "round": i, **turn, **more})
     return rows
+
+
+def _effective_size(path: Path) -> float | str:
+    """Return the median effective sample size of a block's chains over the outputs in a file; "" without a file."""
+    from bnnrl.diagnostics import bulk_ess
+
+    return float(np.median(bulk_ess(np.load(path)))) if path.exists() else ""
+
+
+def table(title: str, rows: list[Row]) -> list[str]:
+    """Return the lines of the table of a comparison."""
+    own = [row for row in rows if row["comparison"] == title]
+    stacks = list(dict.fromkeys(row["stack"] for row in own if not row.get("missing")))
+    of = {s: {int(r["round"]): r for r in own if r["stack"] == s and not r.get("missing")} for s in stacks}
+    bases = [s for s in stacks[:2] if s.startswith("bnnrl")]
+    sampled = any(row.get("ess") for row in own)
+    columns = ["min, ms", "median, ms", "max, ms", *(f"{base} / this" for base in bases), "cores", "first block, s"]
+    columns += ["ESS a second", "ESS a processor second"] if sampled else []
+    lines = [f"## {title}", "", f"| Stack | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+    for stack in stacks:
+        turns = of[stack]
+        ms = [float(turn["ms"]) for turn in turns.values()]
+        cells = [f"{value:.2f}" for value in (min(ms), median(ms), max(ms))]
+        for base in bases:
+            cells.append(f"{median(float(of[base][i]['ms']) / float(turn['ms']) for i, turn in turns.items()):.2f}")
+        cores = median(float(turn["cores"]) for turn in turns.values())
+        cells += [f"{cores:.1f}", f"{float(turns[0]['first_s']):.1f}"]
+        if sampled:
+            rate = float(turns[0]["ess"]) / _DRAWS_IN_BLOCK / (median(ms) / 1e3)
+            cells += [f"{rate:.1f}", f"{rate / cores:.1f}"]
+        lines.append(f"| {stack} | {' | '.join(cells)} |")
+    missing = [f"Not run: {row['stack']}. {row['missing']}" for row in own if row.get("missing")]
+    rounds = max((len(turns) for turns in of.values()), default=0)
+    return [*lines, "", f"{rounds} rounds.", "", *missing, *([""] if missing else [])]
+
+
+def read_rows(name: str) -> list[Row]:
+    """Return the rows of earlier runs."""
+    path = RESULTS / f"{name}.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(name: str, rows: list[Row]) -> None:
+    """Write rows to a CSV file."""
+    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+_COLUMNS = ("comparison", "stack", "round", "ms", "cores", "first_s", "ess", "missing")
 
 
 @contextmanager
@@ -137,13 +248,20 @@ def make_peers() -> Path:
     """Return the Python interpreter of the environment of other packages, which is made if necessary."""
     folder = HERE / ".venv-peers"
     python, ready = folder / "bin" / "python", folder / ".ready"
-    wanted = (HERE / "peers.txt").read_text()
+    wanted = "".join(file.read_text() for file in _peer_files())
     if not ready.exists() or ready.read_text() != wanted:
         venv.create(folder, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-r", str(HERE / "peers.txt")], check=True)
+        with_deps, without = _peer_files()
+        subprocess.run([*pip, "-r", str(with_deps)], check=True)
+        subprocess.run([*pip, "--no-deps", "-r", str(without)], check=True)
         ready.write_text(wanted)
     return python
+
+
+def _peer_files() -> tuple[Path, Path]:
+    """Return the lists of packages that are installed with and without their dependencies."""
+    return HERE / "peers.txt", HERE / "peers_no_deps.txt"
 
 
 def machine() -> str:
@@ -155,31 +273,37 @@ def machine() -> str:
 
 def versions(peers: Path) -> str:
     """Return the versions of Python and of all packages."""
-    code = "import platform, jax, torch; print(platform.python_version(), jax.__version__, torch.__version__)"
-    done = subprocess.run([str(peers), "-c", code], capture_output=True, text=True, check=True)
-    python, jax, torch = done.stdout.split()
+    lines = _peer_files()[0].read_text().splitlines()
+    names = {line.split("==")[0].lower() for line in lines if "==" in line} | {"mbrl", "laplace-torch"}
+    listed = subprocess.run([str(peers), "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True)
+    found = [line.replace("==", " ") for line in listed.stdout.splitlines() if line.split("==")[0].lower() in names]
     ours = f"Python {platform.python_version()}, TensorFlow {version('tensorflow')}, Keras {version('keras')}"
-    return f"{ours}; peers: Python {python}, JAX {jax}, PyTorch {torch}"
+    return f"{ours}; peers: {', '.join(found)}"
+
+
+def write(name: str, rows: list[Row], peers: Path) -> None:
+    """Write the rows and the tables of their comparisons."""
+    write_rows(name, rows)
+    about = "Written by experiments/benchmarks/run.py; README.md there says what is timed."
+    lines = [f"# {name.capitalize()}", "", about, ""]
+    for title in TABLES[name]:
+        lines += table(title, rows) if any(row["comparison"] == title for row in rows) else []
+    lines.append(f"Medians of the ratios within a round. {machine()}. {versions(peers)}.")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 
 def main(args: Args) -> None:
-    """Run all comparisons, and write the table."""
+    """Run the comparisons, and write the tables after each."""
     peers = args.peers or make_peers()
-    lines = ["# Benchmarks", "", "Written by experiments/benchmarks/run.py; README.md there says what is timed.", ""]
-    for work, scripts in COMPARISONS.items():
-        table = [
-            f"## {work}",
-            "",
-            "| Stack | min, ms | median, ms | max, ms | bnnrl / this | two groups / this | cores | first block, s |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-            *compare(scripts, peers, args),
-            "",
-        ]
-        print("\n".join(table), flush=True)
-        lines += table
-    lines.append(f"{args.rounds} rounds, medians of the ratios within a round. {machine()}. {versions(peers)}.")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+    for name, comparisons in TABLES.items():
+        rows = read_rows(name)
+        for title, scripts in comparisons.items():
+            if args.only and not any(word in title for word in args.only):
+                continue
+            rows = [row for row in rows if row["comparison"] != title]
+            rows += compare(title, scripts, peers, args)
+            print("\n".join(table(title, rows)), flush=True)
+            write(name, rows, peers)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from statistics import median
 from typing import Literal
 
 import tyro
+from memory import reset_peak, resident
 from run import RESULTS, Entrant, locked, machine, timed
 from turns import serve
 
@@ -115,17 +116,10 @@ def predict(rows: int) -> None:
     serve(lambda: model.predict(x, DRAWS), rows)
 
 
-def resident(name: str) -> int:
-    """Return "VmRSS", the resident memory of the process, or "VmHWM", its peak, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
 def added(make: Callable) -> dict[str, float]:
     """Return what `make` adds to the resident memory, at the peak and afterwards, in units of the samples' bytes."""
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    base = resident("VmRSS")
+    base = reset_peak()
     draws = make()
     peak = resident("VmHWM") - base
     gc.collect()
@@ -225,7 +219,7 @@ def main(args: Args) -> None:
         return
     head = ["# Training, prediction and memory", "", "Written by experiments/benchmarks/supervised.py.", ""]
     text = "\n".join([*head, *table(args)]) + "\n"
-    RESULTS.with_name("supervised.md").write_text(text)
+    (RESULTS / "supervised.md").write_text(text)
     print(text)
 
 

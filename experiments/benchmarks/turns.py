@@ -5,7 +5,7 @@ import sys
 from time import perf_counter, process_time
 
 
-def serve(block, count):
+def serve(block, count, warm_up=None, at_end=None):
     """Run `block` once to compile and warm up, then once for each line of input, and print milliseconds per item.
 
     To use a script by hand, press return to run a block, and end the input to stop.
@@ -13,15 +13,22 @@ def serve(block, count):
     Args:
         block: function without arguments.
         count: number of items of a block.
+        warm_up: function without arguments that is called after the first block.
+        at_end: function without arguments that is called after the last block.
     """
     started = perf_counter()
     block()
-    _say(first_s=perf_counter() - started)
+    first = perf_counter() - started
+    if warm_up is not None:
+        warm_up()
+    _say(first_s=first)
     for _ in sys.stdin:
         wall, cpu = perf_counter(), process_time()
         block()
         wall, cpu = perf_counter() - wall, process_time() - cpu
         _say(ms=wall / count * 1e3, cores=cpu / wall)
+    if at_end is not None:
+        at_end()
 
 
 def _say(**figures):
