@@ -132,7 +132,7 @@ def torchrl_update(points: int) -> Callable:
     optimizer = torch.optim.Adam(policy.parameters(), 1e-2)
 
     def update():
-        mean, covariance, total = torch.zeros(1, OBS), 1e-4 * torch.eye(OBS)[None], 0.0
+        mean, covariance, total = torch.zeros(1, OBS), 1e-4 * torch.eye(OBS)[None], torch.zeros(())
         for _ in range(HORIZON):
             action, spread, cross = policy(mean, covariance)
             belief = {"mean": mean, "var": covariance}

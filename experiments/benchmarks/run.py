@@ -65,7 +65,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
             "mbrl-lib": ["pets_torch.py"],
         },
         "An action of PETS by CEM": {
-            "bnnrl": ["pets.py", "--part", "plan", "--count", "5"],
+            "bnnrl": ["pets.py", "--part", "plan", "--count", "1"],
             "mbrl-lib": ["pets_torch.py", "--part", "plan", "--count", "1"],
         },
         **{
@@ -85,7 +85,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
             "posteriors": ["approximate_torch.py", "--method", "vi"],
         },
         "Laplace's curvature of the last layer": {
-            "bnnrl": ["approximate.py", "--method", "laplace", "--count", "5"],
+            "bnnrl": ["approximate.py", "--method", "laplace", "--count", "1"],
             "laplace-torch": ["approximate_torch.py", "--method", "laplace", "--count", "2"],
         },
     },
@@ -225,12 +225,12 @@ def read_rows(name: str) -> list[Row]:
 def write_rows(name: str, rows: list[Row]) -> None:
     """Write rows to a CSV file."""
     with (RESULTS / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, list(_COLUMNS), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-_COLUMNS = ("comparison", "stack", "round", "ms", "cores", "first_s", "ess", "missing")
+_COLUMNS: tuple[str, ...] = ("comparison", "stack", "round", "ms", "cores", "first_s", "ess", "missing")
 
 
 @contextmanager
