@@ -42,6 +42,8 @@ class Args:
     """Rows to predict."""
     kinds: tuple[str, ...] = KINDS
     """The posteriors."""
+    calls: tuple[str, ...] = CALLS
+    """The calls; "diagnose" is for Samples alone."""
     name: str = "budget"
     """Name of the result files."""
 
@@ -105,7 +107,7 @@ def main(args: Args) -> None:
     calls = [
         (kind, call, args.draws, args.width, args.rows)
         for kind in args.kinds
-        for call in CALLS
+        for call in args.calls
         if kind == "Samples" or call != "diagnose"
     ]
     tabulate(run_all(measure, calls, 1), args.name, summary)

@@ -6,15 +6,11 @@ An update is a rollout with gradient and a step of Adam, as in the policy search
 10 networks of two hidden layers. Each size is timed in a process of its own. Memory is the growth of that process from
 before the update was compiled to its peak.
 
-The arithmetic of an update is that of the networks' matrix products in units of 10⁹ operations (GFLOP): x W forward,
-and the gradient for x backward, since the weights W are fixed. For each width, the same products are timed alone.
-
 Writes a table to experiments/results/.
 """
 
 from __future__ import annotations
 
-import itertools
 import resource
 import statistics
 import sys
@@ -42,8 +38,6 @@ class Args:
 
     repeats: int = 7
     """Timed calls of each size, whose median is reported."""
-    axes: tuple[str, ...] = tuple(SIZES)
-    """What to vary."""
     name: str = "scaling"
     """Name of the result files."""
 
@@ -85,7 +79,6 @@ def measure(axis: str, size: int, repeats: int) -> Row:
             value = tf.reduce_mean(rollout_cost(SimulatedEnv(model.make_step(draws), cost), act, start, noise))
         return adam.update(state, tape.gradient(value, state.theta))
 
-    layers = list(itertools.pairwise([obs_size + 1, width, width, 2 * obs_size]))
     state = adam.start(controller.init(4, 1, normal([100, obs_size], 5)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
@@ -95,35 +88,7 @@ def measure(axis: str, size: int, repeats: int) -> Row:
         state.theta.numpy()
         seconds.append(perf_counter() - began)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024  # of KiB
-    rows = particles // DRAWS
-    gflop = 2 * horizon * 2e-9 * DRAWS * rows * sum(a * b for a, b in layers)
-    milliseconds = 1e3 * statistics.median(seconds[2:])
-    alone = 1e3 * horizon * sum(product_seconds(rows, a, b, repeats) for a, b in layers) if axis == "width" else ""
-    more = {"gflop": gflop, "gflop_per_second": gflop / milliseconds * 1e3, "products_milliseconds": alone}
-    spread = {"shortest": 1e3 * min(seconds[2:]), "longest": 1e3 * max(seconds[2:])}
-    return {"axis": axis, **sizes, "milliseconds": milliseconds, **spread, "mebibytes": grown, **more}
-
-
-def product_seconds(rows: int, inputs: int, outputs: int, repeats: int) -> float:
-    """Return the seconds of a layer's two products alone, with a transposed copy of W for the second."""
-    import tensorflow as tf
-
-    from bnnrl.seeds import normal
-
-    calls = 50
-    x, w, transposed = (normal([DRAWS, *shape], 1) for shape in [(rows, inputs), (inputs, outputs), (outputs, inputs)])
-
-    @tf.function(jit_compile=True)
-    def products(x, w, transposed):
-        again = lambda i, x: (i + 1, 1e-3 * tf.matmul(tf.matmul(x, w), transposed))
-        return tf.while_loop(lambda i, _: i < calls, again, (0, x))[1]
-
-    seconds = []
-    for _ in range(repeats + 1):
-        began = perf_counter()
-        products(x, w, transposed).numpy()
-        seconds.append((perf_counter() - began) / calls)
-    return statistics.median(seconds[1:])
+    return {"axis": axis, **sizes, "milliseconds": 1e3 * statistics.median(seconds[2:]), "mebibytes": grown}
 
 
 def summary(rows: list[Row]) -> str:
@@ -131,23 +96,12 @@ def summary(rows: list[Row]) -> str:
     lines = []
     for axis in SIZES:
         own = [r for r in rows if r["axis"] == axis]
-        if not own:
-            continue
         fixed = ", ".join(f"{name} {value}" for name, value in BASE.items() if name != axis)
-        columns = [axis, "ms an update (range)", "ms a unit, ratio to the row above", "MiB"]
-        columns += ["GFLOP", "GFLOP a second", "products alone, ms"] if axis == "width" else []
-        lines += [f"{axis} ({fixed}):", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+        lines += [f"{axis} ({fixed}):", "", f"| {axis} | ms an update | ms a unit, ratio to the row above | MiB |"]
+        lines += ["|---|---|---|---|"]
         for last, row in zip([None, *own], own, strict=False):
             ratio = f"{_a_unit(row) / _a_unit(last):.2f}" if last else ""
-            span = f"{row['milliseconds']:.2f} ({row['shortest']:.2f} to {row['longest']:.2f})"
-            cells = [str(row[axis]), span, ratio, f"{row['mebibytes']:.0f}"]
-            if axis == "width":
-                cells += [
-                    f"{row['gflop']:.2f}",
-                    f"{row['gflop_per_second']:.1f}",
-                    f"{row['products_milliseconds']:.2f}",
-                ]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {row[axis]} | {row['milliseconds']:.2f} | {ratio} | {row['mebibytes']:.0f} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -159,7 +113,7 @@ def _a_unit(row: Row) -> float:
 
 def main(args: Args) -> None:
     """Time all sizes and write the table."""
-    calls = [(axis, size, args.repeats) for axis in args.axes for size in SIZES[axis]]
+    calls = [(axis, size, args.repeats) for axis, sizes in SIZES.items() for size in sizes]
     tabulate(run_all(measure, calls, 1), args.name, summary)
 
 
