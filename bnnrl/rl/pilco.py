@@ -231,7 +231,7 @@ class PILCO:
 
         Warns:
             NonFiniteWarning: if the search finds no policy of finite expected cost, or the prediction of a trial or a
-                real cost is not finite; `bnnrl.rl.simulator.non_finite`.
+                real cost is not finite. Trials are saved all the same.
         """
         check_count("trials", trials)
         check_count("evaluation_episodes", evaluation_episodes)
