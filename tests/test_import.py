@@ -24,6 +24,11 @@ def test_tensorflow_is_loaded_on_first_use_without_its_messages():
     assert (found.returncode, found.stdout, found.stderr) == (0, "True\n", "seen\n")
 
 
+def test_an_agent_does_not_load_what_only_the_check_of_environments_needs(fresh_python):
+    code = "import sys, bnnrl; bnnrl.PILCO; sys.exit('sklearn.ensemble' in sys.modules)"
+    assert subprocess.run([*fresh_python, "-c", code], timeout=120, check=False).returncode == 0
+
+
 def test_the_command_line_trains_without_messages_of_tensorflow(tmp_path):
     arguments = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "1", "--folder", str(tmp_path)]
     found = run(f"import sys; from bnnrl.cli import main; sys.exit(main({arguments!r}))")
