@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl import _moved
 
-# TensorFlow's "auto_select" takes 3 to 5 times as long under XLA on CPU. With either algorithm, XLA draws other numbers
-# than TensorFlow's own kernels from the same seed. Derived seeds are the same in both.
-_ALGORITHM = "philox"
+# Philox, because the algorithm that TensorFlow would choose takes 3 to 5 times as long under XLA on CPU. With either
+# algorithm, XLA draws other numbers than TensorFlow's own kernels from the same seed. Derived seeds are the same in
+# both. The raw operations are called here because `tf.random` derives Philox's key and counter by some 40 operations,
+# of which graphs of many draws largely consisted. The numbers are those of `tf.random` with alg="philox".
+_PHILOX = tf.random.Algorithm.PHILOX.value
+_SCRAMBLING_KEY = 0x02461E293EC8F720  # TensorFlow's
 
 
 class MemberSeed(NamedTuple):
@@ -54,19 +57,23 @@ def split(seed, num: int = 2) -> list:
     """Return `num` independent seeds derived from `seed`: pairs, or each a `MemberSeed` if `seed` is one."""
     if isinstance(seed, MemberSeed):
         return [seed._replace(pair=pair) for pair in split(seed.pair, num)]
-    return tf.unstack(tf.random.split(as_seed(seed), num, alg=_ALGORITHM))
+    return tf.unstack(_integers([num, 2], seed))
 
 
 def fold_in(seed, index):
     """Return the seed of the `index`-th child of `seed`: a pair, or a `MemberSeed`; `index` may be a tensor."""
     if isinstance(seed, MemberSeed):
         return seed._replace(pair=fold_in(seed.pair, index))
-    return tf.random.fold_in(as_seed(seed), tf.cast(index, tf.int32), alg=_ALGORITHM)
+    return tf.stack([_integers([], seed), tf.cast(index, tf.int32)])
 
 
 def normal(shape, seed) -> tf.Tensor:
     """Return standard normal draws, float32."""
-    return _draw(lambda shape, seed: tf.random.stateless_normal(shape, seed, alg=_ALGORITHM), shape, seed)
+
+    def draw(shape, seed) -> tf.Tensor:
+        return tf.raw_ops.StatelessRandomNormalV2(shape=_shape(shape), **_generator(seed), dtype=tf.float32)
+
+    return _draw(draw, shape, seed)
 
 
 def fast_normal(shape, seed) -> tf.Tensor:
@@ -116,8 +123,33 @@ def _threefry(key: tf.Tensor, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 def uniform(shape, seed, low: float = 0, high: float = 1, dtype=tf.float32) -> tf.Tensor:
     """Return uniform draws from [low, high) of type `dtype`."""
-    draw = lambda shape, seed: tf.random.stateless_uniform(shape, seed, low, high, dtype, alg=_ALGORITHM)
+    low, high = tf.convert_to_tensor(low, dtype), tf.convert_to_tensor(high, dtype)
+
+    def draw(shape, seed) -> tf.Tensor:
+        arguments = {"shape": _shape(shape), **_generator(seed)}
+        if dtype.is_integer:
+            return tf.raw_ops.StatelessRandomUniformIntV2(**arguments, minval=low, maxval=high)
+        return low + tf.raw_ops.StatelessRandomUniformV2(**arguments, dtype=dtype) * (high - low)
+
     return _draw(draw, shape, seed)
+
+
+def _integers(shape, seed) -> tf.Tensor:
+    """Return uniform draws from all values of int32."""
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(shape=_shape(shape), **_generator(seed), dtype=tf.int32)
+
+
+def _generator(seed) -> dict[str, Any]:
+    """Return the arguments of TensorFlow's stateless random operations for a seed: key [1], counter [2], algorithm."""
+    counter = tf.cast(as_seed(seed), tf.uint64)
+    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[2], key=tf.constant([_SCRAMBLING_KEY], tf.uint64), counter=counter, alg=_PHILOX, dtype=tf.uint64
+    )
+    return {"key": tf.split(words, 2)[0], "counter": words * tf.constant([0, 1], tf.uint64), "alg": _PHILOX}
+
+
+def _shape(shape) -> tf.Tensor:
+    return tf.convert_to_tensor(shape, dtype_hint=tf.int32)  # the hint is for [], a scalar's
 
 
 def _draw(draw: Callable[[list[int], tf.Tensor], tf.Tensor], shape, seed) -> tf.Tensor:

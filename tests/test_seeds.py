@@ -1,9 +1,12 @@
 """Seeds: pairs, derived seeds, draws, and that global generators are not used."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
+from tensorflow import random
 
 from bnnrl import seeds
 
@@ -44,6 +47,34 @@ def test_draws_repeat_and_derived_seeds_are_the_same_under_xla(jit_compile):
         np.testing.assert_array_equal(a, b)
         assert np.any(a != c)
     np.testing.assert_array_equal(found[2], tf.stack(children(tf.constant([-1, 3]))))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_draws_are_those_of_tensorflow_by_philox(jit_compile):
+    """Published results depend on the numbers of each seed, which `seeds` draws by TensorFlow's raw operations."""
+
+    def ours(seed, bound):
+        integers = seeds.uniform([9], seed, 0, bound, tf.int32)
+        floats = seeds.uniform([2, 3], seed), seeds.uniform([5], seed, -2.0, 3.0), seeds.uniform([], seed, 1, 4)
+        seeded = tf.stack(seeds.split(seed, 3)), seeds.fold_in(seed, bound)
+        return [seeds.normal([3, 4], seed), seeds.normal(tf.stack([bound, 2]), seed), integers, *floats, *seeded]
+
+    def theirs(seed, bound):
+        normal, uniform = (
+            partial(f, seed=seed, alg="philox") for f in (random.stateless_normal, random.stateless_uniform)
+        )
+        integers = uniform([9], minval=0, maxval=bound, dtype=tf.int32)
+        floats = uniform([2, 3]), uniform([5], minval=-2.0, maxval=3.0), uniform([], minval=1, maxval=4)
+        seeded = random.split(seed, 3, alg="philox"), random.fold_in(seed, bound, alg="philox")
+        return [normal([3, 4]), normal(tf.stack([bound, 2])), integers, *floats, *seeded]
+
+    compiled = [tf.function(f, autograph=False, jit_compile=jit_compile) for f in (ours, theirs)]
+    for seed in ((0, 0), (0, 5), (-1, 3), (7, -(2**31)), (2**31 - 1, 2**31 - 1)):
+        args = tf.constant(seed), tf.constant(6)
+        for found, expected in zip(*(f(*args) for f in compiled), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        for found, expected in zip(ours(*args), theirs(*args), strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_moments_and_bounds():
