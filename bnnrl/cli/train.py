@@ -18,12 +18,12 @@ from bnnrl.cli.options import optional
 from bnnrl.cli.output import warn
 from bnnrl.exit_codes import DONE
 from bnnrl.rl import tasks
+from bnnrl.rl.callbacks import PLAIN_SETTINGS
 from bnnrl.storage import lock, run_folder
 from bnnrl.storage.atomic import explained
 
 _FIELDS = {"members": "size"}  # options whose field in `Dynamics` has another name
 _TRACKED_GRACE = 60.0  # seconds to stop in after Ctrl-C: a tracker uploads what is left
-_AGENT_OPTIONS = ("propagation", "particles", "horizon", "seed", "episodes_per_trial", "learn_reward")  # of `PILCO`
 
 
 @dataclass
@@ -203,5 +203,5 @@ def make_agent(settings: dict[str, Any]):
         planners[kind](**given("horizon")) if kind in planners else policies[kind](),
         search=bnnrl.PolicySearch(**given("restarts", "updates", "rounds", "scout_updates", "candidates")),
         env_kwargs=env_kwargs,
-        **{name: settings[name] for name in _AGENT_OPTIONS},
+        **{name: settings[name] for name in PLAIN_SETTINGS},
     )

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bnnrl.rl.simulator.settings import Dynamics
     from bnnrl.rl.tasks import Task
 
+# Arguments and attributes of `bnnrl.PILCO` that are a number, a word or a flag, which are saved and logged as they are.
+PLAIN_SETTINGS = ("propagation", "particles", "horizon", "episodes_per_trial", "learn_reward", "seed")
+
 
 @dataclass(frozen=True)
 class Trial:

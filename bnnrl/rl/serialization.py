@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from bnnrl.rl.callbacks import Agent, Prediction, Trial
+from bnnrl.rl.callbacks import PLAIN_SETTINGS, Agent, Prediction, Trial
 from bnnrl.rl.control import ControlStrategy
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.simulator.learned_env import LearnedEnv
@@ -49,7 +49,6 @@ def _encode_trial(trial: Trial) -> dict[str, Any]:
 
 
 def _settings(agent: SavableAgent) -> dict[str, Any]:
-    names = ("propagation", "particles", "horizon", "episodes_per_trial", "learn_reward", "seed")
     return {
         "kind": "pilco",
         "env": agent.task.env_id,
@@ -60,7 +59,7 @@ def _settings(agent: SavableAgent) -> dict[str, Any]:
         "heads": config.encode(agent.reward_model),  # the name of 0.1.0
         "policy": config.encode(agent.policy),
         "search": config.encode(agent.search),
-        **{name: getattr(agent, name) for name in names},
+        **{name: getattr(agent, name) for name in PLAIN_SETTINGS},
     }
 
 
@@ -89,10 +88,9 @@ def from_saved(
     agent = make_agent(
         task or described["env"],
         **{name: config.decode(described[name]) for name in ("dynamics", "policy", "search")},
-        **{name: described[name] for name in ("propagation", "particles", "horizon", "seed", "episodes_per_trial")},
+        **{name: described[name] for name in PLAIN_SETTINGS if name in described},
         reward_model=config.decode(described["heads"]),
         env_kwargs=None if task else described["env_kwargs"],
-        learn_reward=described.get("learn_reward", False),
     )
     if described.get("has_cost", False) and agent.task.cost is None:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from bnnrl import tracking
 from bnnrl.rl import video
-from bnnrl.rl.callbacks import Agent, Callback, Trial
+from bnnrl.rl.callbacks import PLAIN_SETTINGS, Agent, Callback, Trial
 from bnnrl.storage import checkpoint, config
 from bnnrl.tracking import Tracker, TrackingWarning
 
@@ -103,10 +103,9 @@ def _write(path: Path, text: str, what: str, consequence: str) -> None:
 
 
 def _settings_of(agent: Agent) -> dict[str, Any]:
-    names = ("propagation", "particles", "horizon", "episodes_per_trial", "learn_reward", "seed")
     return {
         "env": agent.task.env_id,
         "env_kwargs": {k: config.encode_or_repr(v) for k, v in agent.task.env_kwargs.items()},
         **{name: config.encode_or_repr(getattr(agent, name)) for name in ("dynamics", "policy", "search")},
-        **{name: getattr(agent, name) for name in names},
+        **{name: getattr(agent, name) for name in PLAIN_SETTINGS},
     }

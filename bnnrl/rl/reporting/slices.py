@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.simulator.rollout import rollout_cost
@@ -82,7 +83,7 @@ def values(agent: PILCO, over: Plane, steps: int, seed: int = 0) -> np.ndarray:
     noise = tf.stack([normal([draws, 1, num_obs], as_seed(host_seed(seed, 1, t))) for t in range(steps)])
     noise = tf.tile(noise, [1, 1, height * width, 1])  # [H, S, P, O]
     act = lambda obs, t: tf.reshape(agent.act(tf.reshape(obs, [-1, num_obs])), [*obs.shape[:-1], -1])
-    costs = tf.function(partial(rollout_cost, env, act), autograph=False)(start, noise)
+    costs = CompiledFunction(partial(rollout_cost, env, act), jit_compile=False)(start, noise)
     with np.errstate(over="ignore", invalid="ignore"):  # a picture leaves values blank that are not finite
         return costs.numpy().mean(axis=0).reshape(height, width)
 
