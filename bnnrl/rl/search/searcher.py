@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -13,7 +15,7 @@ from bnnrl.compiled import CompiledFunction
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.search.initial_states import InitialStates
 from bnnrl.rl.search.objective import SearchObjective, Stage, clip_norm
-from bnnrl.seeds import fold_in, split
+from bnnrl.seeds import as_seed, fold_in, split
 
 _CHUNK = 128  # policies screened in one batched rollout
 _PREDICTED_PARTICLES = 200  # the least number of particles of a prediction
@@ -59,6 +61,32 @@ class Searcher:
         # XLA on the CPU uses one thread for matrix products as small as a rollout's. TensorFlow runs independent
         # compiled calls in parallel if their caller is a graph that is not itself compiled.
         self._scout, self._refine_groups = (CompiledFunction(m, False) for m in (self._scout_rounds, self._in_groups))
+
+    def compile(
+        self, reference_features: tf.Tensor, draws: Any, starts: InitialStates, initial_states: InitialStates
+    ) -> None:
+        """Trace and compile the functions of a search side by side, by calls whose results are not used.
+
+        Without this, each function is compiled at its first call, one after the other.
+
+        Args:
+            reference_features: features [N, F], as for `search`.
+            draws: draws of the models.
+            starts: distribution of the states that rollouts of `search` begin in.
+            initial_states: that of `predict`.
+        """
+        size, seed = self._settings.restarts, as_seed(0)
+        policies = tf.zeros([size, self._controller.num_params])
+        group, scales = policies[: size // self._groups], tf.ones([self._controller.num_params])
+        calls = (
+            partial(self.refine, group, scales, draws, starts, Phase(tf.constant(0), tf.constant(0.0)), seed),
+            partial(self.screen, reference_features, draws, starts, seed),
+            partial(self.score, tf.concat([policies, policies], axis=0), draws, starts, seed),
+            partial(self.predict, policies[0], draws, initial_states, seed),
+        )
+        with ThreadPoolExecutor(len(calls)) as pool:
+            for called in [pool.submit(call) for call in calls]:
+                called.result()
 
     def search(
         self,

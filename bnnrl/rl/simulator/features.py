@@ -32,8 +32,9 @@ class Features:
 
     def __call__(self, obs: tf.Tensor) -> tf.Tensor:
         """Return the features [..., F] of observations [..., O]."""
-        plain = obs if len(self._plain) == self.num_obs else tf.gather(obs, self._plain, axis=-1)
-        if not self.angles:
-            return plain
-        angle = tf.gather(obs, self.angles, axis=-1)
-        return tf.concat([plain, tf.sin(angle), tf.cos(angle)], axis=-1)
+        if len(self._plain) == self.num_obs:
+            return obs
+        # Not tf.gather, whose gradient is a scatter and takes 60 operations.
+        entries = tf.unstack(obs, self.num_obs, axis=-1)
+        angles = [entries[i] for i in self.angles]
+        return tf.stack([*(entries[i] for i in self._plain), *map(tf.sin, angles), *map(tf.cos, angles)], axis=-1)

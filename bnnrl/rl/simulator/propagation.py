@@ -94,12 +94,12 @@ def _by_draw(a: tf.Tensor, num_draws: int) -> tf.Tensor:
 def _cholesky(a: tf.Tensor) -> tf.Tensor:
     """Return the lower Cholesky factors of small matrices [R, O, O], computed entry by entry, which XLA can fuse."""
     size, rows = a.shape[-1], []
-    for i in range(size):
+    for i, entries in enumerate(tf.unstack(a, axis=-2)):
         row = []
-        for j in range(i + 1):
-            known = sum((row[k] * (row[k] if i == j else rows[j][k]) for k in range(j)), tf.zeros_like(a[:, 0, 0]))
-            rest = a[:, i, j] - known
+        for j, rest in enumerate(tf.unstack(entries, axis=-1)[: i + 1]):
+            if j:
+                rest -= tf.add_n([row[k] * (row[k] if i == j else rows[j][k]) for k in range(j)])
             row.append(tf.sqrt(tf.maximum(rest, _JITTER)) if i == j else rest / rows[j][j])
         rows.append(row)
-    zero = tf.zeros_like(a[:, 0, 0])
+    zero = tf.zeros_like(rows[0][0])
     return tf.stack([tf.stack(row + [zero] * (size - len(row)), axis=-1) for row in rows], axis=-2)

@@ -38,7 +38,9 @@ from tests.rl.search.pushed_mass import (
 
 @pytest.fixture(scope="module")
 def searcher():
-    return Searcher(OBJECTIVE)
+    searcher = Searcher(OBJECTIVE)
+    searcher.compile(REFERENCE, SIMULATOR, STARTS, STARTS)
+    return searcher
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,19 @@ def test_the_number_of_threads_does_not_change_the_policies():
         found.append(searcher.search(None, REFERENCE, SIMULATOR, STARTS, as_seed(0)))
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4)
+
+
+def test_functions_compiled_side_by_side_are_those_of_a_search(searcher, found):
+    searcher.predict(found[0][0], SIMULATOR, STARTS, as_seed(0))
+    assert searcher.num_traces == 4
+
+
+def test_an_error_of_a_function_is_raised_by_compiling():
+    def broken(obs, action, next_obs):
+        raise ZeroDivisionError("no such cost")
+
+    with pytest.raises(ZeroDivisionError, match="no such cost"):
+        Searcher(make_objective(broken), jit_compile=False).compile(REFERENCE, SIMULATOR, STARTS, STARTS)
 
 
 def test_screening_keeps_the_best_candidates(searcher):
