@@ -53,6 +53,13 @@ def structure(value: Any) -> Hashable:
     Raises:
         NotShareable: for an object that is mutable or of an unknown kind.
     """
+    try:
+        return _structure(value)
+    except RecursionError as error:  # a function that calls itself
+        raise NotShareable("The object refers to itself.") from error
+
+
+def _structure(value: Any) -> Hashable:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | tf.DType | type(...)):
         return type(value), value
     if isinstance(value, tuple | list):
@@ -65,6 +72,8 @@ def structure(value: Any) -> Hashable:
         return tf.Tensor, structure(value.numpy())
     if isinstance(value, type) and is_fixed(value):
         return value
+    if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in _FIXED_MODULES:
+        return types.ModuleType, value.__name__
     if isinstance(value, partial):
         return partial, structure(value.func), structure(value.args), structure(value.keywords)
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType | np.ufunc):
@@ -93,13 +102,7 @@ def _structure_of_function(function: Any) -> Hashable:
     closure = tuple(structure(cell.cell_contents) for cell in function.__closure__ or ())
     defaults = structure(function.__defaults__), structure(function.__kwdefaults__ or {})
     known = {name: function.__globals__[name] for name in _names(function.__code__) if name in function.__globals__}
-    return function.__code__, closure, defaults, tuple((name, _structure_of_global(v)) for name, v in known.items())
-
-
-def _structure_of_global(value: Any) -> Hashable:
-    if isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in _FIXED_MODULES:
-        return value.__name__
-    return structure(value)
+    return function.__code__, closure, defaults, structure(known)
 
 
 def _names(code: types.CodeType) -> list[str]:

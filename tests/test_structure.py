@@ -100,6 +100,21 @@ class TestFunctions:
             with pytest.raises(NotShareable):
                 structure(value)
 
+    def test_a_module_within_a_function_is_known_by_its_name(self):
+        def make():
+            import tensorflow as local
+
+            return lambda x: local.square(x)
+
+        assert structure(make()) == structure(make())
+
+    def test_a_function_that_calls_itself_is_refused(self):
+        def countdown(x):
+            return countdown(x - 1) if x else 0
+
+        with pytest.raises(NotShareable):
+            structure(countdown)
+
     def test_arrays_are_compared_by_value(self):
         assert structure(np.arange(3)) == structure(np.arange(3)) != structure(np.arange(3.0))
         assert structure(tf.ones([2])) == structure(tf.ones([2]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.compiled import CompiledFunction
+from bnnrl.compiled import CompiledFunction, share
 from bnnrl.posterior import Posterior
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, PlannerActor, PolicyActor
@@ -24,6 +24,7 @@ from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
 from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws
+from bnnrl.structure import NotShareable, structure
 
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
 _NUM_REFERENCES = 1024  # reference features of a policy search
@@ -47,6 +48,19 @@ class ControlProblem(NamedTuple):
     def describe_non_finite(self, obs: np.ndarray, costs: np.ndarray) -> str | None:
         """Return where rollouts, [H + 1, P, O] and [H, P], first are not finite; None if they are finite."""
         return non_finite.describe(obs, costs, self.labels, learns_reward=self.learned_env.reward is not None)
+
+    def key(self, function: Any, *settings: Any) -> Hashable | None:
+        """Return the key of a compiled function on the learned environment, or None if it cannot be shared.
+
+        Args:
+            function: what is compiled.
+            settings: everything that shapes the function beside the structure of the environment.
+        """
+        try:
+            spaces = structure([self.features, self.action_space, self.propagation])
+            return function, self.learned_env.structure, spaces, structure(settings)
+        except NotShareable:
+            return None
 
 
 class ControlStrategy(Protocol):
@@ -117,12 +131,8 @@ class PolicyControl:
         self.controller = Controller(policy, problem.features, low, high, problem.action_space.discrete)
         self.population: np.ndarray | None = None
         self.searcher: Searcher | None = None
-
-        def act(params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
-            # Rounding can lead one bit beyond a bound, and an environment may refuse such an action.
-            return tf.clip_by_value(self.controller.executed(params, obs[tf.newaxis])[0], low, high)
-
-        self._act = CompiledFunction(act, jit_compile=True)
+        act = partial(_executed_actions, self.controller)
+        self._act = share(problem.key(_executed_actions, policy), lambda: CompiledFunction(act, jit_compile=True))
 
     @property
     def can_act(self) -> bool:
@@ -139,14 +149,16 @@ class PolicyControl:
             NonFiniteWarning: if no policy has a finite expected cost, or the prediction is not finite.
         """
         problem, num_draws = self._problem, self._num_draws
-        if self.searcher is None:
-            self.searcher = self._make_searcher(num_draws)
         seed = lambda purpose: tensor_seed(problem.seed, purpose, trial)
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
         draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
         initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]))
         starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
+        if self.searcher is None:
+            self.searcher = self._make_searcher(num_draws)
+            if self.searcher.num_traces == 0:
+                self.searcher.compile(reference, draws, starts, initial)
         policies, expected = self.searcher.search(self.population, reference, draws, starts, seed(Purpose.SEARCH))
         self.population = population = policies.numpy()
         predict = partial(self._predict, self.searcher, population[0], draws)
@@ -189,12 +201,14 @@ class PolicyControl:
         return num_draws_of(self._problem.learned_env.dynamics.posterior, self._particles_per_policy)
 
     def _make_searcher(self, num_draws: int) -> Searcher:
-        problem, per_draw = self._problem, self._particles_per_policy // num_draws
-        make_env = problem.learned_env.simulated_env
-        objective = SearchObjective(
-            self._search, self.controller, make_env, problem.horizon, num_draws, per_draw, problem.propagation
-        )
-        return Searcher(objective)
+        problem, search, controller = self._problem, self._search, self.controller
+        sizes = problem.horizon, num_draws, self._particles_per_policy // num_draws
+
+        def make() -> Searcher:
+            make_env = problem.learned_env.unfitted().simulated_env
+            return Searcher(SearchObjective(search, controller, make_env, *sizes, problem.propagation))
+
+        return share(problem.key(Searcher, controller.policy, search, sizes), make)
 
     def make_actor(self, stream: tuple[int, ...], num_episodes: int) -> PolicyActor:
         """Return the policy as an actor."""
@@ -251,13 +265,19 @@ class PlannerControl:
         particles = max(1, problem.particles // 5)  # of each action sequence
         num_draws = num_draws_of(problem.learned_env.dynamics.posterior, particles)
         if self._planning is None:
-            make_env, per_draw = problem.learned_env.simulated_env, particles // num_draws
-            self._planning = Planning(
-                self._planner, make_env, problem.action_space, num_draws, per_draw, problem.propagation
-            )
+            self._planning = self._make_planning(num_draws, particles // num_draws)
         draws = problem.learned_env.sample(num_draws, tensor_seed(problem.seed, Purpose.DRAWS, num_episodes))
         seed_of_step = partial(tensor_seed, problem.seed, Purpose.PLAN, *stream)
         return PlannerActor(self._planning, draws, seed_of_step, problem.describe_non_finite)
+
+    def _make_planning(self, num_draws: int, per_draw: int) -> Planning:
+        problem, planner = self._problem, self._planner
+
+        def make() -> Planning:
+            make_env = problem.learned_env.unfitted().simulated_env
+            return Planning(planner, make_env, problem.action_space, num_draws, per_draw, problem.propagation)
+
+        return share(problem.key(Planning, planner, num_draws, per_draw), make)
 
     def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
         """Return the first actions [N, A] of plans that each begin at one of the observations [N, O]."""
@@ -280,6 +300,12 @@ class PlannerControl:
 
     def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore nothing."""
+
+
+def _executed_actions(controller: Controller, params: tf.Tensor, obs: tf.Tensor) -> tf.Tensor:
+    """Return a policy's actions [N, A] within the bounds, for its parameters [1, K] and observations [N, O]."""
+    # Rounding can lead one bit beyond a bound, and an environment may refuse such an action.
+    return tf.clip_by_value(controller.executed(params, obs[tf.newaxis])[0], controller.low, controller.high)
 
 
 def no_policy_error() -> ValueError:

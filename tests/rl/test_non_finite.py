@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl import cli
+from bnnrl.compiled import SharedPrograms
 from bnnrl.inference import Diverged
 from bnnrl.rl.reporting import html
 from bnnrl.rl.reporting.run import Run
@@ -19,6 +20,12 @@ from tests.rl.point_mass import TASK, control_of, make_agent
 pytestmark = pytest.mark.usefixtures("without_xla")
 
 LABELLED = replace(TASK, labels=("x, m", "v, m/s"))
+
+
+@pytest.fixture
+def unshared(without_xla, monkeypatch):
+    """Share no compiled functions: agents are not compared by a step that `with_step` has changed."""
+    monkeypatch.setattr("bnnrl.compiled.SHARED", SharedPrograms())
 
 
 def with_step(agent: bnnrl.PILCO, change) -> bnnrl.PILCO:
@@ -43,6 +50,7 @@ def lose(obs: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
     return next_obs * tf.constant([np.nan, 1.0])
 
 
+@pytest.mark.usefixtures("unshared")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -64,6 +72,7 @@ def test_a_trial_is_saved_and_drawn_although_its_prediction_is_not_finite(tmp_pa
     np.testing.assert_equal(vars(again.history[-1]), vars(agent.history[-1]))
 
 
+@pytest.mark.usefixtures("unshared")
 def test_a_cost_that_is_infinite_where_searches_begin_is_found_there():
     agent = make_agent(task=replace(LABELLED, starts="visited"), horizon=4)
     agent.learn(1, evaluation_episodes=1)
@@ -104,6 +113,7 @@ def test_a_cost_range_is_that_of_the_finite_costs():
         np.testing.assert_allclose(cost_range, expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unshared")
 def test_a_planner_says_where_its_rollouts_are_lost():
     planner = bnnrl.planners.CEM(horizon=4, population=8, elites=3, iterations=2)
     agent = with_step(make_agent(task=LABELLED, policy=planner), lose)

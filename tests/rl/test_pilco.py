@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bnnrl
+from bnnrl.compiled import SharedPrograms
 from bnnrl.rl.callbacks import Callback
 from bnnrl.rl.episodes import EnvironmentFault
 from bnnrl.rl.pilco import PILCO
@@ -102,6 +103,18 @@ def two(tmp_path_factory, without_xla):
 
 
 # Learning.
+
+
+def test_a_second_agent_traces_nothing_and_learns_what_it_would_alone(four, monkeypatch):
+    searcher = control_of(four.agent).searcher
+    assert searcher is not None
+    traces = searcher.num_traces
+    second = make_agent(seed=1).learn(2, evaluation_episodes=1)
+    assert control_of(second).searcher is searcher and searcher.num_traces == traces
+    monkeypatch.setattr("bnnrl.compiled.SHARED", SharedPrograms())
+    alone = make_agent(seed=1).learn(2, evaluation_episodes=1)
+    assert control_of(alone).searcher is not searcher
+    assert_same(learned_state(second), learned_state(alone))
 
 
 def test_one_seed_makes_one_run_however_it_is_cut(four, two):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from copy import copy
+from typing import Self
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,7 @@ from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
 from bnnrl.rl.simulator.rollout import StepFunction
 from bnnrl.rl.simulator.settings import Dynamics
+from bnnrl.structure import structure
 
 
 class DynamicsModel:
@@ -60,6 +63,21 @@ class DynamicsModel:
     def posterior(self) -> Posterior | None:
         """The posterior over the network's weights; None before the first fit."""
         return self.regression.posterior
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled function that calls `make_step`.
+
+        Raises:
+            NotShareable: if network or likelihood hold what cannot be compared.
+        """
+        return self.regression.structure, structure([self._features, self._velocities, self._dt])
+
+    def unfitted(self) -> Self:
+        """Return a copy without posterior and scalers, whose `make_step` is the same."""
+        other = copy(self)
+        other.regression = self.regression.unfitted()
+        return other
 
     @property
     def scalers(self) -> tuple[Scaler, Scaler] | None:

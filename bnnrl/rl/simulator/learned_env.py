@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from copy import copy
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.rl.tasks import SaturatingCost, Task
 from bnnrl.seeds import fold_in, host_seed
 from bnnrl.storage.arrays import flatten, select
+from bnnrl.structure import structure
 
 
 class ModelDraws(NamedTuple):
@@ -69,6 +71,29 @@ class LearnedEnv:
         self.reward = make_model(reward_model.likelihood) if learns_reward else None
         self.termination = make_model(Bernoulli()) if learns_termination else None
         self._cost_range: np.ndarray | None = None  # [2]
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled function that calls `simulated_env`.
+
+        Raises:
+            NotShareable: if the task's functions or the models hold what cannot be compared.
+        """
+        of_models = tuple(None if model is None else model.structure for model in (self.reward, self.termination))
+        of_task = structure([self._task.cost, self._task.termination, float(self._task.cost_after_end)])
+        return self.dynamics.structure, *of_models, of_task, structure(self._features)
+
+    def unfitted(self) -> Self:
+        """Return a copy without posteriors, scalers and observed costs, whose `simulated_env` is the same.
+
+        Compiled functions that agents share refer to the copy: they would otherwise keep the first agent's posteriors.
+        """
+        other = copy(self)
+        other.dynamics, other._cost_range = self.dynamics.unfitted(), None
+        other.reward, other.termination = (
+            None if model is None else model.unfitted() for model in (self.reward, self.termination)
+        )
+        return other
 
     def fit(self, episodes: Sequence[Episode], seed: int) -> None:
         """Fit every model anew to all real episodes.

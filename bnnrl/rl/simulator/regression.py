@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from copy import copy
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from bnnrl.problem import Problem
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import host_seed
 from bnnrl.storage.arrays import flatten, select
+from bnnrl.structure import numbers, structure
 
 _MAX_FULL_BATCH = 512  # rows of a data buffer; on a larger one, a step on all rows would take long
 
@@ -73,6 +75,23 @@ class RegressionModel:
         self.driver = Driver(self.problem, self._method, self._minibatch_rows())
         self.posterior: Posterior | None = None
         self.scalers: tuple[Scaler, Scaler] | None = None
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled function that calls `predictive`.
+
+        Raises:
+            NotShareable: if network or likelihood hold what cannot be compared.
+        """
+        likelihood = self.problem.likelihood
+        # `predictive` takes the likelihood's numbers as constants, so that they belong to the key.
+        return self.problem.network.structure, structure(likelihood), tuple(float(n) for n in numbers(likelihood))
+
+    def unfitted(self) -> Self:
+        """Return a copy without posterior and scalers, whose `predictive` is the same."""
+        other = copy(self)
+        other.posterior = other.scalers = None
+        return other
 
     def _minibatch_rows(self) -> int | None:
         needs_all = self._method.full_batch_only

@@ -7,6 +7,7 @@ import tensorflow as tf
 import bnnrl_envs.cartpole_swingup as cartpole
 from bnnrl.rl import tasks
 from bnnrl.rl.tasks import registry
+from bnnrl.structure import structure
 from tests.rl.switch import ENV_ID
 
 STATES = np.random.default_rng(0).normal(size=(200, 4)) * [0.5, 2, 3, 5]
@@ -90,3 +91,10 @@ def test_a_registered_task_is_found_by_an_id_with_a_module(monkeypatch):
 def test_an_unknown_environment_or_preset(env, kwargs, message):
     with pytest.raises(ValueError, match=message):
         tasks.get(env, **kwargs)
+
+
+@pytest.mark.parametrize("name", sorted(registry._REGISTERED))
+def test_agents_of_a_registered_task_share_compiled_functions(name):
+    functions = [[task.cost, task.termination] for task in (registry._REGISTERED[name]() for _ in range(2))]
+    assert functions[0] != functions[1] or functions[0] == [None, None]  # each task makes its functions anew
+    assert structure(functions[0]) == structure(functions[1])
