@@ -181,9 +181,11 @@ def compare(title: str, scripts: dict[str, list[str]], peers: Path, args: Args) 
 
 def _effective_size(path: Path) -> float | str:
     """Return the median effective sample size of a block's chains over the outputs in a file; "" without a file."""
-    from bnnrl.diagnostics import bulk_ess
+    if not path.exists():
+        return ""
+    from bnnrl.diagnostics import bulk_ess  # imports TensorFlow
 
-    return float(np.median(bulk_ess(np.load(path)))) if path.exists() else ""
+    return float(np.median(bulk_ess(np.load(path))))
 
 
 def table(title: str, rows: list[Row]) -> list[str]:
