@@ -19,9 +19,7 @@ import tensorflow as tf
 import bnnrl
 from bnnrl import cli, report
 from bnnrl.comparison import jobs
-from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting import html
-from bnnrl.storage import checkpoint
 from bnnrl.storage.atomic import WriteError
 from tests.faults import processes
 from tests.faults.processes import ENV_ID, TRAIN
@@ -123,30 +121,6 @@ def train_begins(folder: Path) -> list[str]:
     return at_every_change(folder, lambda place: None, lambda place: command(*begin, str(place)), check)
 
 
-def train_goes_on(folder: Path) -> list[str]:
-    whole, earlier = folder / "whole", folder / "earlier"
-    assert command(*TRAIN, "--trials", "3", "--folder", str(whole))[0] == 0
-    shutil.copytree(whole, earlier)
-    resume = lambda place: command("train", "--resume", str(place), "--trials", "4")
-    assert resume(whole)[0] == 0
-    expected, fourth = processes.state(whole), checkpoint.read(whole / "checkpoints" / "step_4")
-
-    def replay(self, evaluation_episodes, callbacks) -> None:  # learning takes a hundred times as long as writing
-        vars(self).update(vars(PILCO.from_saved(*fourth)))
-        for callback in callbacks:
-            callback.on_trial_end(self, self.history[-1])
-
-    def check(place: Path) -> None:
-        found = checkpoint.read_latest(place, lambda message: sys.exit(message))
-        assert found is not None and found[0] in (3, 4)
-        assert resume(place)[0] == 0
-        assert processes.state(place) == expected and processes.leftovers(place) == []
-
-    PILCO._learn_trial = replay
-    html.write = write_short_report
-    return at_every_change(folder, lambda place: shutil.copytree(earlier, place), resume, check)
-
-
 def report_again(folder: Path) -> list[str]:
     run = folder / "run"
     assert command(*TRAIN, "--trials", "2", "--folder", str(run))[0] == 0
@@ -157,20 +131,6 @@ def report_again(folder: Path) -> list[str]:
 
     return at_every_change(
         folder, lambda place: shutil.copytree(run, place), lambda place: command("report", str(place)), check
-    )
-
-
-def fit(folder: Path) -> list[str]:
-    rows = folder / "rows.csv"
-    rows.write_text("x,y\n" + "".join(f"{i / 20},{i / 10}\n" for i in range(20)))
-    options = ["--method", "adam", "--hidden", "4", "--epochs", "2", "--samples", "2", "--folder"]
-
-    def check(place: Path) -> None:
-        if checkpoint.newest_step(place) is not None:
-            assert command("report", str(place))[0] == 0 and (place / "report.html").exists()
-
-    return at_every_change(
-        folder, lambda place: None, lambda place: command("fit", str(rows), *options, str(place)), check
     )
 
 
