@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.checks import as_array
 from bnnrl.inference.base import Info, State
 from bnnrl.inference.hamiltonian import HMCState
 from bnnrl.inference.warm_start import WarmStartState
@@ -158,6 +159,12 @@ def to_arviz(posterior: Posterior, functions: Mapping[str, Function] | None = No
 
 def _split(values: np.ndarray) -> np.ndarray:
     """Return the first and the second half of each chain as two chains, [2 C, K // 2, ...], in float64."""
+    values = as_array("values", values)
+    if values.ndim < 2 or values.size == 0 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise ValueError(
+            f"Invalid `values`: expected finite numbers [C, K, ...] of C chains of K draws. Received: shape "
+            f"{values.shape} of type {values.dtype}, of which some may be NaN or infinite."
+        )
     half = values.shape[1] // 2
     if half < 2:
         raise ValueError(f"Invalid chains: expected at least four draws of each. Received: {values.shape[1]}.")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.checks import check_positive, nearest
+from bnnrl.checks import check_callable, check_fields, check_nonnegative, check_positive, nearest
 from bnnrl.storage import config
 from bnnrl.structure import HasNumbers
 
@@ -82,16 +82,14 @@ class Gaussian(HasNumbers):
     tensor_fields: ClassVar = ("scale", "floor", "log_scale_prior_std")
 
     def __post_init__(self):
+        check_fields(self, floor=check_nonnegative, log_scale_prior_std=check_positive)
         if not isinstance(self.scale, str):
-            object.__setattr__(self, "scale", check_positive("scale", self.scale))
+            check_fields(self, scale=check_positive)
         elif self.scale not in ("learned", "heteroscedastic"):
             raise ValueError(
                 f"Invalid `scale`: expected a positive number, 'learned' or 'heteroscedastic'. "
                 f"Received: {self.scale!r}.{nearest(self.scale, ('learned', 'heteroscedastic'))}"
             )
-        if not self.floor >= 0:
-            raise ValueError(f"Invalid `floor`: expected a number of at least 0. Received: floor={self.floor!r}.")
-        check_positive("log_scale_prior_std", self.log_scale_prior_std)
 
     def _is(self, word: str) -> bool:
         """Return whether the scale is given by this word; a number may be a tensor, which no string can equal."""
@@ -189,6 +187,9 @@ class Custom(_NoParams):
     """
 
     function: Callable[[tf.Tensor], tfd.Distribution]
+
+    def __post_init__(self):
+        check_fields(self, function=check_callable)
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         """Return the distribution that the function returns.

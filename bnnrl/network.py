@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.checks import check_instance
 from bnnrl.keras_structure import structure_of_model
 from bnnrl.seeds import fold_in, host_seed, split
 from bnnrl.structure import NotShareable
@@ -220,6 +221,7 @@ def _check_model(model: keras.Model) -> None:
             "Invalid Keras backend: expected 'tensorflow'. "
             f"Received: {keras.backend.backend()!r}. Set KERAS_BACKEND=tensorflow before importing keras."
         )
+    check_instance("model", model, keras.Model, "a built Keras model")
     if not model.built:
         raise ValueError(
             f"Invalid `model`: expected a built Keras model. Received: {model.name!r}, which has no weights yet. "

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bnnrl.checks import check_count, check_instance, check_path, check_text
 from bnnrl.storage.atomic import atomic_write
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
@@ -74,7 +75,8 @@ class Heading:
     level: int = 2
 
     def __post_init__(self):
-        if self.level not in (2, 3):
+        check_text("text", self.text)
+        if check_count("level", self.level) not in (2, 3):
             raise ValueError(f"Invalid `level`: expected 2 or 3, as 1 is the title. Received: {self.level!r}.")
 
     def html(self) -> str:
@@ -87,6 +89,9 @@ class Text:
     """Paragraphs of plain text, separated by empty lines."""
 
     text: str
+
+    def __post_init__(self):
+        check_text("text", self.text)
 
     def html(self) -> str:
         """Return the paragraphs as HTML."""
@@ -110,11 +115,14 @@ class Table:
     caption: str = ""
 
     def __post_init__(self):
-        wrong = [] if isinstance(self.rows, Mapping) else [row for row in self.rows if not isinstance(row, Mapping)]
+        check_text("caption", self.caption)
+        if isinstance(self.rows, Mapping):
+            return
+        is_sequence = isinstance(self.rows, Sequence) and not isinstance(self.rows, str)
+        wrong = [row for row in self.rows if not isinstance(row, Mapping)] if is_sequence else [self.rows]
         if wrong:
-            raise ValueError(
-                f"Invalid `rows`: expected a mapping, or a sequence of mappings. Received: {wrong[0]!r:.90} in it."
-            )
+            found = f"{wrong[0]!r:.90} in it" if is_sequence else f"rows={self.rows!r:.90}"
+            raise ValueError(f"Invalid `rows`: expected a mapping, or a sequence of mappings. Received: {found}.")
 
     def html(self) -> str:
         """Return the table as HTML."""
@@ -150,7 +158,7 @@ class Picture:
     caption: str = ""
 
     def __post_init__(self):
-        _check_alt(self.alt, "picture")
+        _check_words(self, "picture")
 
     def html(self) -> str:
         """Return the picture and its caption as HTML."""
@@ -181,7 +189,7 @@ class Video:
     caption: str = ""
 
     def __post_init__(self):
-        _check_alt(self.alt, "video")
+        _check_words(self, "video")
 
     def html(self) -> str:
         """Return the video and its caption as HTML."""
@@ -223,8 +231,9 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
         OSError: if a picture or video cannot be read, or the report cannot be written.
         ValueError: if a section is of another type, a picture is not a PNG file, or a video is neither GIF nor MP4.
     """
-    parts = []
-    for section in sections:
+    path, parts = check_path("path", path), []
+    check_text("title", title)
+    for section in check_instance("sections", sections, Iterable, "a list of sections"):
         if isinstance(section, type) or not hasattr(section, "html"):
             raise ValueError(
                 "Invalid `sections`: expected Heading, Text, Table, Picture, Video or Json objects. "
@@ -258,7 +267,11 @@ def _escaped(text: Any) -> str:
     return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", plain))
 
 
-def _check_alt(alt: str, what: str) -> None:
+def _check_words(figure: Picture | Video, what: str) -> None:
+    """Raise ValueError unless the fields of a picture or a video have their types, and the description has words."""
+    check_path("path", figure.path)
+    check_text("caption", figure.caption)
+    alt = check_text("alt", figure.alt)
     if not alt.strip():
         raise ValueError(
             f"Invalid `alt`: expected words that describe the {what} to readers who cannot see it. Received: {alt!r}."

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 import bnnrl
+from bnnrl.cli.fit import settings_of
 from bnnrl.cli.output import show
 from bnnrl.exit_codes import DONE
 
@@ -50,6 +51,6 @@ class Evaluate:
             from bnnrl.cli.fit_report import FitReport
             from bnnrl.cli.fit_run import load_data
 
-            settings = run_folder.FIT.read_config(self.folder)["settings"]
+            settings = settings_of(self.folder)
             show(FitReport(Path(self.folder), settings, load_data(settings), found, history=[]).scores(self.seed))
         return DONE

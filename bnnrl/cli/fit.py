@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +12,7 @@ from bnnrl._tensorflow import import_tensorflow
 from bnnrl.cli.options import optional
 from bnnrl.cli.output import show
 from bnnrl.exit_codes import DONE
+from bnnrl.storage import run_folder
 
 
 @dataclass
@@ -75,3 +76,12 @@ class Fit:
         show(scores)
         print(f"{path / 'report.html'}")
         return DONE
+
+
+def settings_of(folder: str) -> dict[str, Any]:
+    """Return the options of an earlier fit; those that its config.json lacks have their defaults.
+
+    Raises:
+        ValueError: if the folder holds no fit.
+    """
+    return dataclasses.asdict(Fit("")) | run_folder.FIT.read_config(folder)["settings"]

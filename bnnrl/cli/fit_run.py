@@ -160,13 +160,18 @@ def _advice(path: Path) -> str:
     return f"A fit cannot be resumed: remove {path}, and start again."
 
 
-def rebuild(folder: str | Path) -> Path:
+def rebuild(folder: str | Path, settings: dict[str, Any] | None = None) -> Path:
     """Write the scores, pictures and report of an earlier fit again, and return the report's path.
+
+    Args:
+        folder: the run folder.
+        settings: the options of that fit; those in its config.json if None.
 
     Raises:
         ValueError: if the folder holds no fit, or its data are no longer where they were.
     """
-    settings = run_folder.FIT.read_config(folder)["settings"]
+    if settings is None:
+        settings = dict(run_folder.FIT.read_config(folder)["settings"])
     rows = run_folder.read_table(Path(folder) / "metrics.csv")
     history = [{name: value for name, value in row.items() if value is not None} for row in rows]
     FitReport(Path(folder), settings, load_data(settings), load(folder), history).write()

@@ -9,6 +9,7 @@ import tyro
 
 import bnnrl
 from bnnrl._tensorflow import import_tensorflow
+from bnnrl.cli.fit import settings_of
 from bnnrl.cli.options import optional
 from bnnrl.exit_codes import DONE
 
@@ -33,7 +34,7 @@ class Report:
             import_tensorflow()
             from bnnrl.cli import fit_run
 
-            print(fit_run.rebuild(self.folder))
+            print(fit_run.rebuild(self.folder, settings_of(self.folder)))
             return DONE
         run_folder.check_kind(self.folder, run_folder.TRAIN, run_folder.FIT)
         agent = bnnrl.load(self.folder)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnnrl.checks import as_array
+
 STANDARDIZE = ("auto", "inputs", True, False)
 
 
@@ -39,7 +41,7 @@ def as_inputs(x, part: str, columns: Sequence[str] | None = None, scaled: bool =
     Raises:
         ValueError: if x has no rows, holds something else than numbers, or has a value that is not finite.
     """
-    x = np.asarray(x)
+    x = as_array("x", x)
     if x.dtype.kind not in "biuf":
         raise ValueError(
             f"Invalid `x`: expected an array of numbers. Received: type {x.dtype} in the {part} part. To have strings "

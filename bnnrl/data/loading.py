@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.checks import check_fraction, check_positive
+from bnnrl.checks import check_flag, check_fraction, check_positive
 from bnnrl.data import arrays, readers, stream
 from bnnrl.data.casting import STANDARDIZE
 from bnnrl.data.scaler import Scaler
@@ -116,11 +116,8 @@ def load(
     check_task(task)
     as_seed(seed)
     max_bytes = check_positive("max_bytes", max_bytes, infinite=True)
-    if standardize not in STANDARDIZE or stream not in ("auto", True, False):
-        raise ValueError(
-            f"Invalid `standardize` or `stream`: expected one of {list(STANDARDIZE)} and 'auto', True or False. "
-            f"Received: standardize={standardize!r}, stream={stream!r}."
-        )
+    standardize = _check_mode("standardize", standardize, STANDARDIZE)
+    stream, stratify = _check_mode("stream", stream, ("auto", True, False)), check_flag("stratify", stratify)
     given, fractions = _given_and_fractions({"validation": validation, "test": test})
     reading = ReadSettings(targets, inputs, split, data_dir, image_size, color_mode, seed)
     found = readers.read({"train": source, **given}, reading)
@@ -130,6 +127,13 @@ def load(
     parts, class_names, x_scaler, y_scaler = _divide(found, settings, stream, max_bytes)
     train, validation, test = (parts.get(part) for part in PARTS)
     return Data(train, validation, test, x_scaler, y_scaler, class_names, found.feature_names, found.name)
+
+
+def _check_mode(name: str, value: Any, modes: tuple[str | bool, ...]) -> str | bool:
+    """Return `value`, or raise ValueError unless it is one of the modes."""
+    if not isinstance(value, str | bool | np.bool_) or value not in modes:
+        raise ValueError(f"Invalid `{name}`: expected one of {list(modes)}. Received: {name}={value!r}.")
+    return value if isinstance(value, str) else bool(value)
 
 
 def _given_and_fractions(parts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,19 @@ def _read_npz(path: Path) -> dict[str, Any]:
     """Return the parts of a file with arrays x and y, or x_train, y_train and the same for other parts."""
     if not path.is_file():
         raise ValueError(f"Invalid `source`: expected an existing file. Received: {os.fspath(path)!r}.")
+    try:
+        return _arrays_of(path)
+    except (OSError, EOFError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+        if str(error).startswith("Invalid"):
+            raise
+        raise ValueError(
+            f"Invalid `source`: expected an .npz file of arrays. Received: {os.fspath(path)!r}, which cannot be read "
+            f"({error})."
+        ) from error
+
+
+def _arrays_of(path: Path) -> dict[str, Any]:
+    """Return the parts of an .npz file."""
     with np.load(path, allow_pickle=False) as file:
         if "x" in file and "y" in file:
             return {"train": (file["x"], file["y"])}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.checks import all_finite, as_array
+
 
 @dataclass(frozen=True)
 class Scaler:
@@ -73,17 +75,20 @@ def pad_rows(x: np.ndarray, capacity: int) -> tf.Tensor:
 
 
 def check_rows(name: str, x) -> np.ndarray:
-    """Return x as an array, or raise ValueError unless it has rows and every value is finite."""
-    x = np.asarray(x)
+    """Return x as an array, or raise ValueError unless it has rows of real numbers that float32 can hold."""
+    x = as_array(name, x)
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"Invalid `{name}`: expected at least one row. Received: shape {x.shape}.")
-    if not np.issubdtype(x.dtype, np.number) and x.dtype != bool:
+    if x.dtype.kind not in "biuf":
         raise ValueError(f"Invalid `{name}`: expected numbers. Received: an array of type {x.dtype}.")
-    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
-        raise ValueError(
-            f"Invalid `{name}`: expected finite values. Received: NaN or infinity in {len(bad)} of {len(x)} rows, the "
-            f"first of them row {bad[0]}. Drop these rows or fill them in."
-        )
+    for fits, expected, found in (
+        (np.isfinite, "finite values", "NaN or infinity"),
+        (all_finite, "numbers that float32 can hold", "larger ones"),
+    ):
+        bad = np.flatnonzero(~fits(x).reshape(len(x), -1).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"Invalid `{name}`: expected {expected}. Received: {found} in {len(bad)} of {len(x)} rows, the first "
+                f"of them row {bad[0]}. Drop these rows or fill them in."
+            )
     return x

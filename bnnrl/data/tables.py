@@ -78,16 +78,24 @@ def _read_file(path: Path) -> pd.DataFrame:
             return pandas.read_parquet(path)
         except ImportError as error:
             raise ImportError("Reading a Parquet file needs pyarrow: pip install 'bnnrl[data]'.") from error
+        except Exception as error:  # pyarrow raises many kinds for a file that is damaged
+            raise _unreadable(path, "a Parquet file", error) from error
     separator = SEPARATORS[path.suffix.lower()]
     try:
         # A first line of numbers is a row; as a header, pandas would take it for the names of the columns.
         first = pandas.read_csv(path, sep=separator, header=None, nrows=1)
         headless = all(kind.kind in "iuf" for kind in first.dtypes)
         return pandas.read_csv(path, sep=separator, header=None if headless else "infer")
-    except pandas.errors.ParserError as error:
-        raise ValueError(f"Invalid `source`: expected a table. Received: {os.fspath(path)!r}. {error}") from error
     except pandas.errors.EmptyDataError as error:
         raise ValueError(f"Invalid `source`: expected at least one row. Received: {os.fspath(path)!r}.") from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, "a table in UTF-8", error) from error
+    except (ValueError, OverflowError) as error:  # the kinds of `pandas.errors.ParserError` among them
+        raise _unreadable(path, "a table", error) from error
+
+
+def _unreadable(path: Path, expected: str, error: Exception) -> ValueError:
+    return ValueError(f"Invalid `source`: expected {expected}. Received: {os.fspath(path)!r}. {error}")
 
 
 def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> list:
@@ -95,6 +103,10 @@ def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> li
     if names is None:
         return list(default)
     names = list(names) if isinstance(names, list | tuple) else [names]
+    if not names:
+        raise ValueError(
+            f"Invalid `{argument}`: expected at least one of the columns {list(frame.columns)}. Received: none."
+        )
     for name in names:
         if not isinstance(name, str | int) or name not in frame.columns:
             near = nearest(str(name), map(str, frame.columns))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bnnrl.checks import nearest
+from bnnrl.checks import as_array, nearest
 from bnnrl.data import casting
 
 TASKS = ("classification", "regression")
@@ -17,7 +17,7 @@ _MAX_CLASSES, _MIN_ROWS_PER_CLASS = 30, 10
 
 def check_task(task: str | None) -> None:
     """Raise ValueError unless `task` is one of `TASKS` or None."""
-    if task is not None and task not in TASKS:
+    if task is not None and not (isinstance(task, str) and task in TASKS):
         raise ValueError(
             f"Invalid `task`: expected one of {list(TASKS)} or None, to infer it from the targets. "
             f"Received: {task!r}.{nearest(str(task), TASKS)}"
@@ -93,11 +93,11 @@ def check_indices(y: np.ndarray, class_names: tuple[str, ...], part: str, first_
 
 def _plain(y, part: str) -> np.ndarray:
     """Return targets as an array of numbers or strings, or raise ValueError."""
-    y = np.asarray(y)
+    y = as_array("y", y)
     if y.ndim == 0 or y.size == 0:
         raise ValueError(f"Invalid targets: expected at least one row. Received: shape {y.shape} as the {part} part.")
     if y.dtype.kind == "O":  # strings from TensorFlow or pandas, or mixed types
-        texts = [v.decode() if isinstance(v, bytes) else v for v in y.ravel()]
+        texts = [_text(v, part) if isinstance(v, bytes) else v for v in y.ravel()]
         bad = next((i for i, v in enumerate(texts) if not isinstance(v, str)), None)
         if bad is not None:
             raise ValueError(
@@ -106,10 +106,20 @@ def _plain(y, part: str) -> np.ndarray:
             )
         return np.array(texts).reshape(y.shape)
     if y.dtype.kind == "S":
-        return np.char.decode(y)
+        return np.array([_text(v, part) for v in y.ravel().tolist()]).reshape(y.shape)
     if y.dtype.kind not in "biufU":
         raise ValueError(f"Invalid targets: expected numbers or strings. Received: type {y.dtype}.")
     return y
+
+
+def _text(value: bytes, part: str) -> str:
+    """Return bytes as text, or raise ValueError unless they are UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Invalid targets: expected text in UTF-8. Received: {value!r} in the {part} part ({error.reason})."
+        ) from error
 
 
 def _real(y: np.ndarray, part: str, columns: Sequence[str] | None) -> np.ndarray:

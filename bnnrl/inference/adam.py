@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_fraction, check_positive
+from bnnrl.checks import check_fields, check_fraction, check_positive
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
@@ -51,10 +51,8 @@ class Adam(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_fraction("beta_1", self.beta_1)
-        check_fraction("beta_2", self.beta_2)
-        check_positive("epsilon", self.epsilon)
+        betas = {"beta_1": check_fraction, "beta_2": check_fraction}
+        check_fields(self, learning_rate=check_rate, **betas, epsilon=check_positive)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step, with both moments 0."""

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fields, check_positive
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, prior_grad
@@ -69,10 +69,8 @@ class BBB(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_positive("std_init", self.std_init)
-        check_count("draws", self.draws)
-        check_positive("temperature", self.temperature)
+        check_fields(self, learning_rate=check_rate, std_init=check_positive)
+        check_fields(self, draws=check_count, temperature=check_positive)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BBBState:
         """Return the state before the first step, with μ at θ and σ at `std_init`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_nonnegative, check_positive
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
 from bnnrl.inference.schedules import Schedule, check_rate, rate
@@ -75,18 +76,10 @@ class BSAM(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_fraction("beta_1", self.beta_1)
-        check_fraction("beta_2", self.beta_2)
-        for name in ("rho", "damping"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"Invalid `{name}`: expected a finite number >= 0. Received: {name}={getattr(self, name)!r}."
-                )
-        check_positive("s_init", self.s_init)
-        check_count("draws", self.draws)
-        check_positive("temperature", self.temperature)
-        check_positive("clip_radius", self.clip_radius, infinite=True)
+        radius = partial(check_positive, infinite=True)
+        check_fields(self, learning_rate=check_rate, beta_1=check_fraction, beta_2=check_fraction)
+        check_fields(self, rho=check_nonnegative, damping=check_nonnegative, s_init=check_positive)
+        check_fields(self, draws=check_count, temperature=check_positive, clip_radius=radius)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BSAMState:
         """Return the state before the first step, with gm = 0 and s = `s_init`."""

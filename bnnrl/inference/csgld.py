@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.sampler import Sampler
@@ -52,9 +52,7 @@ class CyclicalSGLD(Sampler):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_positive("step_size", self.step_size)
-        check_count("cycle", self.cycle)
-        check_fraction("exploration", self.exploration)
+        check_fields(self, step_size=check_positive, cycle=check_count, exploration=check_fraction)
         if math.ceil(self.exploration * self.cycle) >= self.cycle:
             raise ValueError(
                 f"Invalid `exploration`: expected a share that leaves at least one step of a cycle to sample. "

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fraction
+from bnnrl.checks import check_count, check_fields, check_fraction, optional
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate, rate
@@ -55,11 +55,8 @@ class MCDropout(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_fraction("rate", self.rate)
-        check_fraction("input_rate", self.input_rate)
-        if self.masks is not None:
-            check_count("masks", self.masks)
+        check_fields(self, learning_rate=check_rate, rate=check_fraction, input_rate=check_fraction)
+        check_fields(self, masks=optional(check_count))
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step."""

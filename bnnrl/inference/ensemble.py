@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_fields
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, Method, State, as_method, may_be_computed_apart, starting_point
 from bnnrl.posterior import Posterior, mixture
@@ -38,7 +38,7 @@ class Ensemble(Method):
     has_members: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_count("size", self.size)
+        check_fields(self, size=check_count)
         expected = "an instance of a method for one member, such as Adam()"
         object.__setattr__(self, "method", as_method(self.method, expected=expected))
         if self.method.has_members:

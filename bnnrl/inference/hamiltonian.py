@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fields, check_positive, check_within, optional
 from bnnrl.inference.base import starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.sampler import Sampler
@@ -56,12 +57,8 @@ class HamiltonianSampler(Sampler):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive("step_size", self.step_size)
-        check_count("chains", self.chains)
-        if self.target_accept is not None and not 0 < self.target_accept < 1:
-            raise ValueError(
-                f"Invalid `target_accept`: expected a number in (0, 1), or None. Received: {self.target_accept!r}"
-            )
+        in_between = partial(check_within, interval="(0, 1)", expected="a number in (0, 1), or None")
+        check_fields(self, step_size=check_positive, chains=check_count, target_accept=optional(in_between))
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> HMCState:
         """Return the state before the first transition, all chains at θ [D], or each at its own θ [C, D]."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from bnnrl import _moved
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_positive, optional
 from bnnrl.inference.base import Info
 from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
 from bnnrl.problem import Batch, Problem
@@ -71,11 +71,8 @@ class HMC(HamiltonianSampler):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.num_leapfrog is not None:
-            check_count("num_leapfrog", self.num_leapfrog)
-        check_positive("trajectory", self.trajectory)
-        check_count("max_leapfrog", self.max_leapfrog)
-        check_fraction("jitter", self.jitter)
+        check_fields(self, num_leapfrog=optional(check_count), trajectory=check_positive)
+        check_fields(self, max_leapfrog=check_count, jitter=check_fraction)
 
     def step(self, problem: Problem, state: HMCState, batch: Batch, seed) -> tuple[HMCState, Info]:
         """Return the state after one trajectory and its Metropolis step."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_positive
 from bnnrl.inference.adam import one_minus_power
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
@@ -69,13 +70,9 @@ class IVON(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_fraction("beta_1", self.beta_1)
-        check_fraction("beta_2", self.beta_2)
-        check_positive("hess_init", self.hess_init)
-        check_positive("clip_radius", self.clip_radius, infinite=True)
-        check_count("draws", self.draws)
-        check_positive("temperature", self.temperature)
+        check_fields(self, learning_rate=check_rate, beta_1=check_fraction, beta_2=check_fraction)
+        check_fields(self, hess_init=check_positive, clip_radius=partial(check_positive, infinite=True))
+        check_fields(self, draws=check_count, temperature=check_positive)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> IVONState:
         """Return the state before the first step, with g = 0 and h = h₀."""

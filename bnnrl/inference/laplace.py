@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_choice, check_count, check_fields, check_instance
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Diverged, Info, Method, starting_point, value_and_grad
 from bnnrl.inference.divergence import entry_name
@@ -69,13 +69,9 @@ class Laplace(Method):
     tensor_fields: ClassVar = ("start",)
 
     def __post_init__(self):
-        if not isinstance(self.optimizer, Adam | SGD):
-            raise ValueError(f"Invalid `optimizer`: expected Adam or SGD. Received: {self.optimizer!r}.")
-        check_count("start", self.start)
-        if self.structure not in ("last_layer", "diagonal", "full"):
-            raise ValueError(
-                f"Invalid `structure`: expected 'last_layer', 'diagonal' or 'full'. Received: {self.structure!r}."
-            )
+        check_instance("optimizer", self.optimizer, Adam | SGD, "Adam or SGD")
+        check_fields(self, start=check_count)
+        check_choice("structure", self.structure, ("last_layer", "diagonal", "full"))
 
     @property
     def members_are_independent(self) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_fields
 from bnnrl.inference.base import Info
 from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
 from bnnrl.problem import Batch, Problem
@@ -50,7 +50,7 @@ class NUTS(HamiltonianSampler):
 
     def __post_init__(self):
         super().__post_init__()
-        check_count("max_doublings", self.max_doublings)
+        check_fields(self, max_doublings=check_count)
 
     def step(self, problem: Problem, state: HMCState, batch: Batch, seed) -> tuple[HMCState, Info]:
         """Return the state after one trajectory and the draw of one of its points."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import tensorflow as tf
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_fields
 from bnnrl.inference.base import Method, State
 from bnnrl.inference.schedules import Rate, rate
 from bnnrl.posterior import Posterior, Samples
@@ -33,12 +35,7 @@ class Sampler(Method):
     max_draws: int
 
     def __post_init__(self):
-        if isinstance(self.burn_in, bool) or not isinstance(self.burn_in, int) or self.burn_in < 0:
-            raise ValueError(
-                f"Invalid `burn_in`: expected an integer of at least 0. Received: burn_in={self.burn_in!r}."
-            )
-        check_count("thin", self.thin)
-        check_count("max_draws", self.max_draws)
+        check_fields(self, burn_in=partial(check_count, least=0), thin=check_count, max_draws=check_count)
 
     @property
     def min_steps(self) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from bnnrl.checks import check_positive
+from bnnrl.checks import check_choice, check_count, check_fields, check_nonnegative, check_positive, check_within
 from bnnrl.structure import HasNumbers
 
 
@@ -43,13 +44,10 @@ class Schedule(HasNumbers):
     tensor_fields: ClassVar = ("initial", "final", "steps")
 
     def __post_init__(self):
-        if self.kind not in ("cosine", "linear", "constant"):
-            raise ValueError(f"Invalid `kind`: expected 'cosine', 'linear' or 'constant'. Received: {self.kind!r}")
-        if not (0 < self.initial < math.inf and 0 <= self.final < math.inf):
-            raise ValueError(
-                f"Invalid rate: expected finite initial > 0 and final >= 0. Received: {self.initial!r}, {self.final!r}"
-            )
-        if self.warmup < 0 or self.steps < 1 or (self.kind != "constant" and self.warmup >= self.steps):
+        check_fields(self, initial=check_positive, final=check_nonnegative)
+        check_fields(self, steps=check_count, warmup=partial(check_count, least=0))
+        check_choice("kind", self.kind, ("cosine", "linear", "constant"))
+        if self.kind != "constant" and self.warmup >= self.steps:
             raise ValueError(
                 f"Invalid `steps`: expected 0 <= warmup < steps. Received: warmup={self.warmup!r}, steps={self.steps!r}"
             )
@@ -87,10 +85,7 @@ class Polynomial(HasNumbers):
     tensor_fields: ClassVar = ("a", "b", "gamma")
 
     def __post_init__(self):
-        check_positive("a", self.a)
-        check_positive("b", self.b)
-        if not 0.5 < self.gamma <= 1:
-            raise ValueError(f"Invalid `gamma`: expected a number in (0.5, 1]. Received: {self.gamma!r}")
+        check_fields(self, a=check_positive, b=check_positive, gamma=partial(check_within, interval="(0.5, 1]"))
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Return the rate at `step`, counted from 0, as a float32 scalar."""
@@ -105,7 +100,6 @@ def rate(value: Rate, step: tf.Tensor) -> tf.Tensor:
     return value(step) if isinstance(value, Schedule | Polynomial) else tf.convert_to_tensor(value, tf.float32)
 
 
-def check_rate(name: str, value: Rate) -> None:
-    """Raise ValueError unless `value` is a schedule or a positive finite number."""
-    if not isinstance(value, Schedule | Polynomial):
-        check_positive(name, value)
+def check_rate(name: str, value: Any) -> Rate:
+    """Return `value`, a number as a float, or raise ValueError unless it is a schedule or a positive finite number."""
+    return value if isinstance(value, Schedule | Polynomial) else check_positive(name, value)

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_fraction
+from bnnrl.checks import check_fields, check_flag, check_fraction
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point
@@ -50,8 +50,7 @@ class SGD(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_fraction("momentum", self.momentum)
+        check_fields(self, learning_rate=check_rate, momentum=check_fraction, nesterov=check_flag)
         if self.nesterov and not self.momentum:
             raise ValueError(
                 f"Invalid `nesterov`: expected False without momentum. Received: nesterov={self.nesterov!r}, "

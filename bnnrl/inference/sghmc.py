@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
+from bnnrl.checks import check_fields, check_fraction, check_within
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.sampler import Sampler
@@ -60,10 +62,9 @@ class SGHMC(Sampler):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("step_size", self.step_size)
-        if not 0 < self.friction <= 1:
-            raise ValueError(f"Invalid `friction`: expected a number in (0, 1]. Received: {self.friction!r}")
-        if not 0 <= self.noise_estimate < self.friction:
+        share = partial(check_within, interval="(0, 1]")
+        check_fields(self, step_size=check_rate, friction=share, noise_estimate=check_fraction)
+        if self.noise_estimate >= self.friction:
             raise ValueError(
                 f"Invalid `noise_estimate`: expected a number in [0, friction) with friction={self.friction!r}. "
                 f"Received: {self.noise_estimate!r}"

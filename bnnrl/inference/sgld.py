@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_fraction, check_positive
+from bnnrl.checks import check_fields, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.gradients import prior_grad
@@ -58,7 +58,7 @@ class SGLD(Sampler):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("step_size", self.step_size)
+        check_fields(self, step_size=check_rate)
         super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
@@ -123,9 +123,7 @@ class PSGLD(Sampler):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("step_size", self.step_size)
-        check_fraction("alpha", self.alpha)
-        check_positive("damping", self.damping)
+        check_fields(self, step_size=check_rate, alpha=check_fraction, damping=check_positive)
         super().__post_init__()
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> PSGLDState:

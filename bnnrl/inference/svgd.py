@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_fields
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
@@ -49,8 +49,7 @@ class SVGD(OptimizationMethod):
     has_members: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_count("size", self.size)
+        check_fields(self, learning_rate=check_rate, size=check_count)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step, θ being [P, D]."""

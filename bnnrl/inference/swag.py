@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fields, check_positive, optional
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, Method, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import write_slot
@@ -76,13 +77,8 @@ class SWAG(Method):
             raise ValueError(
                 f"Invalid `optimizer`: expected Adam or SGD, its learning rate a number. Received: {self.optimizer!r}."
             )
-        if self.swa_rate is not None:
-            check_positive("swa_rate", self.swa_rate)
-        check_count("start", self.start)
-        check_count("every", self.every)
-        if check_count("rank", self.rank) < 2:
-            raise ValueError(f"Invalid `rank`: expected an integer of at least 2. Received: rank={self.rank!r}.")
-        check_positive("scale", self.scale)
+        check_fields(self, swa_rate=optional(check_positive), start=check_count, every=check_count)
+        check_fields(self, rank=partial(check_count, least=2), scale=check_positive)
 
     @property
     def min_steps(self) -> int:

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fraction, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_positive, optional
 from bnnrl.inference.adam import one_minus_power
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, require_normal_prior
@@ -67,13 +67,8 @@ class VADAM(OptimizationMethod):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_rate("learning_rate", self.learning_rate)
-        check_fraction("beta_1", self.beta_1)
-        check_fraction("beta_2", self.beta_2)
-        if self.prec_init is not None:
-            check_positive("prec_init", self.prec_init)
-        check_count("draws", self.draws)
-        check_positive("temperature", self.temperature)
+        check_fields(self, learning_rate=check_rate, beta_1=check_fraction, beta_2=check_fraction)
+        check_fields(self, prec_init=optional(check_positive), draws=check_count, temperature=check_positive)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> VADAMState:
         """Return the state before the first step."""

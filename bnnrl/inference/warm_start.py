@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_fields
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Info, Method, State, as_method, may_be_computed_apart
 from bnnrl.inference.hmc import HMC
@@ -48,7 +48,7 @@ class WarmStart(Method):
     def __post_init__(self):
         for name, value in (("method", self.method), ("start", self.start)):
             object.__setattr__(self, name, as_method(value, name, "an instance of a method, such as HMC()"))
-        check_count("steps", self.steps)
+        check_fields(self, steps=check_count)
 
     @property
     def has_members(self) -> bool:

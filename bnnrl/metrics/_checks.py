@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnnrl.checks import as_array
 from bnnrl.data import check_rows
 
 SUM_TOLERANCE = 1e-3  # largest error of the sum of a softmax in float16
@@ -42,7 +43,7 @@ def check_samples(y: np.ndarray | None, samples, least: int, purpose: str) -> np
     Raises:
         ValueError: if there are fewer than `least` samples, their shape is another, or a value is not finite.
     """
-    samples = np.asarray(samples)
+    samples = as_array("samples", samples)
     if samples.ndim < 2 or len(samples) < least:
         raise ValueError(
             f"Invalid `samples`: expected shape [S, N, ...] with at least {least} draws S for {purpose}. "
@@ -67,7 +68,7 @@ def check_std(y: np.ndarray, std) -> np.ndarray:
         ValueError: as `check_like`, and if one is not positive.
     """
     std = check_like(y, "std", std)
-    bad = np.argwhere(std <= 0)
+    bad = np.argwhere(std < np.finfo(np.float32).tiny)
     if len(bad):
         raise ValueError(
             f"Invalid `std`: expected positive standard deviations. Received: {std[tuple(bad[0])]} in row {bad[0][0]}. "
@@ -78,7 +79,7 @@ def check_std(y: np.ndarray, std) -> np.ndarray:
 
 def check_levels(name: str, values) -> np.ndarray:
     """Return levels as float64 [L], or raise ValueError unless each is between 0 and 1."""
-    levels = np.atleast_1d(check_targets(name, np.atleast_1d(values)))
+    levels = check_targets(name, np.atleast_1d(as_array(name, values)))
     if levels.ndim > 1 or not np.all((levels > 0) & (levels < 1)):
         raise ValueError(
             f"Invalid `{name}`: expected numbers between 0 and 1. Received: {values!r}. Write 95 % as 0.95."
@@ -86,23 +87,23 @@ def check_levels(name: str, values) -> np.ndarray:
     return levels
 
 
-def check_probs(probs) -> np.ndarray:
+def check_probs(probs, name: str = "probs") -> np.ndarray:
     """Return class probabilities as float64 [N, C]; probabilities [N] of y = 1 become columns for y = 0 and y = 1.
 
     Raises:
         ValueError: if there are no rows, the shape is another, a value is not finite or not in [0, 1], as logits may
             be, or a row does not add up to 1.
     """
-    probs = check_targets("probs", probs)
+    probs = check_targets(name, probs)
     if probs.ndim > 2 or (probs.ndim == 2 and probs.shape[1] < 2):
         raise ValueError(
-            "Invalid `probs`: expected probabilities [N, C] of C >= 2 classes, or [N] of y = 1. "
-            f"Received: shape {probs.shape}. For a single column, pass `probs[:, 0]`."
+            f"Invalid `{name}`: expected probabilities [N, C] of C >= 2 classes, or [N] of y = 1. "
+            f"Received: shape {probs.shape}. For a single column, pass `{name}[:, 0]`."
         )
     bad = np.argwhere((probs < 0) | (probs > 1 + 1e-6))  # a float32 mean of probabilities may exceed 1 by rounding
     if len(bad):
         raise ValueError(
-            f"Invalid `probs`: expected probabilities in [0, 1]. Received: {probs[tuple(bad[0])]} in row {bad[0][0]}. "
+            f"Invalid `{name}`: expected probabilities in [0, 1]. Received: {probs[tuple(bad[0])]} in row {bad[0][0]}. "
             "If these are logits, apply the softmax first, or the sigmoid for shape [N]."
         )
     probs = np.minimum(probs, 1.0)
@@ -111,7 +112,7 @@ def check_probs(probs) -> np.ndarray:
     off = np.flatnonzero(np.abs(probs.sum(axis=1) - 1) > SUM_TOLERANCE)
     if len(off):
         raise ValueError(
-            f"Invalid `probs`: expected rows that add up to 1. Received: a sum of {probs[off[0]].sum():.4g} in row "
+            f"Invalid `{name}`: expected rows that add up to 1. Received: a sum of {probs[off[0]].sum():.4g} in row "
             f"{off[0]}. If these are logits, apply the softmax first. If the columns are independent binary classes, "
             "score them one by one."
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_fields, check_flag, check_positive
 from bnnrl.data import check_rows
 from bnnrl.metrics._checks import SUM_TOLERANCE, check_classes, check_labels, check_probs
 
@@ -112,7 +112,7 @@ class TemperatureScaling:
     from_logits: bool = True
 
     def __post_init__(self):
-        object.__setattr__(self, "temperature", check_positive("temperature", self.temperature))
+        check_fields(self, temperature=check_positive, from_logits=check_flag)
 
     @classmethod
     def fit(cls, outputs, labels, from_logits: bool = True) -> Self:
@@ -177,7 +177,7 @@ def _to_logits(outputs, from_logits: bool) -> np.ndarray:
     """Return outputs as float64 logits [N, C], −∞ for a probability of 0, or raise ValueError."""
     if not from_logits:
         with np.errstate(divide="ignore"):
-            return np.log(check_probs(outputs))
+            return np.log(check_probs(outputs, "outputs"))
     logits = check_rows("outputs", outputs).astype(np.float64)
     if logits.ndim == 1:
         return np.stack([np.zeros_like(logits), logits], axis=1)

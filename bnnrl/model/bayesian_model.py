@@ -12,13 +12,13 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_flag, check_path
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.keras_optimizer import KerasOptimizerView
 from bnnrl.model.prediction import Predictor
 from bnnrl.model.serialization import ModelParts
-from bnnrl.model.training import Trainer, TrainingLoop, check_epochs
+from bnnrl.model.training import Trainer, TrainingLoop, check_epochs, check_reporting
 from bnnrl.problem import Problem
 from bnnrl.storage import checkpoint
 from bnnrl.storage.arrays import Arrays
@@ -130,16 +130,22 @@ class BayesianModel:
                 "Invalid model: expected one with a prior and a method. Received: one that was loaded without. Build "
                 "a new BayesianModel from its `keras_model` and `likelihood` to fit it again."
             )
-        if isinstance(x, data.Data):
-            self._adapter.set_scalers(x.x_scaler, x.y_scaler)
-            x, validation_data = x.train, x.validation if validation_data is None else validation_data
-        else:
-            self._adapter.set_scalers(None, None)
-        shards = self._adapter.shards(x, y, batch_size)
-        validation = None if validation_data is None else self._adapter.rows(validation_data)
-        epochs = check_epochs(epochs, self.method, shards)
-        driver, problem = self._driver(shards.batch_size), self._problem.with_num_data(shards.num_data)
-        self._trainer = Trainer(problem, self.method, driver, seed)
+        check_reporting(callbacks, verbose)
+        scalers = self.x_scaler, self.y_scaler
+        try:
+            if isinstance(x, data.Data):
+                self._adapter.set_scalers(x.x_scaler, x.y_scaler)
+                x, validation_data = x.train, x.validation if validation_data is None else validation_data
+            else:
+                self._adapter.set_scalers(None, None)
+            shards = self._adapter.shards(x, y, batch_size)
+            validation = None if validation_data is None else self._adapter.rows(validation_data)
+            epochs = check_epochs(epochs, self.method, shards)
+            driver, problem = self._driver(shards.batch_size), self._problem.with_num_data(shards.num_data)
+            self._trainer = Trainer(problem, self.method, driver, seed)
+        except Exception:
+            self.x_scaler, self.y_scaler = scalers  # a fit that is refused leaves the model as it was
+            raise
         self._predictor.choose_reference(shards.first, seed)
         validate = None if validation is None else partial(self._scores, *validation)
         history = TrainingLoop(self, self._trainer, shards, validate).run(epochs, callbacks, verbose)
@@ -306,7 +312,8 @@ class BayesianModel:
         Raises:
             ValueError: if something cannot be saved, or the folder holds something else.
         """
-        if not overwrite and checkpoint.exists(folder):
+        folder = check_path("folder", folder)
+        if not check_flag("overwrite", overwrite) and checkpoint.exists(folder):
             raise ValueError(f"Invalid `folder`: expected a new one, as `overwrite` is False. Received: {folder}")
         checkpoint.write(folder, *self.to_saved())
 
@@ -329,10 +336,19 @@ class BayesianModel:
 
     @classmethod
     def from_saved(cls, config: dict[str, Any], arrays: Arrays) -> BayesianModel:
-        """Return the model that `to_saved` described, from its JSON-able description and its named arrays."""
+        """Return the model that `to_saved` described, from its JSON-able description and its named arrays.
+
+        Raises:
+            ValueError: if a part is of a class that this version does not know, holds code, or does not fit the others.
+        """
         parts = ModelParts.decode(config, arrays)
         model = cls(parts.network, parts.likelihood, parts.prior, parts.method or "adam")
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)
+        size, found = model._problem.num_params, parts.posterior.sample(1, 0).shape
+        if found != (1, size):
+            raise ValueError(
+                f"Invalid posterior: expected {size} parameters, as the network has. Received: {found[1:]}."
+            )
         model._loaded_posterior, model._predictor.reference = parts.posterior, parts.reference
         model.x_scaler, model.y_scaler = parts.x_scaler, parts.y_scaler
         return model

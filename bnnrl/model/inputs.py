@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.checks import as_array
 from bnnrl.data import casting
 from bnnrl.problem import align_targets
 
@@ -79,7 +80,7 @@ def finite(name: str, given) -> np.ndarray:
     Raises:
         ValueError: if `given` is not an array of numbers, or not finite; the error names the first bad row.
     """
-    array = np.asarray(given)
+    array = as_array(name, given)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
     return casting.as_float32(name, array, copy=False)

@@ -36,6 +36,16 @@ def check_epochs(epochs: int, method: inference.Method, shards: Shards) -> int:
     return epochs
 
 
+def check_reporting(callbacks: Any, verbose: Any) -> None:
+    """Raise ValueError unless `callbacks` are Keras callbacks or None, and `verbose` is 0, 1, 2 or "auto"."""
+    listed = callbacks if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
+    for callback in listed:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ValueError(f"Invalid `callbacks`: expected Keras callbacks. Received: {callback!r} among them.")
+    if not (isinstance(verbose, int) and verbose in (0, 1, 2)) and not (isinstance(verbose, str) and verbose == "auto"):
+        raise ValueError(f"Invalid `verbose`: expected 0, 1, 2 or 'auto'. Received: verbose={verbose!r}.")
+
+
 class Trainer:
     """One fit: takes an inference method's steps from a fresh initial state, an epoch at a time.
 

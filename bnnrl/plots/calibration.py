@@ -7,6 +7,7 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bnnrl.checks import check_within
 from bnnrl.plots.style import INK, MODEL, REAL, check_arrays, finish, make_figure, style_axes
 
 
@@ -31,6 +32,7 @@ def reliability(
     Raises:
         ValueError: if an array has another shape.
     """
+    check_within("ece", ece, "[0, 1]")
     named = {"confidence": (confidence, "K"), "accuracy": (accuracy, "K"), "count": (count, "K")}
     confidence, accuracy, count = check_arrays(named, finite=False)
     filled = (count > 0) & ~np.isnan(confidence) & ~np.isnan(accuracy)

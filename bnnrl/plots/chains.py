@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
+from bnnrl.checks import check_count
 from bnnrl.plots.style import INK, check_arrays, check_names, finish, make_figure, series_colours, style_axes
 
 _MAX_FUNCTIONS = 8  # panels of one picture that can still be read
@@ -81,7 +82,7 @@ def autocorrelation(
 
     values, names = _check(chains, names)
     num_draws = values.shape[1]
-    lags = min(100, num_draws // 2) if max_lag is None else max_lag
+    lags = min(100, num_draws // 2) if max_lag is None else check_count("max_lag", max_lag, least=0)
     if not 1 <= lags < num_draws:
         raise ValueError(
             f"Invalid `max_lag`: expected 1 to {num_draws - 1}, below the number of draws. Received: {max_lag}."

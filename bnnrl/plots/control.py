@@ -10,7 +10,19 @@ import numpy as np
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from bnnrl.plots.style import GOOD, INK, MODEL, REAL, check_arrays, finish, make_figure, series_colours, style_axes
+from bnnrl.checks import as_array, check_positive, optional
+from bnnrl.plots.style import (
+    GOOD,
+    INK,
+    MODEL,
+    REAL,
+    check_arrays,
+    check_names,
+    finish,
+    make_figure,
+    series_colours,
+    style_axes,
+)
 
 LEVELS = (2.5, 25.0, 50.0, 75.0, 97.5)  # quantiles that bands show, in per cent
 _MAX_TRAJECTORIES = 12  # particles that are drawn one by one
@@ -42,27 +54,36 @@ def learning_curve(
         title: the title.
         returns: mean return of the evaluation episodes of each trial. Drawn if success is not defined.
     """
+    given = {"predicted": predicted, "real": real, "evaluation": evaluation, "success": success}
+    given |= {} if returns is None else {"returns": returns}
+    named = {name: (_without_none(name, values), "T") for name, values in given.items()}
+    expected, costs, evaluated, share, *sums = check_arrays(named, finite=False)
     figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
-    trials = np.arange(1, len(real) + 1)
-    expected = np.array([np.nan if p is None else p for p in predicted], float)
+    trials = np.arange(1, len(costs) + 1)
     axes.plot(trials, expected, "o--", color=MODEL, label="trial, predicted")
-    axes.plot(trials, real, "o-", color=REAL, label="trial, real")
-    axes.plot(trials, evaluation, "s:", color=REAL, alpha=0.6, label="evaluation episodes, real")
+    axes.plot(trials, costs, "o-", color=REAL, label="trial, real")
+    axes.plot(trials, evaluated, "s:", color=REAL, alpha=0.6, label="evaluation episodes, real")
     style_axes(axes, "trial", "cost, mean per step")
-    costs = np.array([*real, *evaluation], float)
-    costs = costs[np.isfinite(costs)]
-    if np.all(costs >= 0):  # costs may be negative if they are minus a reward
-        axes.set_ylim(0, 1.05 * np.max(costs, initial=1.0))
+    both = np.concatenate([costs, evaluated])
+    both = both[np.isfinite(both)]
+    if np.all(both >= 0):  # costs may be negative if they are minus a reward
+        axes.set_ylim(0, 1.05 * np.max(both, initial=1.0))
     axes.set_xticks(trials)
-    if any(s is not None for s in success):
+    if not np.isnan(share).all():
         right = _right_axes(axes, "successful evaluation episodes, %")
-        right.bar(trials, [100 * (s or 0) for s in success], width=0.5, color=GOOD, alpha=0.18)
+        right.bar(trials, 100 * np.nan_to_num(share), width=0.5, color=GOOD, alpha=0.18)
         right.set_ylim(0, 105)
-    elif any(r is not None for r in returns or ()):
+    elif sums and not np.isnan(sums[0]).all():
         right = _right_axes(axes, "return, mean of the evaluation episodes")
-        right.plot(trials, np.array(returns, float), "D-", color=GOOD, markersize=4)
+        right.plot(trials, sums[0], "D-", color=GOOD, markersize=4)
     finish(figure, path, title, axes.get_legend_handles_labels()[0])
+
+
+def _without_none(name: str, values) -> np.ndarray:
+    """Return values as an array in which NaN stands for None."""
+    array = as_array(name, values)
+    return as_array(name, [np.nan if v is None else v for v in array.ravel()]) if array.dtype == object else array
 
 
 def _right_axes(axes, ylabel: str):
@@ -97,6 +118,8 @@ def rollouts(
         labels: name of each observation entry.
         dt: seconds between observations; None to count steps on the time axis.
     """
+    check_arrays({"particles": (particles, "time P O"), "particle_costs": (particle_costs, "steps P")}, finite=False)
+    particles, particle_costs = np.asarray(particles), np.asarray(particle_costs)
     bands, cost_bands = quantiles(particles), quantiles(particle_costs)
     panels = _panels(bands, cost_bands, real, real_costs, labels)
     few = [*np.moveaxis(particles[:, :_MAX_TRAJECTORIES], 2, 0), particle_costs[:, :_MAX_TRAJECTORIES]]
@@ -144,7 +167,13 @@ def _panels(
     bands: np.ndarray, cost_bands: np.ndarray, real: np.ndarray, real_costs: np.ndarray, labels: Sequence[str] | None
 ) -> list[_Panel]:
     """Return a panel for each observation entry, and one for the cost, which begins after the first step."""
-    names = list(labels) if labels else [f"observation {i}" for i in range(real.shape[1])]
+    named = {"bands": (bands, f"{len(LEVELS)} time O"), "cost_bands": (cost_bands, f"{len(LEVELS)} steps")}
+    bands, cost_bands = check_arrays(named, finite=False)
+    real, real_costs = check_arrays(
+        {"real": (real, f"T {bands.shape[-1]}"), "real_costs": (real_costs, "steps")}, finite=False
+    )
+    names = labels or [f"observation {i}" for i in range(real.shape[1])]
+    check_names("labels", names, real.shape[1])
     panels = [_Panel(name, 0, bands[..., i], real[:, i]) for i, name in enumerate(names)]
     return [*panels, _Panel("cost", 1, cost_bands, real_costs)]
 
@@ -152,6 +181,7 @@ def _panels(
 def _draw_panels(
     path: str | os.PathLike[str], panels: Sequence[_Panel], title: str, dt: float | None, predicted: str
 ) -> None:
+    optional(check_positive)("dt", dt)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = make_figure(3.6 * columns, 2.5 * rows + 0.5)
@@ -221,6 +251,7 @@ def coverage_by_horizon(
     Raises:
         ValueError: if an array has another shape.
     """
+    optional(check_positive)("dt", dt)
     shares = check_arrays({"inside_50": (inside_50, "T"), "inside_95": (inside_95, "T")}, finite=False)
     figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
@@ -264,11 +295,15 @@ def heat_map(
         ValueError: if an array has another shape, or an entry of `x`, `y` or `points` is not finite.
     """
     x, y = check_arrays({"x": (x, "X"), "y": (y, "Y")})
+    for axis, places in (("x", x), ("y", y)):
+        if len(places) < 2 or not np.all(np.diff(places) > 0):
+            raise ValueError(f"Invalid `{axis}`: expected two or more increasing numbers. Received: {places}.")
     _, _, values = check_arrays({"x": (x, "X"), "y": (y, "Y"), "values": (values, "Y X")}, finite=False)
     figure = make_figure(6.0, 4.6)
     axes = figure.subplots()
-    low, high = limits or (None, None)
-    colours = axes.pcolormesh(x, y, values, cmap="RdBu_r" if limits else "viridis", vmin=low, vmax=high)
+    check_names("labels", labels, 2)
+    low, high = (None, None) if limits is None else check_arrays({"limits": (limits, "2")})[0]
+    colours = axes.pcolormesh(x, y, values, cmap="viridis" if limits is None else "RdBu_r", vmin=low, vmax=high)
     figure.colorbar(colours, ax=axes, label=name)
     if points is not None:
         (points,) = check_arrays({"points": (points, "N 2")})

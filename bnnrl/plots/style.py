@@ -10,8 +10,10 @@ from itertools import cycle, islice
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
+from bnnrl.checks import all_finite, as_array, check_path, check_text
 from bnnrl.storage.atomic import atomic_write
 
 REAL = "#c62828"  # real data
@@ -50,6 +52,7 @@ def finish(
         handles: what the legend below the axes explains; no legend if None.
         columns: the largest number of columns of the legend.
     """
+    check_text("title", title)
     width = int(12 * figure.get_figwidth())  # about 12 characters of ten points in an inch
     figure.suptitle(textwrap.fill(title, width), fontsize=10, x=0.01, ha="left")
     if handles is not None:
@@ -59,7 +62,9 @@ def finish(
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure to a PNG file, atomically."""
-    with atomic_write(path) as unfinished:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a "$" in a name or title is no formula
+    with atomic_write(check_path("path", path)) as unfinished:
         figure.savefig(unfinished, format="png")
 
 
@@ -77,7 +82,7 @@ def series_colours(count: int) -> list[str]:
     return list(islice(cycle(_SERIES), count))
 
 
-def check_names(argument: str, names: Sequence[str] | None, count: int, default: str) -> list[str]:
+def check_names(argument: str, names: Sequence[str] | None, count: int, default: str = "") -> list[str]:
     """Return `count` names, cut to fit a legend.
 
     Args:
@@ -91,8 +96,8 @@ def check_names(argument: str, names: Sequence[str] | None, count: int, default:
     """
     if names is None:
         return [f"{default} {i}" for i in range(count)]
-    if len(names) != count:
-        raise ValueError(f"Invalid `{argument}`: expected {count} names. Received: {len(names)}.")
+    if not isinstance(names, tuple | list) or len(names) != count:
+        raise ValueError(f"Invalid `{argument}`: expected {count} names. Received: {names!r:.200}.")
     return [name if len(name) <= _MAX_NAME_LENGTH else name[: _MAX_NAME_LENGTH - 1] + "…" for name in map(str, names)]
 
 
@@ -112,8 +117,8 @@ def check_arrays(arrays: Mapping[str, tuple[ArrayLike, str]], finite: bool = Tru
     Args:
         arrays: for each argument's name, the array and its shape: an axis is a letter or a number, as in "N C" or
             "N 2". A letter stands for the same size in all arrays of a call.
-        finite: whether NaN and infinite entries are refused. If not, infinite entries become NaN, which Matplotlib does
-            not draw.
+        finite: whether NaN, infinite entries and those beyond float32 are refused. If not, they become NaN, which
+            Matplotlib does not draw.
 
     Raises:
         ValueError: if an array has another shape, is empty, does not hold numbers, or holds refused entries.
@@ -121,7 +126,7 @@ def check_arrays(arrays: Mapping[str, tuple[ArrayLike, str]], finite: bool = Tru
     sizes: dict[str, int] = {}
     checked = []
     for name, (given, axes) in arrays.items():
-        array = np.asarray(given)
+        array = as_array(name, given)
         wanted = [int(axis) if axis.isdigit() else sizes.get(axis) for axis in axes.split()]
         shown = [axis if size is None else size for axis, size in zip(axes.split(), wanted, strict=True)]
         expected = f"Invalid `{name}`: expected finite numbers [{', '.join(map(str, shown))}]"
@@ -132,10 +137,9 @@ def check_arrays(arrays: Mapping[str, tuple[ArrayLike, str]], finite: bool = Tru
             raise ValueError(f"{expected}, at least one. Received: shape {list(array.shape)}.{remedy}")
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{expected}. Received: an array of {array.dtype}.")
-        if finite and not np.isfinite(array).all():
-            bad = np.count_nonzero(~np.isfinite(array))
-            raise ValueError(f"{expected}. Received: {bad} of {array.size} that are NaN or infinite.")
+        bad = np.count_nonzero(~all_finite(array))
+        if finite and bad:
+            raise ValueError(f"{expected}. Received: {bad} of {array.size} that are NaN, infinite or beyond float32.")
         sizes |= zip(axes.split(), array.shape, strict=True)
-        array = array.astype(float)
-        checked.append(np.where(np.isfinite(array), array, np.nan))
+        checked.append(np.where(all_finite(array), array, np.nan).astype(float))
     return checked

@@ -13,7 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl._moved import REMOVED_IN, renamed_argument
-from bnnrl.checks import check_count
+from bnnrl.checks import (
+    all_finite,
+    as_array,
+    check_choice,
+    check_count,
+    check_flag,
+    check_instance,
+    check_mapping,
+    check_path,
+    check_seed,
+)
 from bnnrl.rl import serialization, tasks
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, RandomActor
@@ -104,17 +114,15 @@ class PILCO:
         reward_model: Dynamics | None = None,
         learn_reward: bool = False,
     ):
-        if propagation not in PROPAGATIONS:
-            raise ValueError(f"Invalid `propagation`: expected one of {PROPAGATIONS}. Received: {propagation!r}.")
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"Invalid `seed`: expected an integer of at least 0. Received: seed={seed!r}.")
         self.task_is_registered = isinstance(env, str)
-        self.learn_reward = learn_reward
+        self.learn_reward = check_flag("learn_reward", learn_reward)
         self.task = _resolve_task(env, env_kwargs, learn_reward)
-        self.dynamics, self.reward_model = dynamics or Dynamics(), reward_model or _REWARD_MODEL
-        self.policy: Policy | CEM = policy or RBF()
-        self.search = search or PolicySearch()
-        self.propagation, self.particles, self.seed = propagation, check_count("particles", particles), int(seed)
+        self.dynamics = _given_or("dynamics", dynamics, Dynamics)
+        self.reward_model = _REWARD_MODEL if reward_model is None else _given_or("reward_model", reward_model, Dynamics)
+        self.policy: Policy | CEM = RBF() if policy is None else _check_policy(policy)
+        self.search = _given_or("search", search, PolicySearch)
+        self.propagation = check_choice("propagation", propagation, PROPAGATIONS)
+        self.particles, self.seed = check_count("particles", particles), check_seed("seed", seed)
         self.episodes_per_trial = check_count("episodes_per_trial", episodes_per_trial)
         self.env = make_env(self.task)
         self.episode_length = episode_length(self.env)
@@ -235,7 +243,8 @@ class PILCO:
         """
         check_count("trials", trials)
         check_count("evaluation_episodes", evaluation_episodes)
-        callbacks = list(callbacks)
+        check_flag("stop_when_solved", stop_when_solved)
+        callbacks = _check_callbacks(callbacks)
         try:
             for _ in range(trials):
                 self._learn_trial(evaluation_episodes, callbacks)
@@ -349,15 +358,16 @@ class PILCO:
         Raises:
             ValueError: if the agent has no policy yet, or the observation has another shape or is not finite.
         """
-        obs = np.asarray(observation, np.float32)
+        obs = as_array("observation", observation)
         size = self._features.num_obs
-        if obs.ndim not in (1, 2) or obs.shape[-1] != size or not np.isfinite(obs).all():
+        fits = obs.ndim in (1, 2) and obs.shape[-1] == size and len(obs) and obs.dtype.kind in "biuf"
+        if not fits or not all_finite(obs).all():
             raise ValueError(
                 f"Invalid `observation`: expected finite numbers of shape ({size},) or (B, {size}). "
                 f"Received: {observation!r}."
             )
         self._check_can_act()
-        actions = self.control.actions(np.atleast_2d(obs), len(self.episodes))
+        actions = self.control.actions(np.atleast_2d(obs.astype(np.float32)), len(self.episodes))
         if self.action_space.discrete:
             actions = self.action_space.start + np.argmax(actions, axis=-1)
         return (actions[0] if obs.ndim == 1 else actions), None
@@ -422,7 +432,7 @@ class PILCO:
         Raises:
             ValueError: if the folder exists and was not written by bnnrl.
         """
-        checkpoint.write(folder, *self.to_saved())
+        checkpoint.write(check_path("folder", folder), *self.to_saved())
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return a JSON-able description and named arrays, from which `from_saved` rebuilds the agent."""
@@ -445,11 +455,43 @@ class PILCO:
         return serialization.from_saved(cls, described, arrays, task)
 
 
+def _given_or(name: str, value: Any, cls: type) -> Any:
+    """Return settings, those of the defaults if `value` is None, or raise ValueError for any other object."""
+    return cls() if value is None else check_instance(name, value, cls, f"a {cls.__name__}")
+
+
+def _check_policy(policy: Any) -> Policy | CEM:
+    functions = ("num_params", "init", "parameter_scales", "apply_dropout", "__call__")
+    is_policy = isinstance(policy, CEM) or all(callable(getattr(policy, name, None)) for name in functions)
+    if isinstance(policy, type) or not is_policy:
+        raise ValueError(
+            "Invalid `policy`: expected a policy such as RBF() or a planner such as CEM(). Received: "
+            f"policy={policy!r}."
+        )
+    return policy
+
+
+def _check_callbacks(callbacks: Any) -> list[Callback]:
+    if not isinstance(callbacks, Iterable):
+        raise ValueError(f"Invalid `callbacks`: expected a list of callbacks. Received: callbacks={callbacks!r}.")
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if isinstance(callback, type) or not all(
+            hasattr(callback, name) for name in vars(Callback) if name[:3] == "on_"
+        ):
+            raise ValueError(
+                f"Invalid `callbacks`: expected objects of bnnrl.rl.Callback. Received: {callback!r} among them."
+            )
+    return callbacks
+
+
 def _resolve_task(env: str | tasks.Task, env_kwargs: Mapping[str, Any] | None, learn_reward: bool) -> tasks.Task:
     if not isinstance(env, str | tasks.Task):
         raise ValueError(
             f"Invalid `env`: expected the id of an environment or a bnnrl.Task. Received: {type(env).__name__}."
         )
+    if env_kwargs is not None:
+        check_mapping("env_kwargs", env_kwargs)
     if isinstance(env, tasks.Task) and env_kwargs:
         raise ValueError(
             f"Invalid `env_kwargs`: expected none beside a Task, which holds its own. Received: {env_kwargs!r}."

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_nonnegative, check_positive
 from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
@@ -49,14 +49,12 @@ class CEM:
     momentum: float = 0.1
 
     def __post_init__(self):
-        for name in ("horizon", "population", "elites", "iterations"):
-            check_count(name, getattr(self, name))
+        check_fields(self, **dict.fromkeys(("horizon", "population", "elites", "iterations"), check_count))
+        check_fields(self, std=check_positive, momentum=check_fraction)
         if self.elites > self.population:
             raise ValueError(
                 f"Invalid `elites`: expected at most the population, {self.population}. Received: elites={self.elites}."
             )
-        check_positive("std", self.std)
-        check_fraction("momentum", self.momentum)
 
     @property
     def num_kept(self) -> int:
@@ -91,8 +89,7 @@ class ICEM(CEM):
 
     def __post_init__(self):
         super().__post_init__()
-        check_fraction("kept", self.kept)
-        check_nonnegative("beta", self.beta)
+        check_fields(self, kept=check_fraction, beta=check_nonnegative)
 
     @property
     def num_kept(self) -> int:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_positive
+from bnnrl.checks import check_count, check_counts, check_fields, check_positive
 from bnnrl.rl.simulator.features import Features
 from bnnrl.seeds import fold_in, split, uniform
 from bnnrl.storage import config
@@ -68,9 +68,7 @@ class RBF:
     length_scale: float = 0.7
 
     def __post_init__(self):
-        check_count("num_centers", self.num_centers)
-        check_positive("weight_scale", self.weight_scale)
-        check_positive("length_scale", self.length_scale)
+        check_fields(self, num_centers=check_count, weight_scale=check_positive, length_scale=check_positive)
 
     def _sizes(self, num_features: int, num_actions: int) -> list[int]:
         return [self.num_centers * num_features, num_features, self.num_centers * num_actions]
@@ -135,9 +133,7 @@ class MLP:
     weight_scale: float = 1.0
 
     def __post_init__(self):
-        for width in self.hidden:
-            check_count("hidden", width)
-        check_positive("weight_scale", self.weight_scale)
+        check_fields(self, hidden=check_counts, weight_scale=check_positive)
 
     def _layers(self, num_features: int, num_actions: int) -> list[tuple[int, int]]:
         return list(itertools.pairwise([num_features, *self.hidden, num_actions]))

@@ -21,6 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from bnnrl.checks import as_array, check_mapping
 from bnnrl.storage.arrays import Arrays
 from bnnrl.storage.atomic import explained, flush
 
@@ -196,7 +197,7 @@ def _resolve(folder: Folder) -> Path:
 def _commit(path: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write a checkpoint to `path`, replacing whatever is there."""
     new, old = path.with_name(_NEW.format(path.name)), path.with_name(_OLD.format(path.name))
-    plain, data = _plain(config, "config"), safetensors.numpy.save(_checked(arrays))
+    plain, data = _plain(check_mapping("config", config), "config"), safetensors.numpy.save(_checked(arrays))
     sha256 = {"config": _config_sha256(plain), "arrays": hashlib.sha256(data).hexdigest()}
     record = {"format": "bnnrl", "version": VERSION, "sha256": sha256, "config": plain}
     try:
@@ -311,9 +312,10 @@ def _config_sha256(config: Any) -> str:
 
 
 def _checked(arrays: Mapping[str, np.ndarray]) -> Arrays:
-    checked = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    check_mapping("arrays", arrays)
+    checked = {name: np.asarray(as_array("arrays", array), order="C") for name, array in arrays.items()}
     for name, array in checked.items():
-        if not isinstance(name, str) or name == "__metadata__" or array.dtype not in _DTYPES:
+        if name == "__metadata__" or array.dtype not in _DTYPES:
             raise ValueError(
                 "Invalid `arrays`: expected text names other than '__metadata__', and native boolean, integer or float "
                 f"arrays. Received: {name!r} of type {array.dtype}. Convert it with `astype` first."

@@ -64,12 +64,16 @@ def decode(data: Any) -> Any:
         return tuple(decode(v) for v in data)
     if not isinstance(data, dict):
         return data
-    if data.get("class") == _FLOAT:
+    name = data.get("class")
+    if name == _FLOAT and data.get("value") in ("inf", "-inf", "nan"):
         return float(data["value"])
     fields = {name: decode(value) for name, value in data.items() if name != "class"}
-    if data.get("class") not in _CLASSES:
-        raise ValueError(f"Invalid settings: expected one of {sorted(_CLASSES)}. Received: {data.get('class')!r}.")
+    if not isinstance(name, str) or name not in _CLASSES:
+        raise ValueError(f"Invalid settings: expected one of {sorted(_CLASSES)}. Received: {name!r}.")
     try:
-        return _CLASSES[data["class"]](**fields)
+        return _CLASSES[name](**fields)
     except TypeError as error:
-        raise ValueError(f"Invalid settings of {data['class']}: {error}.") from error
+        known = [field.name for field in dataclasses.fields(_CLASSES[name]) if field.init]
+        raise ValueError(
+            f"Invalid settings of {name}: expected fields among {known}. Received: {list(fields)}. {error}"
+        ) from error

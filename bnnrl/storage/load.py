@@ -8,6 +8,7 @@ import warnings
 from functools import partial
 from typing import Any
 
+from bnnrl.checks import check_path
 from bnnrl.storage import checkpoint
 from bnnrl.storage.arrays import Arrays
 
@@ -30,9 +31,9 @@ def load(folder: checkpoint.Folder, task: Any = None) -> Any:
         ValueError: if the folder holds something of a kind that this version does not know, or if `task` is missing or
             superfluous.
     """
-    path = os.fspath(folder)
+    path = str(check_path("folder", folder))
     config, arrays = _read(path)
-    if config.get("kind") not in _KINDS:
+    if not isinstance(config.get("kind"), str) or config["kind"] not in _KINDS:
         raise ValueError(
             f"Invalid `folder`: expected a saved {' or '.join(sorted(_KINDS))}. "
             f"Received: {path}, of kind {config.get('kind')!r}. Read it with `bnnrl.storage.checkpoint.read`."
@@ -41,7 +42,15 @@ def load(folder: checkpoint.Folder, task: Any = None) -> Any:
         raise ValueError(f"Invalid `task`: expected None for a saved {config['kind']}. Received: {task!r}.")
     module, name = _KINDS[config["kind"]]
     given = {} if task is None else {"task": task}
-    return getattr(importlib.import_module(module), name).from_saved(config, arrays, **given)
+    try:
+        return getattr(importlib.import_module(module), name).from_saved(config, arrays, **given)
+    except Exception as error:
+        if isinstance(error, ImportError) or str(error).startswith("Invalid"):
+            raise
+        raise checkpoint.CheckpointError(
+            f"Invalid checkpoint: expected a {config['kind']} as bnnrl saved it. Received: one in {path} with other "
+            f"entries or arrays ({type(error).__name__}: {error}). Restore it from a copy, or save again."
+        ) from error
 
 
 def _read(path: str) -> tuple[dict[str, Any], Arrays]:

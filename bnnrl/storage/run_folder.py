@@ -90,7 +90,7 @@ class RunKind:
         """Return whether `folder` holds a run of this kind."""
         try:
             config = json.loads((Path(folder) / "config.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         return isinstance(config, dict) and config.get("format") == "bnnrl" and config.get("kind") == self.name
 
@@ -115,6 +115,11 @@ class RunKind:
                 f"Invalid run folder: expected {path} as it was written. Received: content that does not match its "
                 'checksum. Restore the file from a copy or, if you changed it on purpose, remove its lines "version" '
                 'and "sha256".'
+            )
+        if not all(isinstance(config.get(name), dict) for name in ("settings", "versions")):
+            raise ValueError(
+                f"Invalid run folder: expected a config.json with settings and versions. Received: {path} with the "
+                f"entries {sorted(config)}. Restore the file from a copy."
             )
         return config
 
@@ -159,8 +164,12 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a CSV file, their values as truth values, numbers or text, and None for an empty one."""
-    with open(path, newline="") as file:
-        return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"Invalid run folder: expected a table. Received: {path}, which is none ({error}).") from error
+    return [{name: _value(text) for name, text in row.items() if name is not None} for row in rows]
 
 
 def _value(text: str | None) -> Any:

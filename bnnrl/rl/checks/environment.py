@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
+from bnnrl.checks import check_instance, check_mapping, check_seed
 from bnnrl.rl import tasks
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.checks import episode_checks
@@ -42,8 +43,13 @@ def check(env: str | Task, seed: int = 0, env_kwargs: Mapping[str, Any] | None =
 
     Returns:
         The findings. A fault of the environment or the task is a finding with level "problem", not an exception.
+
+    Raises:
+        ValueError: for an argument of another type, or a negative seed.
     """
-    return Report(tuple(_findings(env, seed, env_kwargs or {})))
+    check_instance("env", env, str | Task, "the id of an environment or a bnnrl.Task")
+    env_kwargs = {} if env_kwargs is None else check_mapping("env_kwargs", env_kwargs)
+    return Report(tuple(_findings(env, check_seed("seed", seed), env_kwargs)))
 
 
 def _findings(env: str | Task, seed: int, env_kwargs: Mapping[str, Any]) -> Iterator[Finding]:

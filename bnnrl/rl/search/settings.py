@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from bnnrl.checks import check_count, check_fraction, check_nonnegative, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_nonnegative, check_positive, check_within
 from bnnrl.storage import config
 
 _COUNTS = ("restarts", "updates", "rounds", "scout_updates", "candidates", "warmup")
@@ -92,23 +93,15 @@ class PolicySearch:
     action_noise: float = 0.0
 
     def __post_init__(self):
-        for name in _COUNTS:
-            check_count(name, getattr(self, name))
+        check_fields(self, **dict.fromkeys(_COUNTS, check_count), **dict.fromkeys(_POSITIVE, check_positive))
+        check_fields(self, scout_horizon=partial(check_within, interval="(0, 1]", expected="a share in (0, 1]"))
+        check_fields(self, optimism=check_nonnegative, action_noise=check_nonnegative)
+        check_fields(self, effort=check_fraction, dropout=check_fraction, beta_2=check_fraction)
         if self.candidates < self.restarts:
             raise ValueError(
                 f"Invalid `candidates`: expected at least one for each of the {self.restarts} restarts. "
                 f"Received: candidates={self.candidates}."
             )
-        if not 0 < self.scout_horizon <= 1:
-            raise ValueError(
-                f"Invalid `scout_horizon`: expected a share in (0, 1]. Received: scout_horizon={self.scout_horizon!r}."
-            )
-        check_nonnegative("optimism", self.optimism)
-        check_fraction("effort", self.effort)
-        check_fraction("dropout", self.dropout)
-        check_nonnegative("action_noise", self.action_noise)
-        for name in _POSITIVE:
-            check_positive(name, getattr(self, name))
 
 
 config.register(PolicySearch)

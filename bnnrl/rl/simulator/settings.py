@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from bnnrl.checks import check_count, check_positive
+import keras
+
+from bnnrl.checks import check_count, check_counts, check_fields, check_instance, check_positive, optional
 from bnnrl.inference import Method
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
@@ -41,7 +45,7 @@ class Dynamics:
     """
 
     hidden: tuple[int, ...] = (64, 64)
-    activation: str = "swish"
+    activation: str | Callable = "swish"
     method: str | Method = "ensemble"
     size: int = 10
     likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=3e-2))
@@ -51,14 +55,10 @@ class Dynamics:
     learning_rate: float | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(check_count("hidden", width) for width in self.hidden))
-        check_count("size", self.size)
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
-        check_positive("prior_std", self.prior_std)
-        if self.learning_rate is not None:
-            check_positive("learning_rate", self.learning_rate)
+        check_fields(self, hidden=check_counts, size=check_count, prior_std=check_positive)
+        check_fields(self, **dict.fromkeys(("steps", "batch_size"), optional(check_count)))
+        check_fields(self, activation=_check_activation, learning_rate=optional(check_positive))
+        check_instance("likelihood", self.likelihood, Gaussian, "a likelihoods.Gaussian")
         least = self.resolve_method().min_steps
         if self.num_steps < least:
             raise ValueError(
@@ -92,6 +92,19 @@ class Dynamics:
     def method_name(self) -> str:
         """The method's name in the registry of inference methods, or the lower-case class name of an instance."""
         return self.method.lower() if isinstance(self.method, str) else type(self.method).__name__.lower()
+
+
+def _check_activation(name: str, value: Any) -> str | Callable:
+    """Return `value`, or raise ValueError unless it is a function or the name of a Keras activation."""
+    try:
+        known = callable(value) or (isinstance(value, str) and callable(keras.activations.get(value)))
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"Invalid `{name}`: expected a Keras activation, such as 'swish' or 'tanh'. Received: {name}={value!r}."
+        )
+    return value
 
 
 config.register(Dynamics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import gymnasium
 
 import bnnrl_envs
 from bnnrl._tensorflow import import_tensorflow
-from bnnrl.checks import nearest
+from bnnrl.checks import check_instance, check_text, nearest
 from bnnrl.rl.tasks import gymnasium_tasks, plant_tasks
 from bnnrl.rl.tasks.task import Task
 
@@ -26,6 +27,7 @@ def register(task: Task) -> None:
     A task registered earlier for the same environment is replaced. Keyword arguments of the environment that are
     given to an agent override the task's own `env_kwargs`.
     """
+    check_instance("task", task, Task, "a bnnrl.Task")
     _REGISTERED[_name(task.env_id)] = lambda **env_kwargs: replace(task, env_kwargs={**task.env_kwargs, **env_kwargs})
 
 
@@ -39,7 +41,7 @@ def check_exists(env_id: str) -> None:
 
     For "module:Env-v0" the module is imported first, since it may register the environment.
     """
-    module, _, name = env_id.rpartition(":")
+    module, _, name = check_text("env_id", env_id).rpartition(":")
     if module:
         _import(module, env_id)
     if name not in gymnasium.registry:
@@ -51,9 +53,13 @@ def check_exists(env_id: str) -> None:
 
 
 def _import(module: str, env_id: str) -> None:
-    if importlib.util.find_spec(module.partition(".")[0]) is not None:
-        import_tensorflow()  # quietly, before a module with a cost imports TensorFlow with all its log messages
+    is_name = all(part.isidentifier() for part in module.split("."))
+    with contextlib.suppress(ValueError):  # which `find_spec` raises for "__main__" of a script
+        if is_name and importlib.util.find_spec(module.partition(".")[0]) is not None:
+            import_tensorflow()  # quietly, before a module with a cost imports TensorFlow with all its log messages
     try:
+        if not is_name:
+            raise ModuleNotFoundError(name=module)
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module and not module.startswith(f"{error.name}."):
@@ -65,7 +71,7 @@ def _import(module: str, env_id: str) -> None:
 
 
 def _name(env_id: str) -> str:
-    return env_id.rpartition(":")[2]
+    return check_text("env_id", env_id).rpartition(":")[2]
 
 
 def get(env_id: str, **env_kwargs) -> Task:
@@ -80,9 +86,9 @@ def get(env_id: str, **env_kwargs) -> Task:
         ValueError: if the environment is not registered with Gymnasium (the nearest ids are listed), or the task
             refuses a keyword argument.
     """
+    name = _name(env_id)
     if env_id not in _REGISTERED:
         check_exists(env_id)
-    name = _name(env_id)
     if name not in _REGISTERED:
         return Task(env_id, env_kwargs=env_kwargs, solved_return=gymnasium.spec(name).reward_threshold)
     try:

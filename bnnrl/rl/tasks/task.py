@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnnrl.checks import check_count
+from bnnrl.checks import (
+    check_callable,
+    check_choice,
+    check_count,
+    check_counts,
+    check_fields,
+    check_mapping,
+    check_positive,
+    check_text,
+    check_within,
+    optional,
+)
 
 if TYPE_CHECKING:  # the command line reports a mistyped environment without waiting for TensorFlow
     import tensorflow as tf
@@ -35,6 +47,9 @@ class SaturatingCost:
     """
 
     exponent: Callable[[tf.Tensor], tf.Tensor]
+
+    def __post_init__(self):
+        check_fields(self, exponent=check_callable)
 
     def __call__(self, obs, action, next_obs: tf.Tensor, width: float = 1.0) -> tf.Tensor:
         """Return the cost [...] of next observations [..., O]; `obs` and `action` do not matter."""
@@ -105,8 +120,8 @@ class Task:
             and their rewards are summed. Default: 1.
 
     Raises:
-        ValueError: if `action_repeat` or `horizon` is not a positive integer, `starts` is unknown, `velocities` are
-            given without `dt`, or a position is also a velocity.
+        ValueError: if an argument is not as above, `velocities` are given without `dt`, or a position is also a
+            velocity.
     """
 
     env_id: str
@@ -126,11 +141,13 @@ class Task:
     action_repeat: int = 1
 
     def __post_init__(self):
-        check_count("action_repeat", self.action_repeat)
-        if self.horizon is not None:
-            check_count("horizon", self.horizon)
-        if self.starts not in (None, *STARTS):
-            raise ValueError(f"Invalid `starts`: expected one of {STARTS} or None. Received: {self.starts!r}.")
+        indices, number = partial(check_counts, least=0), partial(check_within, interval="(-inf, inf)")
+        check_fields(self, env_id=check_text, env_kwargs=check_mapping, labels=optional(_check_labels))
+        check_fields(self, **dict.fromkeys(("cost", "success", "termination"), optional(check_callable)))
+        check_fields(self, angles=indices, invariant=indices, velocities=_check_velocities)
+        check_fields(self, **dict.fromkeys(("terminal_cost", "solved_return"), optional(number)))
+        check_fields(self, dt=optional(check_positive), horizon=optional(check_count), action_repeat=check_count)
+        check_fields(self, starts=optional(partial(check_choice, choices=STARTS)))
         if self.velocities and self.dt is None:
             raise ValueError(
                 "Invalid `dt`: expected the seconds of a step, which `velocities` are integrated over. Received: None. "
@@ -152,3 +169,18 @@ class Task:
         if self.terminal_cost is not None:
             return self.terminal_cost
         return 1.0 if isinstance(self.cost, SaturatingCost) else 0.0
+
+
+def _check_velocities(name: str, value: Any) -> dict[int, int]:
+    """Return `value` as a dict, or raise ValueError unless it is a mapping from indices to indices."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"Invalid `{name}`: expected a mapping such as {{0: 1}}. Received: {name}={value!r}.")
+    index = partial(check_count, name, least=0)
+    return {index(position): index(velocity) for position, velocity in value.items()}
+
+
+def _check_labels(name: str, value: Any) -> tuple[str, ...]:
+    """Return `value` as a tuple, or raise ValueError unless it is a tuple or list of strings."""
+    if not isinstance(value, tuple | list) or not all(isinstance(label, str) for label in value):
+        raise ValueError(f"Invalid `{name}`: expected a tuple of strings. Received: {name}={value!r}.")
+    return tuple(value)
