@@ -102,10 +102,10 @@ def test_warnings_say_what_to_do(accept, divergent, text):
 
 def test_a_good_run_is_quiet():
     line = linear_regression()
-    for method in (HMC(chains=4, max_draws=400), WarmStart(HMC(chains=4, max_draws=400), steps=100)):
+    for method in (HMC(chains=4, max_draws=500), WarmStart(HMC(chains=4, max_draws=500), steps=100)):
         driver, burn_in = Driver(line.problem, method, None), method.min_steps - 1
         state, _ = driver.run(method.init(line.problem, 0), line.data, burn_in, seed=0)
-        state, info = driver.run(state, line.data, 400, seed=0, start=burn_in)
+        state, info = driver.run(state, line.data, 500, seed=0, start=burn_in)
         found = diagnose(method.posterior(line.problem, state), info=info, state=state)
         assert (found.rhat < 1.02).all() and (found.ess > 300).all()
         assert found.accept == pytest.approx(0.8, abs=0.1) and found.divergent == 0

@@ -26,13 +26,14 @@ def reliability(
         confidence: mean probability of the predicted class in each bin, [K]; NaN for an empty bin.
         accuracy: share of correct predictions in each bin, [K]; NaN for an empty bin.
         count: number of predictions in each bin, [K].
-        ece: expected calibration error in [0, 1], shown in the title.
+        ece: expected calibration error in [0, 1], shown in the title; NaN without predictions.
         title: the title.
 
     Raises:
         ValueError: if an array has another shape.
     """
-    check_within("ece", ece, "[0, 1]")
+    if not (isinstance(ece, float) and np.isnan(ece)):
+        check_within("ece", ece, "[0, 1]")
     named = {"confidence": (confidence, "K"), "accuracy": (accuracy, "K"), "count": (count, "K")}
     confidence, accuracy, count = check_arrays(named, finite=False)
     filled = (count > 0) & ~np.isnan(confidence) & ~np.isnan(accuracy)

@@ -296,8 +296,12 @@ def heat_map(
     """
     x, y = check_arrays({"x": (x, "X"), "y": (y, "Y")})
     for axis, places in (("x", x), ("y", y)):
-        if len(places) < 2 or not np.all(np.diff(places) > 0):
-            raise ValueError(f"Invalid `{axis}`: expected two or more increasing numbers. Received: {places}.")
+        steps = np.diff(places)
+        if len(places) < 2 or not (np.all(steps > 0) or np.all(steps < 0)):
+            raise ValueError(
+                f"Invalid `{axis}`: expected two or more numbers, in increasing or in decreasing order. "
+                f"Received: {places}."
+            )
     _, _, values = check_arrays({"x": (x, "X"), "y": (y, "Y"), "values": (values, "Y X")}, finite=False)
     figure = make_figure(6.0, 4.6)
     axes = figure.subplots()

@@ -111,7 +111,7 @@ def test_entries_that_are_not_finite(tmp_path, name, argument):
         drawn(tmp_path / "picture.png", name, **{argument: given})
         assert share_inked(tmp_path / "picture.png") > 0.01
     else:
-        with pytest.raises(ValueError, match=f"Invalid `{argument}`: .* Received: 1 of {given.size} that are NaN or"):
+        with pytest.raises(ValueError, match=f"Invalid `{argument}`: .* Received: 1 of {given.size} that are NaN, inf"):
             drawn(tmp_path / "picture.png", name, **{argument: given})
 
 
@@ -129,7 +129,7 @@ def test_a_title_of_any_length_fits(tmp_path, title):
 
 
 def test_names_are_counted_and_cut_to_fit(tmp_path):
-    with pytest.raises(ValueError, match="Invalid `class_names`: expected 3 names. Received: 2"):
+    with pytest.raises(ValueError, match="Invalid `class_names`: expected 3 names. Received: .'a', 'b'."):
         drawn(tmp_path / "picture.png", "roc", class_names=["a", "b"])
     long = ["a class with a name that no legend has room for"] * C
     assert drawn(tmp_path / "picture.png", "roc", class_names=long)[:, -3:, :3].min() > 0.9

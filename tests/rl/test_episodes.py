@@ -117,10 +117,11 @@ def test_unbounded_actions(low, high):
 
 
 @pytest.mark.parametrize("name", ["angles", "invariant"])
-@pytest.mark.parametrize("index", [-1, 2])
-def test_indices_beyond_the_observation(name, index):
+def test_indices_beyond_the_observation(name):
+    with pytest.raises(ValueError, match=f"Invalid `{name}`: expected an integer of at least 0"):
+        replace(TASK, **{name: (-1,)})
     with pytest.raises(ValueError, match=f"Invalid `{name}` of the task: expected indices from 0 to 1"):
-        make_env(replace(TASK, **{name: (index,)}))
+        make_env(replace(TASK, **{name: (2,)}))
 
 
 def test_velocities_beyond_the_observation():

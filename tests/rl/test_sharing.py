@@ -107,6 +107,18 @@ class Push:
     def num_params(self, num_features, num_actions):
         return num_actions
 
+    def init(self, seed, n, reference_features, num_actions):
+        return tf.zeros([n, num_actions])
+
+    def parameter_scales(self, reference_features, num_actions):
+        return tf.ones([num_actions])
+
+    def apply_dropout(self, params, rate, seed, num_features, num_actions):
+        return params
+
+    def __call__(self, params, features, num_actions):
+        return tf.repeat(params[:, tf.newaxis], features.shape[1], axis=1)
+
 
 def test_functions_of_a_policy_of_the_users_own_are_not_shared():
     first, second = make_agent(policy=Push()), make_agent(policy=Push())
