@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.compiled import CompiledFunction
+from bnnrl.compiled import CompiledFunction, num_threads
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.search.initial_states import InitialStates
 from bnnrl.rl.search.objective import SearchObjective, Stage, clip_norm
@@ -53,8 +52,7 @@ class Searcher:
     def __init__(self, objective: SearchObjective, jit_compile: bool = True, threads: int | None = None):
         self.objective, self._settings, self._controller = objective, objective.settings, objective.controller
         self._scout_horizon = tf.constant(math.ceil(self._settings.scout_horizon * objective.horizon))
-        num_threads: int = threads or tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
-        self._groups = math.gcd(num_threads, self._settings.restarts)
+        self._groups = math.gcd(threads or num_threads(), self._settings.restarts)
         self.num_traces = 0
         methods = self._screen, self._refine, self._score, self._predict
         self.screen, self.refine, self.score, self.predict = (CompiledFunction(m, jit_compile) for m in methods)
