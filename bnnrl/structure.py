@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from copy import copy
 from functools import partial
 from typing import Any, ClassVar, TypeVar
@@ -57,6 +57,14 @@ def structure(value: Any) -> Hashable:
         return _structure(value)
     except RecursionError as error:  # a function that calls itself
         raise NotShareable("The object refers to itself.") from error
+
+
+def key_or_none(make_key: Callable[[], Hashable]) -> Hashable | None:
+    """Return the key that `make_key` returns, or None if it raises NotShareable."""
+    try:
+        return make_key()
+    except NotShareable:
+        return None
 
 
 def _structure(value: Any) -> Hashable:

@@ -16,7 +16,7 @@ from bnnrl.inference.dealing import Dealing, Progress, gathered, starts
 from bnnrl.inference.divergence import describe
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import MemberSeed, as_seed, fold_in, split, uniform
-from bnnrl.structure import NotShareable, numbers, structure, with_numbers
+from bnnrl.structure import key_or_none, numbers, structure, with_numbers
 
 
 class Driver:
@@ -77,10 +77,8 @@ class Driver:
 
     def _key(self, jit_compile: bool | None, threads: int | None) -> Hashable | None:
         """Return the key of the compiled loop, or None if it cannot be shared."""
-        try:
-            return _Loop, self._problem.structure, structure(self._method), self._batch_size, jit_compile, threads
-        except NotShareable:
-            return None
+        settings = self._batch_size, jit_compile, threads
+        return key_or_none(lambda: (_Loop, self._problem.structure, structure(self._method), *settings))
 
     def run(
         self,

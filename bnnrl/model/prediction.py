@@ -18,7 +18,7 @@ from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.network import Network
 from bnnrl.problem import Problem
 from bnnrl.seeds import host_seed
-from bnnrl.structure import NotShareable
+from bnnrl.structure import key_or_none
 
 # Rows are evaluated in chunks of _ROWS: hidden layers of some hundred units then stay in the processor's cache, and
 # memory is bounded. Up to _BATCHED rows times draws are one vectorised call; beyond that, one plain call of the network
@@ -127,10 +127,7 @@ def _key(network: Network) -> Hashable | None:
     """Return the key of the compiled outputs, or None if they cannot be shared."""
     if network.has_statistics:  # a network that has not been fitted uses its own statistics
         return None
-    try:
-        return _compiled_outputs, network.structure
-    except NotShareable:
-        return None
+    return key_or_none(lambda: (_compiled_outputs, network.structure))
 
 
 def _compiled_outputs(network: Network) -> CompiledFunction:

@@ -24,7 +24,7 @@ from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
 from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws
-from bnnrl.structure import NotShareable, structure
+from bnnrl.structure import key_or_none, structure
 
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
 _NUM_REFERENCES = 1024  # reference features of a policy search
@@ -56,11 +56,8 @@ class ControlProblem(NamedTuple):
             function: what is compiled.
             settings: everything that shapes the function beside the structure of the environment.
         """
-        try:
-            spaces = structure([self.features, self.action_space, self.propagation])
-            return function, self.learned_env.structure, spaces, structure(settings)
-        except NotShareable:
-            return None
+        spaces = [self.features, self.action_space, self.propagation]
+        return key_or_none(lambda: (function, self.learned_env.structure, structure(spaces), structure(settings)))
 
 
 class ControlStrategy(Protocol):
