@@ -158,8 +158,12 @@ class Network:
                     f"the network's inputs. Received: {x.shape}"
                 )
             x = tf.cast(x, tf.float32)
-            return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
+            return self._dense_outputs(weights, x, stacked)
         return self._call(weights, x, training, seed, statistics, stacked)[0]
+
+    def _dense_outputs(self, weights: list[tf.Tensor], x: tf.Tensor, stacked: bool) -> tf.Tensor:
+        """Return the outputs of a chain of Dense layers."""
+        return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
 
     def statistics(self, theta: tf.Tensor, x) -> list[tf.Tensor]:
         """Return the mean and variance of each batch normalisation for the rows x under θ, [C] or [S, C] each.
@@ -270,12 +274,12 @@ def _dense(chain, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
 def _stacked_dense(chain, weights: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     remaining, transposes = iter(weights), iter(weights[-len(chain) :])
     for activation, use_bias in chain:
-        x = _matmul(x, next(remaining), next(transposes))
+        x = matmul(x, next(remaining), next(transposes))
         x = activation(x + next(remaining)[:, tf.newaxis] if use_bias else x)
     return x
 
 
-def _matmul(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor:
+def matmul(x: tf.Tensor, kernel: tf.Tensor, transpose: tf.Tensor) -> tf.Tensor:
     """Return x @ kernel, [S, B, out], whose gradient in x uses the given transpose of the kernel.
 
     By default XLA on CPU transposes the kernel in every backward step of a rollout, which costs more than the product.

@@ -287,6 +287,48 @@ class Dropout:
 
 
 @dataclass(frozen=True)
+class Linearised:
+    """A posterior of the weights of a linearised network f(x; θ*) + J(x) (θ − θ*), as `bnnrl.linearised` describes it.
+
+    `BayesianModel` and rollouts predict by this expansion. In the network itself, draws of θ would give predictions
+    that are far too wide.
+
+    Args:
+        point: θ*, the point of the expansion, [D].
+        source: the distribution of θ.
+    """
+
+    point: tf.Tensor
+    source: MeanField | LowRank
+
+    num_distinct = None
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` independent samples of θ, [n, D]."""
+        return self.source.sample(n, seed)
+
+    def mean(self) -> tf.Tensor:
+        """Return the mean of θ, [D]."""
+        return self.source.mean()
+
+    def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
+        """Return the log density of θ [..., D] in nats, [...]."""
+        return self.source.log_prob(theta)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
+        spec, arrays = self.source.to_arrays()
+        groups = {"": {"point": np.asarray(self.point)}, "source": arrays}
+        return {"kind": "linearised", "source": spec}, flatten(groups)
+
+    @classmethod
+    def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Linearised:
+        """Return the posterior of a description and arrays from `to_arrays`."""
+        source = cast(Any, from_arrays(spec["source"], select(arrays, "source")))
+        return cls(tf.constant(arrays["point"]), source)
+
+
+@dataclass(frozen=True)
 class Mixture:
     """A mixture of M posteriors with equal weights, such as a deep ensemble or several Markov chains.
 
@@ -388,6 +430,7 @@ _KINDS = {
     "mean_field": MeanField,
     "low_rank": LowRank,
     "dropout": Dropout,
+    "linearised": Linearised,
     "mixture": Mixture,
 }
 

@@ -5,31 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.checks import nearest
+from bnnrl.learned_prior import Learned, LearnedPrior, NormalPrior
+from bnnrl.network import Network
 from bnnrl.seeds import normal
 from bnnrl.structure import NotShareable, is_fixed, structure
 
-PriorLike = tfd.Distribution | Mapping[str, tfd.Distribution]
+PriorLike = tfd.Distribution | Mapping[str, tfd.Distribution] | Learned | str
 
 # Families whose parameters compiled functions take as tensors, and these parameters.
 _PARAMETERS = {tfd.Normal: ("loc", "scale"), tfd.Laplace: ("loc", "scale"), tfd.StudentT: ("df", "loc", "scale")}
 
 
-class NormalPrior(NamedTuple):
-    """θ ~ N(mean, 1/precision), independently for each entry.
+def get(prior: PriorLike) -> PriorLike:
+    """Return the prior of a word, "learned" for `Learned()`; any other prior is returned itself.
 
-    Attributes:
-        mean: [D], or [] if all entries have the same.
-        precision: [D], or [] if all entries have the same.
+    Raises:
+        ValueError: if there is no prior of that word.
     """
+    if not isinstance(prior, str):
+        return prior
+    if prior != "learned":
+        raise ValueError(
+            "Invalid `prior`: expected 'learned', a TFP distribution, or a mapping from weight-path patterns to "
+            f"distributions. Received: {prior!r}.{nearest(prior, ('learned',))}"
+        )
+    return Learned()
 
-    mean: tf.Tensor
-    precision: tf.Tensor
+
+def build(prior: PriorLike, network: Network) -> Prior | LearnedPrior:
+    """Return the prior of a network's weights; arguments and errors as for `Prior`."""
+    prior = get(prior)
+    if isinstance(prior, Learned):
+        return LearnedPrior(prior, network)
+    return Prior(prior, network.paths, network.shapes)
 
 
 def as_normal(grad: Callable[[tf.Tensor], tf.Tensor], num_params: int) -> NormalPrior | None:
@@ -77,6 +92,8 @@ class Prior:
             _check_fits(distribution, path, shape)
         self._scalar = isinstance(prior, tfd.Distribution) and _rank(prior) == 0
         self._shapes = list(shapes)
+
+    num_params = 0  # the prior has no unknowns of its own
 
     @property
     def has_simple_form(self) -> bool:

@@ -15,6 +15,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import _moved, likelihoods, priors
 from bnnrl.checks import check_count
 from bnnrl.compiled import CompiledFunction
+from bnnrl.learned_prior import LearnedPrior
 from bnnrl.network import Network
 from bnnrl.seeds import host_seed
 from bnnrl.structure import numbers, structure, with_numbers
@@ -26,7 +27,8 @@ Batch = tuple[Any, ...]
 class Problem:
     """The unnormalised log posterior log p(θ | data) of any Keras network, TFP likelihood and TFP prior.
 
-    θ is one flat float32 vector of D entries: the network's trainable weights, then the likelihood's own parameters.
+    θ is one flat float32 vector of D entries: the network's trainable weights, the likelihood's own parameters, and the
+    log-scales of a learned prior, under which the first entries are not the weights but u, see `bnnrl.priors.Learned`.
     Every method takes θ [D] with inputs [B, ...], or S of them, θ [S, D] with inputs [S, B, ...], and returns values
     with the same leading axis. Log densities are in nats. The prior takes the place of weight decay: the network's
     Keras regularisers are not used.
@@ -39,7 +41,8 @@ class Problem:
     Args:
         model: a built Keras model.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
-        prior: a TFP distribution for all weights, or a mapping from weight-path patterns ("*/kernel") to distributions.
+        prior: a TFP distribution for all weights, a mapping from weight-path patterns ("*/kernel") to distributions,
+            "learned", or an object `bnnrl.priors.Learned`.
         num_data: N, the number of rows of the whole data set.
 
     Raises:
@@ -49,7 +52,7 @@ class Problem:
     def __init__(self, model: keras.Model, likelihood, prior: priors.PriorLike, num_data: int):
         self.network = Network(model)
         self.likelihood = likelihoods.get(likelihood)
-        self.prior = priors.Prior(prior, self.network.paths, self.network.shapes)
+        self.prior = priors.build(prior, self.network)
         self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         self._num_outputs = _num_outputs(model)
         self._num_likelihood_params = self.likelihood.num_params(self._num_outputs)
@@ -58,8 +61,8 @@ class Problem:
 
     @property
     def num_params(self) -> int:
-        """D, the number of trainable weights and of the likelihood's own parameters."""
-        return self.network.num_params + self._num_likelihood_params
+        """D, the number of trainable weights, of the likelihood's own parameters, and of the prior's log-scales."""
+        return self.network.num_params + self._num_likelihood_params + self.prior.num_params
 
     @cached_property
     def structure(self) -> Hashable:
@@ -125,11 +128,30 @@ class Problem:
             n: the number of initial values; the i-th is the same for every `n`.
         """
         weights = self.network.init(host_seed(seed), check_count("n", n))
-        likelihood_params = tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1])
-        return tf.concat([weights, likelihood_params], axis=-1)
+        return self.join(weights, tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1]))
+
+    def join(self, weights: tf.Tensor, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return θ [..., D] of the network's weights and the likelihood's parameters: the inverse of `split`.
+
+        The log-scales of a learned prior have their initial values.
+        """
+        if not isinstance(self.prior, LearnedPrior):
+            return tf.concat([weights, likelihood_params], axis=-1)
+        log_scales = tf.broadcast_to(self.prior.init(), [*weights.shape[:-1], self.prior.num_params])
+        return tf.concat([self.prior.whiten(weights, log_scales), likelihood_params, log_scales], axis=-1)
 
     def split(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the network's weights and the likelihood's own parameters, the two parts of θ.
+        """Return the network's weights and the likelihood's own parameters that θ holds.
+
+        Raises:
+            ValueError: if the shape of θ is not [D] or [S, D].
+        """
+        own, likelihood_params, log_scales = self.parts(theta)
+        weights = self.prior.weights(own, log_scales) if isinstance(self.prior, LearnedPrior) else own
+        return weights, likelihood_params
+
+    def parts(self, theta: tf.Tensor) -> list[tf.Tensor]:
+        """Return the three parts of θ: the weights or their u, the likelihood's parameters, the prior's log-scales.
 
         Raises:
             ValueError: if the shape of θ is not [D] or [S, D].
@@ -138,7 +160,15 @@ class Problem:
             raise ValueError(
                 f"Invalid `theta`: expected shape [D] or [S, D] with D = {self.num_params}. Received: {theta.shape}"
             )
-        return theta[..., : self.network.num_params], theta[..., self.network.num_params :]
+        sizes = [self.network.num_params, self._num_likelihood_params, self.prior.num_params]
+        return tf.split(theta, sizes, axis=-1)
+
+    def prior_scales(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the scale s of each group of a learned prior under θ, [] or [S]; nothing for another prior."""
+        if not isinstance(self.prior, LearnedPrior):
+            return {}
+        scales = tf.exp(self.parts(theta)[2])
+        return {name: scales[..., i] for i, name in enumerate(self.prior.names)}
 
     def apply(self, theta: tf.Tensor, x, statistics: Sequence[tf.Tensor] = ()):
         """Return the network's outputs in inference mode, [B, ...] or [S, B, ...].
@@ -201,8 +231,11 @@ class Problem:
 
     def log_prior(self, theta: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return log p(θ), [] or [S], summed over weights in `dtype`."""
-        weights, likelihood_params = self.split(theta)
-        log_prior = self.prior.log_prob(weights, self.network.unflatten(weights), dtype)
+        own, likelihood_params, log_scales = self.parts(theta)
+        if isinstance(self.prior, LearnedPrior):
+            log_prior = self.prior.log_prob(own, log_scales, dtype)
+        else:
+            log_prior = self.prior.log_prob(own, self.network.unflatten(own), dtype)
         return log_prior + tf.cast(self.likelihood.log_prior(likelihood_params), dtype)
 
     @cached_property
@@ -213,26 +246,26 @@ class Problem:
         are computed from the gradient of log p(θ), which covers every form.
         """
         if self.prior.has_simple_form and isinstance(self.likelihood, likelihoods.BUILT_IN):
-            return self._with_likelihood_params(self.prior.as_normal())
+            return self._normal_prior_of_parts()
         # `init_scope` leaves a graph that is being built, so that the step's graph gets constants. It pauses every
         # tape, so the gradient is computed by a function.
         with tf.init_scope():
             grad = CompiledFunction(lambda theta: _grad(self.log_prior, theta), jit_compile=False)
             return priors.as_normal(grad, self.num_params)
 
-    def _with_likelihood_params(self, of_weights: priors.NormalPrior | None) -> priors.NormalPrior | None:
-        """Return the normal prior of θ, given that of the weights."""
-        if of_weights is None or not self._num_likelihood_params:
+    def _normal_prior_of_parts(self) -> priors.NormalPrior | None:
+        """Return the normal prior of θ from those of its parts, or None if one of them is not normal."""
+        of_weights = self.prior.as_normal()
+        if of_weights is None or self.num_params == self.network.num_params:
             return of_weights
-        own = cast(likelihoods.Gaussian, self.likelihood).log_scale_prior_std
-        join = lambda weights, own: tf.concat(
-            [
-                tf.broadcast_to(weights, [self.network.num_params]),
-                tf.fill([self._num_likelihood_params], tf.convert_to_tensor(own, tf.float32)),
-            ],
-            axis=0,
-        )
-        return priors.NormalPrior(join(of_weights.mean, 0.0), join(of_weights.precision, 1.0 / tf.square(own)))
+        parts = [(of_weights, self.network.num_params)]
+        if self._num_likelihood_params:
+            own = cast(likelihoods.Gaussian, self.likelihood).log_scale_prior_std
+            parts.append((priors.NormalPrior(tf.zeros([]), 1.0 / tf.square(own)), self._num_likelihood_params))
+        if isinstance(self.prior, LearnedPrior):
+            parts.append((self.prior.normal_log_scales, self.prior.num_params))
+        join = lambda values: tf.concat([tf.broadcast_to(a, [n]) for a, n in values], axis=0)
+        return priors.NormalPrior(join([(p.mean, n) for p, n in parts]), join([(p.precision, n) for p, n in parts]))
 
     def log_joint(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return log p(θ) + (N / B) log p(batch | θ), [] or [S], an unbiased estimate of that of the whole data set.
@@ -256,10 +289,12 @@ class Problem:
         return scale * self.log_likelihood(theta, batch, dtype)
 
     def prior_stddev(self) -> tf.Tensor:
-        """Return the prior's standard deviation of each weight, followed by 1 for each likelihood parameter, [D].
+        """Return the prior's standard deviation of each weight, followed by 1 for each other entry of θ, [D].
 
-        A weight whose prior has no finite standard deviation gets 1.
+        A weight whose prior has no finite standard deviation gets 1, and so does u of a learned prior.
         """
+        if isinstance(self.prior, LearnedPrior):
+            return tf.ones([self.num_params])
         weights = self.prior.stddev(self.network.shapes)
         return tf.concat([self.network.flatten(weights), tf.ones([self._num_likelihood_params])], axis=0)
 

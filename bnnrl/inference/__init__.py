@@ -4,13 +4,14 @@ from dataclasses import fields
 
 from bnnrl.checks import nearest
 from bnnrl.inference.adam import Adam
-from bnnrl.inference.base import Diverged, Info, Method, OptimizationMethod, as_method
+from bnnrl.inference.base import Diverged, Info, Method, OptimizationMethod, as_method, innermost
 from bnnrl.inference.bbb import BBB
 from bnnrl.inference.bsam import BSAM
 from bnnrl.inference.csgld import CyclicalSGLD
 from bnnrl.inference.driver import Driver
 from bnnrl.inference.dropout import MCDropout
 from bnnrl.inference.ensemble import Ensemble
+from bnnrl.inference.gauss_newton import GaussNewton
 from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
@@ -33,6 +34,7 @@ REGISTRY: dict[str, type] = {
     "dropout": MCDropout,
     "swag": SWAG,
     "laplace": Laplace,
+    "gauss_newton": GaussNewton,
     "bbb": BBB,
     "vadam": VADAM,
     "bsam": BSAM,
@@ -67,6 +69,7 @@ __all__ = [
     "Diverged",
     "Driver",
     "Ensemble",
+    "GaussNewton",
     "Info",
     "Laplace",
     "MCDropout",
@@ -77,6 +80,7 @@ __all__ = [
     "Schedule",
     "WarmStart",
     "get",
+    "innermost",
 ]
 
 

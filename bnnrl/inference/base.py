@@ -118,6 +118,16 @@ class Method(HasNumbers, ABC):
         return False
 
     @property
+    def linearised(self) -> bool:
+        """Whether predictions use the network's expansion in its weights, see `bnnrl.linearised`."""
+        return False
+
+    @property
+    def uses_xla(self) -> bool:
+        """Whether the driver compiles steps by XLA, which is slow at factorising matrices."""
+        return True
+
+    @property
     def member(self) -> Method | None:
         """The method of one member with θ [D], for a method over [M, D] whose members may be computed apart, else None.
 

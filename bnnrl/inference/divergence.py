@@ -63,7 +63,10 @@ def entry_name(problem: Problem, index: int) -> str:
             place = ", ".join(str(int(i)) for i in np.unravel_index(index - start, shape))
             return f"{path}[{place}]"
         start += size
-    return f"the likelihood's parameter {index - start}"
+    of_likelihood = problem.num_params - problem.prior.num_params - start
+    if index - start < of_likelihood:
+        return f"the likelihood's parameter {index - start}"
+    return f"the prior's log-scale {index - start - of_likelihood}"
 
 
 def _log_probs(

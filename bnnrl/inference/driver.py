@@ -59,6 +59,8 @@ class Driver:
         threads: int | None = None,
     ):
         self._problem, self._method = problem, as_method(method)
+        if jit_compile is None and not innermost(self._method).uses_xla:
+            jit_compile = False
         if threads is not None:
             check_count("threads", threads)
         self._batch_size = None if batch_size is None else check_count("batch_size", batch_size)

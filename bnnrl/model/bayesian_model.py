@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
 from bnnrl.checks import check_count, check_flag, check_path
+from bnnrl.linearised import LinearisedProblem, is_linearised
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.keras_optimizer import KerasOptimizerView
@@ -35,8 +36,8 @@ class BayesianModel:
     Args:
         keras_model: a built Keras model.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
-        prior: a TFP distribution, or a mapping from weight-path patterns ("*/kernel") to distributions. N(0, 1) if
-            None.
+        prior: a TFP distribution; a mapping from weight-path patterns ("*/kernel") to distributions; "learned" or an
+            object `bnnrl.priors.Learned` for scales that are inferred with the weights. N(0, 1) if None.
         method: an inference method or its name, see `bnnrl.inference`.
 
     Attributes:
@@ -61,7 +62,7 @@ class BayesianModel:
         method: inference.Method | str = "adam",
     ):
         self.keras_model = keras_model
-        self.prior: priors.PriorLike | None = tfd.Normal(0.0, 1.0) if prior is None else prior
+        self.prior: priors.PriorLike | None = tfd.Normal(0.0, 1.0) if prior is None else priors.get(prior)
         self.method: Any = inference.get(method)
         self._problem = Problem(keras_model, likelihood, self.prior, num_data=1)
         self.likelihood = self._problem.likelihood
@@ -70,10 +71,13 @@ class BayesianModel:
         self.stop_training = False
         self.train_function = None
         self._adapter = DataAdapter(keras_model, self._problem)
-        self._predictor = Predictor(self._problem, self._adapter)
+        self._predictor = self._make_predictor(linearised=False)
         self._compiled: tuple[Any, inference.Driver] | None = None  # what it was compiled for, and the driver
         self._trainer: Trainer | None = None  # of the last fit
         self._loaded_posterior: posterior.Posterior | None = None
+
+    def _make_predictor(self, linearised: bool) -> Predictor:
+        return Predictor(LinearisedProblem(self._problem) if linearised else self._problem, self._adapter)
 
     # Fitting
 
@@ -146,6 +150,7 @@ class BayesianModel:
         except Exception:
             self.x_scaler, self.y_scaler = scalers  # a fit that is refused leaves the model as it was
             raise
+        self._predictor = self._make_predictor(inference.innermost(self.method).linearised)
         self._predictor.choose_reference(shards.first, seed)
         validate = None if validation is None else partial(self._scores, *validation)
         history = TrainingLoop(self, self._trainer, shards, validate).run(epochs, callbacks, verbose)
@@ -349,6 +354,7 @@ class BayesianModel:
             raise ValueError(
                 f"Invalid posterior: expected {size} parameters, as the network has. Received: {found[1:]}."
             )
+        model._predictor = model._make_predictor(is_linearised(parts.posterior))
         model._loaded_posterior, model._predictor.reference = parts.posterior, parts.reference
         model.x_scaler, model.y_scaler = parts.x_scaler, parts.y_scaler
         return model

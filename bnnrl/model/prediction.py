@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, metrics, posterior
 from bnnrl.compiled import CompiledFunction, share
+from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.network import Network
@@ -34,7 +35,7 @@ class Predictor:
     """Evaluates the network and the likelihood for S draws of θ.
 
     Args:
-        problem: the network and its likelihood.
+        problem: the network and its likelihood; a `LinearisedProblem` for a posterior of the linearised network.
         adapter: the model's scalers.
 
     Attributes:
@@ -67,6 +68,7 @@ class Predictor:
     def draw(self, source: posterior.Posterior, n: int, seed) -> Iterator[tf.Tensor]:
         """Yield `n` samples of θ from a posterior in pieces [S, D]: a single one, if all take at most 512 MiB."""
         size = max(1, _DRAW_BYTES // (4 * self._problem.num_params))
+        source = expanded(source) if isinstance(self._problem, LinearisedProblem) else source
         # A piece is in use while the next one is drawn.
         return posterior.pieces(source, n, seed, size if n <= size else max(1, size // 2))
 

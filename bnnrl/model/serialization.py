@@ -145,8 +145,11 @@ def network_from_config(config: dict[str, Any]) -> keras.Model:
 def prior_to_config(prior: priors.PriorLike | None) -> dict[str, Any] | None:
     """Return a JSON-able description of a prior, or None for a prior that has none.
 
-    A description exists for Normal, Laplace and StudentT with scalar parameters, and for a mapping to such.
+    A description exists for a learned prior, for Normal, Laplace and StudentT with scalar parameters, and for a mapping
+    to such.
     """
+    if isinstance(prior, priors.Learned):
+        return settings.encode(prior)
     if isinstance(prior, tfd.Distribution):
         cls, names = _PRIORS.get(type(prior).__name__, (None, ()))
         values = [tf.convert_to_tensor(getattr(prior, name)) for name in names]
@@ -163,6 +166,8 @@ def prior_from_config(config: dict[str, Any] | None) -> priors.PriorLike | None:
     """Return the prior that `prior_to_config` described; None for None."""
     if config is None:
         return None
+    if "class" in config:
+        return settings.decode(config)
     if "patterns" in config:
         return {pattern: _distribution_from_config(entry) for pattern, entry in config["patterns"].items()}
     return _distribution_from_config(config)

@@ -13,8 +13,9 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import posterior
 from bnnrl.data import Scaler, pad_rows
-from bnnrl.inference import Driver
+from bnnrl.inference import Driver, innermost
 from bnnrl.likelihoods import Bernoulli, Gaussian
+from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Problem
 from bnnrl.rl.simulator.settings import Dynamics
@@ -31,7 +32,7 @@ class NetworkDraws(NamedTuple):
     All fields are tensors, so that a compiled rollout takes the draws of any trial without being traced again.
     """
 
-    theta: tf.Tensor  # [S, D]
+    theta: tf.Tensor  # [S, D]; [S, 2D] for a linearised network, see `bnnrl.linearised`
     input_mean: tf.Tensor  # [I]
     input_std: tf.Tensor  # [I]
     target_mean: tf.Tensor  # [T]
@@ -70,8 +71,9 @@ class RegressionModel:
                 keras.layers.Dense(num_targets * (2 if predicts_scale else 1)),
             ]
         )
-        self.problem = Problem(network, likelihood, tfd.Normal(0.0, settings.prior_std), capacity)
         self._method = settings.resolve_method()
+        self.problem = Problem(network, likelihood, tfd.Normal(0.0, settings.prior_std), capacity)
+        self._predictive_problem = LinearisedProblem(self.problem) if self._is_linearised else self.problem
         self.driver = Driver(self.problem, self._method, self._minibatch_rows())
         self.posterior: Posterior | None = None
         self.scalers: tuple[Scaler, Scaler] | None = None
@@ -85,13 +87,17 @@ class RegressionModel:
         """
         likelihood = self.problem.likelihood
         # `predictive` takes the likelihood's numbers as constants, so that they belong to the key.
-        return self.problem.network.structure, structure(likelihood), tuple(float(n) for n in numbers(likelihood))
+        return self._predictive_problem.structure, structure(likelihood), tuple(float(n) for n in numbers(likelihood))
 
     def unfitted(self) -> Self:
         """Return a copy without posterior and scalers, whose `predictive` is the same."""
         other = copy(self)
         other.posterior = other.scalers = None
         return other
+
+    @property
+    def _is_linearised(self) -> bool:
+        return innermost(self._method).linearised
 
     def _minibatch_rows(self) -> int | None:
         needs_all = self._method.full_batch_only
@@ -134,15 +140,16 @@ class RegressionModel:
             raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call fit first.")
         inputs, targets = self.scalers
         arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
-        return NetworkDraws(self.posterior.sample(num_draws, seed), *map(tf.constant, arrays))
+        source = expanded(self.posterior) if self._is_linearised else self.posterior
+        return NetworkDraws(source.sample(num_draws, seed), *map(tf.constant, arrays))
 
     def predictive(self, draws: NetworkDraws) -> Callable[[tf.Tensor], tfd.Distribution]:
         """Return a function from inputs [S, P, I] to the distribution of standardised targets [S, P, T].
 
         Whatever is the same in every call of the function is computed here, outside a rollout's loop.
         """
-        network, likelihood = self.problem.network, self.problem.likelihood
-        theta, likelihood_params = self.problem.split(draws.theta)
+        network, likelihood = self._predictive_problem.network, self.problem.likelihood
+        theta, likelihood_params = self._predictive_problem.split(draws.theta)
         weights = network.stack(theta)
 
         def distribution(inputs: tf.Tensor) -> tfd.Distribution:

@@ -1,0 +1,136 @@
+"""The first-order expansion of a network in its weights, f(x; θ*) + J(x) δ, as a network of the parameters (θ*, δ).
+
+Laplace's approximation belongs to this linear model: its posterior is that of the weights of a generalised linear
+model, and draws of it that are put into the network itself leave the region in which the expansion holds (Immer,
+Korzepa & Bauer, "Improving predictions of Bayesian neural nets via local linearization", AISTATS 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from bnnrl.network import Network, matmul
+from bnnrl.posterior import Linearised, Mixture, Posterior
+from bnnrl.problem import Problem
+
+
+class LinearisedNetwork(Network):
+    """The expansion of a network: a vector of its parameters holds the weights w [W] and their deviations δ [W]."""
+
+    def __init__(self, network: Network):
+        super().__init__(network.model)
+        self.shapes, self.sizes, self.num_params = self.shapes * 2, self.sizes * 2, 2 * self.num_params
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled call."""
+        return LinearisedNetwork, super().structure
+
+    def _dense_outputs(self, weights: list[tf.Tensor], x: tf.Tensor, stacked: bool) -> tf.Tensor:
+        """Return the outputs of a chain of Dense layers and their derivative along δ, by the rule of products."""
+        count = len(self.shapes) // 2
+        points, deviations = iter(weights[:count]), iter(weights[count : 2 * count])
+        transposes = [*weights[2 * count :], *[None] * 2 * len(self._dense_chain or [])]  # none for a single θ
+        layers, change = len(self._dense_chain or []), None
+        product = matmul if stacked else lambda x, kernel, _: tf.matmul(x, kernel)
+        bias = lambda b: b[:, tf.newaxis] if stacked else b
+        for i, (activation, use_bias) in enumerate(self._dense_chain or []):
+            kernel, transpose = next(points), transposes[i]
+            moved = product(x, next(deviations), transposes[layers + i])
+            change = moved if change is None else moved + product(change, kernel, transpose)
+            x = product(x, kernel, transpose)
+            if use_bias:
+                x, change = x + bias(next(points)), change + bias(next(deviations))
+            x, change = along(activation, x, change)
+        return x + change
+
+    def _stateless_call(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics):
+        count = len(self.shapes) // 2
+        call = super()._stateless_call
+        with tf.autodiff.ForwardAccumulator(weights[:count], weights[count : 2 * count]) as derivative:
+            outputs, after = call(weights[:count], x, training, seeds, statistics)
+        moved = lambda a: a + derivative.jvp(a, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return tf.nest.map_structure(moved, outputs), after
+
+
+def along(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor, change: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return function(at) and its derivative along `change`."""
+    with tf.autodiff.ForwardAccumulator(at, change) as derivative:
+        value = function(at)
+    return value, derivative.jvp(value, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+class LinearisedProblem(Problem):
+    """A problem with the expansion of its network: θ [2D] holds the point θ* [D] of the expansion and a deviation [D].
+
+    It serves predictions; it has no prior and no log joint.
+
+    Args:
+        problem: the problem whose network is expanded.
+    """
+
+    def __init__(self, problem: Problem):
+        self.__dict__.update(problem.__dict__)
+        self.network, self._base = LinearisedNetwork(problem.network), problem
+
+    @property
+    def structure(self) -> Hashable:
+        """The key of what shapes a compiled function of (θ*, δ) and data."""
+        return LinearisedProblem, self._base.structure
+
+    @property
+    def num_params(self) -> int:
+        """2D, for a point of the expansion and a deviation from it."""
+        return 2 * self._base.num_params
+
+    def split(self, theta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the weights and their deviations [..., 2W], and the likelihood's own parameters.
+
+        Raises:
+            ValueError: if the shape of θ is not [2D] or [S, 2D].
+        """
+        point, deviation = tf.split(theta, 2, axis=-1)
+        with tf.autodiff.ForwardAccumulator(point, deviation) as derivative:
+            weights, likelihood_params = self._base.split(point)
+        zero = tf.UnconnectedGradients.ZERO
+        moved, moved_params = (derivative.jvp(a, unconnected_gradients=zero) for a in (weights, likelihood_params))
+        return tf.concat([weights, moved], axis=-1), likelihood_params + moved_params
+
+
+@dataclass(frozen=True)
+class _Expanded:
+    """Draws (θ*, θ − θ*) of a posterior over θ, [n, 2D], for a `LinearisedProblem`."""
+
+    source: Posterior
+
+    @property
+    def num_distinct(self) -> int | None:
+        return self.source.num_distinct
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        theta = self.source.sample(n, seed)
+        point = tf.broadcast_to(self.source.point, theta.shape) if isinstance(self.source, Linearised) else theta
+        return tf.concat([point, theta - point], axis=-1)
+
+    mean: Any = None
+    to_arrays: Any = None
+
+
+def expanded(source: Posterior) -> Posterior:
+    """Return the posterior of (θ*, δ) [2D] for a `LinearisedProblem`.
+
+    A posterior that is not linearised, such as a point before the end of the training, gets δ = 0 at its own draws.
+    """
+    if isinstance(source, Mixture):
+        return Mixture(tuple(map(expanded, source.components)))
+    return _Expanded(source)
+
+
+def is_linearised(source: Posterior) -> bool:
+    """Return whether a posterior, or all components of a mixture, are linearised."""
+    parts = source.components if isinstance(source, Mixture) else (source,)
+    return all(isinstance(part, Linearised) for part in parts)
