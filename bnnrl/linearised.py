@@ -11,10 +11,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from bnnrl.network import Network, matmul
-from bnnrl.posterior import Linearised, Mixture, Posterior
+from bnnrl.posterior import Linearised, Mixture, Posterior, Product
 from bnnrl.problem import Problem
 
 
@@ -48,13 +49,30 @@ class LinearisedNetwork(Network):
             x, change = along(activation, x, change)
         return x + change
 
+    def _map_draws(self, one: Callable, args):
+        """Return one(args) for each draw; one by one for recurrent layers, whose derivatives cannot be vectorised."""
+        if not any(isinstance(layer, keras.layers.RNN) for layer in self.model._flatten_layers()):
+            return super()._map_draws(one, args)
+        first = one(tf.nest.map_structure(lambda a: a[0], args))  # for its shapes: the graph drops it
+        like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
+        return tf.map_fn(one, args, fn_output_signature=like)
+
     def _stateless_call(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics):
-        count = len(self.shapes) // 2
-        call = super()._stateless_call
-        with tf.autodiff.ForwardAccumulator(weights[:count], weights[count : 2 * count]) as derivative:
-            outputs, after = call(weights[:count], x, training, seeds, statistics)
-        moved = lambda a: a + derivative.jvp(a, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return tf.nest.map_structure(moved, outputs), after
+        """Return the outputs and their derivative along δ, by two backward passes.
+
+        v ↦ vᵀ J is linear, and its derivative along δ is J δ. Unlike forward differentiation, this covers loops.
+        """
+        count, zero = len(self.shapes) // 2, tf.UnconnectedGradients.ZERO
+        points, deviations = weights[:count], weights[count : 2 * count]
+        with tf.GradientTape(watch_accessed_variables=False) as outer:
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch(points)
+                outputs, after = super()._stateless_call(points, x, training, seeds, statistics)
+            v = tf.nest.map_structure(tf.zeros_like, outputs)
+            outer.watch(v)
+            products = inner.gradient(outputs, points, output_gradients=v, unconnected_gradients=zero)
+        changes = outer.gradient(products, v, output_gradients=deviations, unconnected_gradients=zero)
+        return tf.nest.map_structure(tf.add, outputs, changes), after
 
 
 def along(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor, change: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -125,12 +143,13 @@ def expanded(source: Posterior) -> Posterior:
 
     A posterior that is not linearised, such as a point before the end of the training, gets δ = 0 at its own draws.
     """
-    if isinstance(source, Mixture):
-        return Mixture(tuple(map(expanded, source.components)))
+    if isinstance(source, Mixture | Product):
+        return type(source)(tuple(map(expanded, source.components)))
     return _Expanded(source)
 
 
 def is_linearised(source: Posterior) -> bool:
-    """Return whether a posterior, or all components of a mixture, are linearised."""
-    parts = source.components if isinstance(source, Mixture) else (source,)
-    return all(isinstance(part, Linearised) for part in parts)
+    """Return whether a posterior is linearised, or all its components are."""
+    if isinstance(source, Mixture | Product):
+        return all(map(is_linearised, source.components))
+    return isinstance(source, Linearised)

@@ -75,6 +75,11 @@ class Network:
         return self._dense_chain is not None
 
     @property
+    def dense_layers(self) -> list[tuple[Callable, bool]]:
+        """(activation, use_bias) of each layer of a plain chain of Dense layers; empty for another model."""
+        return self._dense_chain or []
+
+    @property
     def has_statistics(self) -> bool:
         """Whether the model has batch normalisation, whose statistics for prediction come from training data."""
         return bool(self._momentum)
@@ -201,6 +206,10 @@ class Network:
         if self._concatenates and weights[0].shape[0] <= _MAX_UNROLLED:
             each = [one(tf.nest.map_structure(lambda a: a[s], args)) for s in range(weights[0].shape[0])]  # noqa: B023
             return tf.nest.map_structure(lambda *parts: tf.stack(parts), *each)
+        return self._map_draws(one, args)
+
+    def _map_draws(self, one: Callable, args):
+        """Return one(args) for each draw, the first axis of all arguments and results."""
         return tf.vectorized_map(one, args)
 
     def _stateless_call(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics: Sequence[tf.Tensor]):

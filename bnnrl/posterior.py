@@ -329,6 +329,37 @@ class Linearised:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Independent posteriors of the consecutive parts of θ, such as the networks of separate outputs."""
+
+    components: tuple[Posterior, ...]
+
+    @property
+    def num_distinct(self) -> int | None:
+        """Return the largest number among the components, whose draws are combined; None if one of them is None."""
+        counts = [c.num_distinct for c in self.components]
+        return None if None in counts else max(c for c in counts if c is not None)
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` samples, [n, D]."""
+        parts = enumerate(self.components)
+        return tf.concat([component.sample(n, fold_in(seed, i)) for i, component in parts], axis=-1)
+
+    def mean(self) -> tf.Tensor:
+        """Return the mean, [D]."""
+        return tf.concat([c.mean() for c in self.components], axis=-1)
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
+        return _parts_to_arrays("product", self.components)
+
+    @classmethod
+    def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Product:
+        """Return the posterior of a description and arrays from `to_arrays`."""
+        return cls(_parts_from_arrays(spec, arrays))
+
+
+@dataclass(frozen=True)
 class Mixture:
     """A mixture of M posteriors with equal weights, such as a deep ensemble or several Markov chains.
 
@@ -380,15 +411,23 @@ class Mixture:
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """Return the description and arrays for `from_arrays`."""
-        specs, parts = zip(*(component.to_arrays() for component in self.components), strict=True)
-        groups = {str(i): part for i, part in enumerate(parts)}
-        return {"kind": "mixture", "components": list(specs)}, flatten(groups)
+        return _parts_to_arrays("mixture", self.components)
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Mixture:
         """Return the posterior of a description and arrays from `to_arrays`."""
-        parts = enumerate(spec["components"])
-        return cls(tuple(from_arrays(part, select(arrays, str(i))) for i, part in parts))
+        return cls(_parts_from_arrays(spec, arrays))
+
+
+def _parts_to_arrays(kind: str, components: Sequence[Posterior]) -> tuple[dict[str, Any], Arrays]:
+    specs, parts = zip(*(component.to_arrays() for component in components), strict=True)
+    groups = {str(i): part for i, part in enumerate(parts)}
+    return {"kind": kind, "components": list(specs)}, flatten(groups)
+
+
+def _parts_from_arrays(spec: dict[str, Any], arrays: Arrays) -> tuple[Posterior, ...]:
+    parts = enumerate(spec["components"])
+    return tuple(from_arrays(part, select(arrays, str(i))) for i, part in parts)
 
 
 def pieces(posterior: Posterior, n: int, seed, size: int) -> Iterator[tf.Tensor]:
@@ -431,6 +470,7 @@ _KINDS = {
     "low_rank": LowRank,
     "dropout": Dropout,
     "linearised": Linearised,
+    "product": Product,
     "mixture": Mixture,
 }
 

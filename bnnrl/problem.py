@@ -163,6 +163,11 @@ class Problem:
         sizes = [self.network.num_params, self._num_likelihood_params, self.prior.num_params]
         return tf.split(theta, sizes, axis=-1)
 
+    def weight_scales(self, theta: tf.Tensor) -> tf.Tensor:
+        """Return the derivative of each weight in its entry of θ, [..., W]: 1 unless the prior is learned."""
+        own, _, log_scales = self.parts(theta)
+        return self.prior.scales(log_scales) if isinstance(self.prior, LearnedPrior) else tf.ones_like(own)
+
     def prior_scales(self, theta: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the scale s of each group of a learned prior under θ, [] or [S]; nothing for another prior."""
         if not isinstance(self.prior, LearnedPrior):

@@ -36,6 +36,7 @@ from bnnrl.inference import (
     CyclicalSGLD,
     Driver,
     Ensemble,
+    GaussNewton,
     Laplace,
     MCDropout,
     Method,
@@ -62,6 +63,8 @@ class Case:
     """The method without its own noise, so that `gradient` is that at θ; `method` itself if None."""
     prior_in_gradient: bool = True
     """Whether `gradient` includes the prior's."""
+    takes_statistics: bool = True
+    """Whether the method takes networks with batch normalisation."""
 
     @property
     def batch_size(self) -> int | None:
@@ -79,6 +82,7 @@ CASES: dict[str, Case] = {
     "vadam": Case(VADAM(0.01), lambda state: 10 * state.m, VADAM(temperature=1e-24)),
     "bsam": Case(BSAM(0.01, s_init=100.0), lambda state: 10 * state.gm, BSAM(rho=0.0)),
     "laplace": Case(Laplace(Adam(0.01), start=2), lambda state: 10 * state.inner.m),
+    "gauss_newton": Case(GaussNewton(steps=3), takes_statistics=False),
     "svgd": Case(SVGD(0.01, size=2), lambda state: 10 * state.m, SVGD(size=1)),
     "ivon": Case(IVON(), lambda state: 10 * state.g, IVON(temperature=1e-24), prior_in_gradient=False),
     "sgld": Case(SGLD(1e-5, burn_in=1, thin=1, max_draws=4)),

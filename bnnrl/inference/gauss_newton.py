@@ -93,26 +93,26 @@ class GaussNewton(Method):
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> GaussNewtonState:
         """Return the state before the first step."""
-        theta = starting_point(problem, seed, theta)
+        start = starting_point(problem, seed, theta)
         _check_problem(problem, self)
-        *lead, D = theta.shape
+        *lead, D = start.shape
         W = problem.network.num_params
         anchor = tf.zeros([*lead, W])
         if self.anchored:
             hidden = tf.constant(_is_hidden(problem), tf.float32)
             anchor = hidden * normal([*lead, W], seed)
             std, mean = _prior_std(problem)
-            u = (1.0 - hidden) * theta[..., :W] + hidden * (mean + std * anchor)
-            theta = tf.concat([u, theta[..., W:]], axis=-1)
+            u = (1.0 - hidden) * start[..., :W] + hidden * (mean + std * anchor)
+            start = tf.concat([u, start[..., W:]], axis=-1)
         K = D - W
         return GaussNewtonState(
-            theta,
+            start,
             anchor,
             tf.ones(lead),
             tf.constant(0),
             tf.zeros([*lead, K]),
             tf.zeros([*lead, K]),
-            theta[..., :W],
+            start[..., :W],
             tf.zeros([*lead, W, W]),
         )
 
@@ -141,9 +141,12 @@ class GaussNewton(Method):
 
     def _optimise(self, problem: Problem, state: GaussNewtonState, batch: Batch, model: LinearModel, tape, hyper):
         """Return the state after a Gauss-Newton step and a step up the evidence, and the gradient's norm by N."""
-        u, damping, norm = self._update_weights(problem, state, batch, model)
+        products = model.products()
+        u, damping, norm = self._update_weights(problem, state, batch, model, products)
         climbs = (state.step >= _WARM_UP) & (state.step < self.steps - self.steps // 6)
-        grad = tf.cond(climbs, lambda: _evidence_grad(problem, state, model, tape, hyper), lambda: tf.zeros_like(hyper))
+        grad = tf.cond(
+            climbs, lambda: _evidence_grad(problem, state, model, products, tape, hyper), lambda: tf.zeros_like(hyper)
+        )
         first = tf.where(climbs, 0.8 * state.mean_grad + 0.2 * grad, state.mean_grad)
         second = tf.where(climbs, 0.95 * state.mean_square + 0.05 * tf.square(grad), state.mean_square)
         new = tf.clip_by_value(hyper + self._hyper_step(state.step, first, second), *_LOG_RANGE)
@@ -160,12 +163,12 @@ class GaussNewton(Method):
         mean, square = first / (1.0 - 0.8**n), second / (1.0 - 0.95**n)
         return self.rate * decay * mean / (tf.sqrt(square) + 1e-3)
 
-    def _update_weights(self, problem: Problem, state: GaussNewtonState, batch: Batch, model: LinearModel):
+    def _update_weights(self, problem: Problem, state: GaussNewtonState, batch: Batch, model: LinearModel, products):
         """Return u after a damped Gauss-Newton step, if that lowers the loss, the new damping, and the gradient's norm.
 
         The norm is that of the loss's gradient in units of the prior's standard deviations, divided by N.
         """
-        change, grad = model.newton_step(state.anchor, state.damping)
+        change, grad = model.newton_step(products, state.anchor, state.damping)
         W = problem.network.num_params
         moved = tf.concat([state.theta[..., :W] + model.std * change, state.theta[..., W:]], axis=-1)
         before, after = (model.loss(problem, theta, state.anchor, batch) for theta in (state.theta, moved))
@@ -181,9 +184,9 @@ class GaussNewton(Method):
         return state._replace(loc=loc, factor=factor), tf.zeros_like(state.damping)
 
 
-def _evidence_grad(problem: Problem, state: GaussNewtonState, model: LinearModel, tape, hyper: tf.Tensor) -> tf.Tensor:
+def _evidence_grad(problem: Problem, state: GaussNewtonState, model: LinearModel, products, tape, hyper) -> tf.Tensor:
     """Return the gradient of log evidence plus log hyperprior in the log-scales, [..., K]; 0 where it is not finite."""
-    by_outputs, by_jacobian, by_std = model.evidence_grads(state.anchor)
+    by_outputs, by_jacobian, by_std = model.evidence_grads(products, state.anchor)
     targets = [model.outputs, model.jacobian, model.noise_std]
     grads = [by_outputs, by_jacobian, by_std]
     grad = tape.gradient(targets, hyper, grads, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -217,10 +220,10 @@ def _check_problem(problem: Problem, method: Any) -> None:
             f"Received: {likelihood!r}. Use Laplace, which takes others too."
         )
     require_normal_prior(problem, method)
-    if network.has_statistics or network.draws_noise:
+    if network.has_statistics:
         raise ValueError(
-            f"Invalid network for {name}: expected one whose outputs depend on θ and the row alone, without batch "
-            "normalisation and dropout. Received: one with such layers. Use another method, such as Ensemble."
+            f"Invalid network for {name}: expected one without batch normalisation, whose outputs depend on θ and the "
+            "row alone. Received: one with such layers. Use another method, such as Ensemble."
         )
     if network.num_params > _MAX_WEIGHTS:
         gigabytes = 8 * network.num_params**2 / 2**30

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
+from bnnrl.jacobian import outputs_and_jacobian
 from bnnrl.problem import Batch, Problem, align_targets, without_padding
 
 
@@ -41,12 +42,14 @@ class LinearModel(NamedTuple):
         rows, lead = y.shape[theta.shape.rank - 1], theta.shape[:-1]
         real = batch[2] > 0 if len(batch) == 3 else tf.fill([*lead, rows], True)
         x, y = tf.nest.map_structure(lambda a: without_padding(a, real), (x, y))
-        outputs, jacobian = _outputs_and_jacobian(problem, theta[..., :W], hyper, x)
+        theta = tf.concat([theta[..., :W], hyper], axis=-1)
+        outputs, jacobian = outputs_and_jacobian(problem.network, problem.split(theta)[0], x)
         likelihood_params = hyper[..., : hyper.shape[-1] - problem.prior.num_params]
         noise = problem.likelihood(outputs, likelihood_params)
         noise_std = noise.stddev()[..., 0, :]
         u = (theta[..., :W] - mean) / std
-        return cls(outputs, jacobian * std, noise_std, u, std, mean, align_targets(noise, y), real)
+        scales = (problem.weight_scales(theta) * std)[..., tf.newaxis, tf.newaxis, :]
+        return cls(outputs, jacobian * scales, noise_std, u, std, mean, align_targets(noise, y), real)
 
     # The system in float64
 
@@ -73,14 +76,29 @@ class LinearModel(NamedTuple):
         *lead, N, T = a.shape
         return tf.reshape(a, [*lead, N * T])
 
-    def newton_step(self, anchor: tf.Tensor, damping: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the damped Gauss-Newton step and the loss's gradient, [..., W] each, in units of `std`."""
+    def products(self) -> tf.Tensor:
+        """Return J Jᵀ [..., N·T, N·T] or Jᵀ S⁻¹ J [..., W, W], whichever is smaller."""
+        J = self._matrix
+        if _is_tall(J):
+            return tf.matmul(J, J / self._variances[..., tf.newaxis], transpose_a=True)
+        return tf.matmul(J, J, transpose_b=True)
+
+    def newton_step(self, products: tf.Tensor, anchor: tf.Tensor, damping: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the damped Gauss-Newton step and the loss's gradient, [..., W] each, in units of `std`.
+
+        The step is (Jᵀ S⁻¹ J + c I)⁻¹ b with c = 1 + μ and b minus the gradient.
+        """
         J, S, r = self._matrix, self._variances, self._residuals
-        pull = tf.cast(anchor - self.u, tf.float64)
-        grad = tf.linalg.matvec(J, r / S, transpose_a=True) + pull
-        ridge = 1.0 + tf.cast(damping, tf.float64)
-        change = _Solver(J, S, ridge).inverse_precision(grad)
-        return tf.cast(change, tf.float32), tf.cast(-grad, tf.float32)
+        b = tf.linalg.matvec(J, r / S, transpose_a=True) + tf.cast(anchor - self.u, tf.float64)
+        c = (1.0 + tf.cast(damping, tf.float64))[..., tf.newaxis]
+        if _is_tall(J):
+            root = tf.linalg.cholesky(tf.linalg.set_diag(products, tf.linalg.diag_part(products) + c))
+            change = _solve(root, b)
+        else:
+            root = tf.linalg.cholesky(products / c[..., tf.newaxis] + tf.linalg.diag(S))
+            change = b / c
+            change -= tf.linalg.matvec(J, _solve(root, tf.linalg.matvec(J, change)), transpose_a=True) / c
+        return tf.cast(change, tf.float32), tf.cast(-b, tf.float32)
 
     def loss(self, problem: Problem, theta: tf.Tensor, anchor: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Return ½ Σ r² / S + ½ |u − a|² at θ, [...], float64."""
@@ -91,15 +109,24 @@ class LinearModel(NamedTuple):
         pull = tf.square(tf.cast(u - anchor, tf.float64))
         return 0.5 * tf.reduce_sum(square, axis=-1) + 0.5 * tf.reduce_sum(pull, axis=-1)
 
-    def evidence_grads(self, anchor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return the gradients of log N(r + J (u − a); 0, J Jᵀ + S) in f, in J and in the noise's standard deviation."""
+    def evidence_grads(self, products: tf.Tensor, anchor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the gradients of log N(r + J (u − a); 0, J Jᵀ + S) in f, in J and in the noise's scale."""
         J, S, r = self._matrix, self._variances, self._residuals
-        solver = _Solver(J, S, tf.ones(S.shape[:-1], tf.float64))
         w = tf.cast(self.u - anchor, tf.float64)
-        alpha = solver.inverse_covariance(r + tf.linalg.matvec(J, w))  # A⁻¹ (r + J w), with A = J Jᵀ + S
+        shifted = r + tf.linalg.matvec(J, w)
+        if _is_tall(J):
+            scaled = J / S[..., tf.newaxis]
+            inverse = _inverse(tf.linalg.set_diag(products, tf.linalg.diag_part(products) + 1.0))
+            covered = tf.matmul(scaled, inverse)  # A⁻¹ J, with A = J Jᵀ + S
+            alpha = shifted / S - tf.linalg.matvec(covered, tf.linalg.matvec(scaled, shifted, transpose_a=True))
+            diagonal = 1.0 / S - tf.reduce_sum(covered * scaled, axis=-1)
+        else:
+            inverse = _inverse(products + tf.linalg.diag(S))
+            covered = tf.matmul(inverse, J)
+            alpha, diagonal = tf.linalg.matvec(inverse, shifted), tf.linalg.diag_part(inverse)
         along = tf.linalg.matvec(J, alpha, transpose_a=True) - w
-        by_jacobian = alpha[..., tf.newaxis] * along[..., tf.newaxis, :] - solver.inverse_covariance_times_jacobian
-        by_variance = 0.5 * (tf.square(alpha) - solver.inverse_covariance_diagonal)
+        by_jacobian = alpha[..., tf.newaxis] * along[..., tf.newaxis, :] - covered
+        by_variance = 0.5 * (tf.square(alpha) - diagonal)
         shape, single = self.outputs.shape, lambda a: tf.cast(a, tf.float32)
         by_std = (
             2.0
@@ -123,82 +150,22 @@ class LinearModel(NamedTuple):
         return loc, tf.cast(inverse, tf.float32) * self.std
 
 
-class _Solver:
-    """Solves with J Jᵀ / c + S or Jᵀ S⁻¹ J + c I, whichever is smaller; c [...] is 1 for the evidence.
+def _is_tall(J: tf.Tensor) -> bool:
+    """Return whether a matrix has more rows than columns."""
+    return J.shape[-2] > J.shape[-1]
 
-    Args:
-        J: [..., n, W].
-        S: [..., n].
-        ridge: c, [...].
+
+def _solve(root: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Return (root rootᵀ)⁻¹ b, [..., n]."""
+    return tf.linalg.cholesky_solve(root, b[..., tf.newaxis])[..., 0]
+
+
+def _inverse(matrix: tf.Tensor) -> tf.Tensor:
+    """Return the inverse of positive definite matrices, [..., n, n].
+
+    TensorFlow multiplies matrices several times as fast as it solves triangular systems of as many right-hand sides.
     """
-
-    def __init__(self, J: tf.Tensor, S: tf.Tensor, ridge: tf.Tensor):
-        self._J, self._S, self._c = J, S, ridge[..., tf.newaxis]
-        n, W = J.shape[-2:]
-        self._in_weights = n > W
-        scaled = J / S[..., tf.newaxis]
-        if self._in_weights:
-            matrix = tf.matmul(J, scaled, transpose_a=True) + self._c[..., tf.newaxis] * tf.eye(W, dtype=J.dtype)
-        else:
-            matrix = tf.matmul(J, J, transpose_b=True) / self._c[..., tf.newaxis] + tf.linalg.diag(S)
-        self._root = tf.linalg.cholesky(matrix)
-        self._scaled = scaled
-
-    def _solve(self, a: tf.Tensor) -> tf.Tensor:
-        return tf.linalg.cholesky_solve(self._root, a)
-
-    def _solve_vector(self, a: tf.Tensor) -> tf.Tensor:
-        return self._solve(a[..., tf.newaxis])[..., 0]
-
-    def inverse_precision(self, b: tf.Tensor) -> tf.Tensor:
-        """Return (Jᵀ S⁻¹ J + c I)⁻¹ b, [..., W]."""
-        if self._in_weights:
-            return self._solve_vector(b)
-        b = b / self._c
-        inner = self._solve_vector(tf.linalg.matvec(self._J, b))
-        return b - tf.linalg.matvec(self._J, inner, transpose_a=True) / self._c
-
-    def inverse_covariance(self, b: tf.Tensor) -> tf.Tensor:
-        """Return (J Jᵀ / c + S)⁻¹ b, [..., n]."""
-        if not self._in_weights:
-            return self._solve_vector(b)
-        inner = self._solve_vector(tf.linalg.matvec(self._scaled, b, transpose_a=True))
-        return b / self._S - tf.linalg.matvec(self._scaled, inner)
-
-    @property
-    def inverse_covariance_times_jacobian(self) -> tf.Tensor:
-        """(J Jᵀ / c + S)⁻¹ J for c = 1, [..., n, W]."""
-        if not self._in_weights:
-            return self._solve(self._J)
-        return tf.linalg.matrix_transpose(self._solve(tf.linalg.matrix_transpose(self._scaled)))
-
-    @property
-    def inverse_covariance_diagonal(self) -> tf.Tensor:
-        """The diagonal of (J Jᵀ / c + S)⁻¹ for c = 1, [..., n]."""
-        if self._in_weights:
-            return 1.0 / self._S - tf.reduce_sum(self.inverse_covariance_times_jacobian * self._scaled, axis=-1)
-        n = self._J.shape[-2]
-        inverse = self._solve(tf.eye(n, batch_shape=self._root.shape[:-2], dtype=self._J.dtype))
-        return tf.linalg.diag_part(inverse)
-
-
-def _outputs_and_jacobian(problem: Problem, weights: tf.Tensor, hyper: tf.Tensor, x) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the network's outputs [..., N, T] and their Jacobian in the weights [..., N, T, W].
-
-    Every row gets a copy of θ of its own, so that one backward pass gives the gradients of all rows for one output.
-    """
-    *lead, W = weights.shape
-    rows = tf.nest.flatten(x)[0].shape[len(lead)]
-    copies = lambda a: tf.reshape(tf.repeat(a[..., tf.newaxis, :], rows, axis=-2), [-1, a.shape[-1]])
-    each = lambda a: tf.reshape(a, [-1, 1, *a.shape[len(lead) + 1 :]])
-    own, hyper = copies(weights), copies(hyper)
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-        tape.watch(own)
-        outputs = problem.apply(tf.concat([own, hyper], axis=-1), _map(each, x))[:, 0]
-        by_target = tf.unstack(outputs, axis=-1)
-    columns = [tape.gradient(output, own) for output in by_target]
-    T = len(columns)
-    return tf.reshape(outputs, [*lead, rows, T]), tf.reshape(tf.stack(columns, axis=1), [*lead, rows, T, W])
-
-
-_map: Any = tf.nest.map_structure
+    root = tf.linalg.cholesky(matrix)
+    eye = tf.eye(matrix.shape[-1], batch_shape=matrix.shape[:-2], dtype=matrix.dtype)
+    half = tf.linalg.triangular_solve(root, eye)
+    return tf.matmul(half, half, transpose_a=True)

@@ -156,7 +156,7 @@ def prior_to_config(prior: priors.PriorLike | None) -> dict[str, Any] | None:
         if type(prior) is not cls or any(v.shape.rank or v.dtype != tf.float32 for v in values):
             return None
         return {"name": type(prior).__name__, **{name: float(v) for name, v in zip(names, values, strict=True)}}
-    if prior is None:
+    if prior is None or isinstance(prior, str):
         return None
     patterns = {pattern: prior_to_config(distribution) for pattern, distribution in prior.items()}
     return None if None in patterns.values() else {"patterns": patterns}

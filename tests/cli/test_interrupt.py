@@ -49,6 +49,8 @@ except KeyboardInterrupt:
 
 def start(grace: float, rounds: int, code: str = WATCHED, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", code, str(grace), str(rounds)]
+    # A shell starts its background jobs with SIGINT ignored, and a process inherits that.
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
     assert process.stdout and process.stdout.readline() == "ready\n"
     return process
@@ -57,10 +59,13 @@ def start(grace: float, rounds: int, code: str = WATCHED, **options) -> subproce
 def interrupt_times(process: subprocess.Popen, times: int) -> str:
     """Send SIGINT, again after a second, and return what the process then says."""
     time.sleep(0.2)
-    for i in range(times):
-        time.sleep(1.0 if i else 0.0)
-        process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=60)[1]
+    try:
+        for i in range(times):
+            time.sleep(1.0 if i else 0.0)
+            process.send_signal(signal.SIGINT)
+        return process.communicate(timeout=60)[1]
+    finally:
+        process.kill()  # a process that has not ended would keep a processor busy for hours
 
 
 def test_python_code_gets_a_keyboard_interrupt_and_nothing_is_said():

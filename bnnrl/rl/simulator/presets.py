@@ -21,12 +21,24 @@ from bnnrl.inference import (
     Adam,
     CyclicalSGLD,
     Ensemble,
+    GaussNewton,
     Laplace,
     MCDropout,
     Method,
     Schedule,
     WarmStart,
 )
+from bnnrl.likelihoods import Gaussian
+
+
+class NetworkPreset(NamedTuple):
+    """The network, the likelihood and the prior with which a method is used, where `Dynamics` does not give them."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "swish"
+    likelihood: Gaussian = Gaussian("heteroscedastic", floor=3e-2)
+    prior: str = "normal"
+    separate_outputs: bool = False
 
 
 class Preset(NamedTuple):
@@ -36,6 +48,8 @@ class Preset(NamedTuple):
     learning_rate: float
     steps: int = 2000
     batch_size: int | None = 32  # None trains on all rows
+    network: NetworkPreset = NetworkPreset()
+    size: int = 10
 
 
 def _cosine_decay(rate: float, steps: int) -> Schedule:
@@ -81,6 +95,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "swag": Preset(_swag, 3e-3, 6000),
     "laplace": Preset(_laplace, 3e-3),
+    "gauss_newton": Preset(
+        lambda rate, steps, size: Ensemble(GaussNewton(steps - 1, rate, anchored=True), size),
+        0.15,
+        151,
+        batch_size=None,
+        network=NetworkPreset((32,), "tanh", Gaussian("learned"), "learned", separate_outputs=True),
+        size=5,
+    ),
     "bbb": Preset(lambda rate, steps, size: BBB(_cosine_decay(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),
     "vadam": Preset(lambda rate, steps, size: VADAM(_cosine_decay(rate, steps), temperature=0.01, draws=2), 1e-2, 6000),
     "bsam": Preset(

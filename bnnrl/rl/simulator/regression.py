@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any, NamedTuple, Self
 
@@ -12,12 +13,13 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import posterior
+from bnnrl.compiled import num_threads
 from bnnrl.data import Scaler, pad_rows
 from bnnrl.inference import Driver, innermost
 from bnnrl.likelihoods import Bernoulli, Gaussian
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.posterior import Posterior
-from bnnrl.problem import Problem
+from bnnrl.problem import Batch, Problem
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import host_seed
 from bnnrl.storage.arrays import flatten, select
@@ -64,15 +66,19 @@ class RegressionModel:
     ):
         self._settings, self._capacity = settings, capacity
         predicts_scale = isinstance(likelihood, Gaussian) and likelihood.scale == "heteroscedastic"
+        # With separate outputs there are as many networks of one output as targets, each with a θ of its own. They
+        # share one problem and one driver.
+        num_outputs = 1 if settings.separate_outputs else num_targets
         network = keras.Sequential(
             [
                 keras.Input((num_inputs,)),
                 *[keras.layers.Dense(width, settings.activation) for width in settings.hidden],
-                keras.layers.Dense(num_targets * (2 if predicts_scale else 1)),
+                keras.layers.Dense(num_outputs * (2 if predicts_scale else 1)),
             ]
         )
         self._method = settings.resolve_method()
-        self.problem = Problem(network, likelihood, tfd.Normal(0.0, settings.prior_std), capacity)
+        prior = "learned" if settings.prior == "learned" else tfd.Normal(0.0, settings.prior_std)
+        self.problem = Problem(network, likelihood, prior, capacity)
         self._predictive_problem = LinearisedProblem(self.problem) if self._is_linearised else self.problem
         self.driver = Driver(self.problem, self._method, self._minibatch_rows())
         self.posterior: Posterior | None = None
@@ -87,7 +93,12 @@ class RegressionModel:
         """
         likelihood = self.problem.likelihood
         # `predictive` takes the likelihood's numbers as constants, so that they belong to the key.
-        return self._predictive_problem.structure, structure(likelihood), tuple(float(n) for n in numbers(likelihood))
+        return (
+            self._predictive_problem.structure,
+            structure(likelihood),
+            tuple(float(n) for n in numbers(likelihood)),
+            self._settings.separate_outputs,
+        )
 
     def unfitted(self) -> Self:
         """Return a copy without posterior and scalers, whose `predictive` is the same."""
@@ -116,14 +127,23 @@ class RegressionModel:
         while self._capacity < len(inputs):
             self._capacity *= 2
         self.scalers = Scaler.fit(inputs), self._fit_target_scaler(targets)
-        data = tuple(
+        x, y = (
             pad_rows(scaler.transform(rows), self._capacity)
             for scaler, rows in zip(self.scalers, (inputs, targets), strict=True)
         )
-        state = self._method.init(self.problem.with_num_data(len(inputs)), host_seed(seed, 1))
-        run_seed = host_seed(seed, 2)
-        state, _ = self.driver.run(state, data, self._settings.num_steps, run_seed, num_data=len(inputs))
-        self.posterior = self._method.posterior(self.problem.with_num_data(len(inputs)), state)
+        if not self._settings.separate_outputs:
+            self.posterior = self._infer((x, y), len(inputs), seed)
+            return
+        infer = lambda i: self._infer((x, y[:, i : i + 1]), len(inputs), host_seed(seed, 3, i))
+        with ThreadPoolExecutor(num_threads()) as threads:
+            self.posterior = posterior.Product(tuple(threads.map(infer, range(y.shape[1]))))
+
+    def _infer(self, data: Batch, num_data: int, seed: int) -> Posterior:
+        """Return the posterior of a network given padded, standardised data."""
+        problem = self.problem.with_num_data(num_data)
+        state = self._method.init(problem, host_seed(seed, 1))
+        state, _ = self.driver.run(state, data, self._settings.num_steps, host_seed(seed, 2), num_data=num_data)
+        return self._method.posterior(problem, state)
 
     def _fit_target_scaler(self, targets: np.ndarray) -> Scaler:
         if isinstance(self.problem.likelihood, Bernoulli):
@@ -149,12 +169,23 @@ class RegressionModel:
         Whatever is the same in every call of the function is computed here, outside a rollout's loop.
         """
         network, likelihood = self._predictive_problem.network, self.problem.likelihood
-        theta, likelihood_params = self._predictive_problem.split(draws.theta)
+        size = self._predictive_problem.num_params
+        separate = draws.theta.shape[-1] // size if self._settings.separate_outputs else 1
+        # Of T separate networks, the S draws of the first come first, [T S, D].
+        each = tf.concat(tf.split(draws.theta, separate, axis=-1), axis=0)
+        theta, likelihood_params = self._predictive_problem.split(each)
         weights = network.stack(theta)
+        # What separate networks return side by side, as one network returns it: all means, then all scales.
+        side_by_side = lambda a: tf.concat(
+            [part for column in tf.split(a, a.shape[-1], axis=-1) for part in tf.split(column, separate, axis=0)]
+            if a.shape[-1]
+            else tf.split(a, separate, axis=0)[:1],
+            axis=-1,
+        )
 
         def distribution(inputs: tf.Tensor) -> tfd.Distribution:
-            z = (inputs - draws.input_mean) / draws.input_std
-            return likelihood(network.forward(weights, z), likelihood_params)
+            z = tf.tile((inputs - draws.input_mean) / draws.input_std, [separate, 1, 1])
+            return likelihood(side_by_side(network.forward(weights, z)), side_by_side(likelihood_params))
 
         return distribution
 

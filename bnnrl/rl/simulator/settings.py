@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import keras
 
-from bnnrl.checks import check_count, check_counts, check_fields, check_instance, check_positive, optional
-from bnnrl.inference import Method
+from bnnrl.checks import (
+    check_choice,
+    check_count,
+    check_counts,
+    check_fields,
+    check_flag,
+    check_instance,
+    check_positive,
+    optional,
+)
+from bnnrl.inference import GaussNewton, Method, innermost
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
-from bnnrl.rl.simulator.presets import PRESETS, Preset
+from bnnrl.rl.simulator.presets import PRESETS, NetworkPreset, Preset
 from bnnrl.storage import config
 
+_OF_PRESET: Any = None  # the value of a field that the preset of the method fills
 _DEFAULT_STEPS = 2000  # training steps of a method that has no preset
 
 
@@ -26,12 +36,17 @@ class Dynamics:
     models of reward and termination, which are regression networks, too.
 
     Args:
-        hidden: widths of the hidden layers.
+        hidden: widths of the hidden layers. None takes the preset of the method, as for the next five: see
+            `bnnrl.rl.simulator.presets`.
         activation: a Keras activation.
         method: an inference method or its name.
-        size: number of members or chains, for the methods "ensemble" and "svgd" and for samplers given by name.
+        size: number of members or chains, for the methods "ensemble", "gauss_newton" and "svgd", and for samplers given
+            by name.
         likelihood: distribution of the standardised differences given the network's output.
         prior_std: standard deviation σ of the prior N(0, σ²) over each weight.
+        prior: "normal" for the prior of `prior_std`; "learned" for scales that are inferred with the weights, see
+            `bnnrl.priors.Learned`.
+        separate_outputs: whether each entry of the difference has a network of its own, of which it is the only output.
         steps: training steps of each fit. None takes the preset of a method given by name, see
             `bnnrl.rl.simulator.presets`, and 2000 for a method instance.
         batch_size: rows in a minibatch. None takes the preset of a method given by name. A method instance, like a
@@ -44,17 +59,25 @@ class Dynamics:
         ValueError: for a number out of its range, an unknown method, or fewer steps than the method needs.
     """
 
-    hidden: tuple[int, ...] = (64, 64)
-    activation: str | Callable = "swish"
+    hidden: tuple[int, ...] = _OF_PRESET
+    activation: str | Callable = _OF_PRESET
     method: str | Method = "ensemble"
-    size: int = 10
-    likelihood: Gaussian = field(default_factory=lambda: Gaussian("heteroscedastic", floor=3e-2))
+    size: int = _OF_PRESET
+    likelihood: Gaussian = _OF_PRESET
     prior_std: float = 1.0
     steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    prior: str = _OF_PRESET
+    separate_outputs: bool = _OF_PRESET
 
     def __post_init__(self):
+        preset = self._preset or Preset(cast(Any, None), 0.0, network=_network_for(self.method))
+        for name, value in {**preset.network._asdict(), "size": preset.size}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        check_choice("prior", self.prior, ("normal", "learned"))
+        check_fields(self, separate_outputs=check_flag)
         check_fields(self, hidden=check_counts, size=check_count, prior_std=check_positive)
         check_fields(self, **dict.fromkeys(("steps", "batch_size"), optional(check_count)))
         check_fields(self, activation=_check_activation, learning_rate=optional(check_positive))
@@ -92,6 +115,12 @@ class Dynamics:
     def method_name(self) -> str:
         """The method's name in the registry of inference methods, or the lower-case class name of an instance."""
         return self.method.lower() if isinstance(self.method, str) else type(self.method).__name__.lower()
+
+
+def _network_for(method: Any) -> NetworkPreset:
+    """Return the network for an instance of a method."""
+    is_gauss_newton = isinstance(method, Method) and isinstance(innermost(method), GaussNewton)
+    return PRESETS["gauss_newton"].network if is_gauss_newton else NetworkPreset()
 
 
 def _check_activation(name: str, value: Any) -> str | Callable:
