@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from bnnrl import _compilation_cache
+from bnnrl import _compilation_cache, _function_names
 from bnnrl._tensorflow import cores
 from bnnrl.checks import check_count
 
@@ -37,7 +37,7 @@ class CompiledFunction:
     def __init__(self, function: Callable[..., Any], jit_compile: bool):
         # A partial, because TensorFlow counts the traces of a method over all objects of its class, and warns of
         # retracing at the fifth object.
-        self._function = tf.function(partial(function), autograph=False, jit_compile=jit_compile)
+        self._function = tf.function(partial(_trace, function), autograph=False, jit_compile=jit_compile)
 
     def __call__(self, *args: Any) -> Any:
         """Return the function's value.
@@ -46,12 +46,12 @@ class CompiledFunction:
             CacheError: if the compiled program can be neither written to the cache nor read from it.
         """
         try:
-            return self._function(*args)
+            return self._call(*args)
         except tf.errors.OpError as error:
             if not _compilation_cache.recover(error):
                 raise
         try:
-            return self._function(*args)
+            return self._call(*args)
         except tf.errors.OpError as error:
             if not _compilation_cache.is_cause(error):
                 raise
@@ -60,6 +60,20 @@ class CompiledFunction:
                 "make its folder writable, or set the environment variable BNNRL_CACHE=0 to go on without it. "
                 f"TensorFlow says: {error.message}."
             ) from error
+
+    def trace(self, *args: Any) -> None:
+        """Trace the function for arguments of these types, unless it is traced for them, without compiling it."""
+        with _function_names.restored():
+            self._function.get_concrete_function(*args)
+
+    def _call(self, *args: Any) -> Any:
+        with _function_names.restored():
+            return self._function(*args)
+
+
+def _trace(function: Callable[..., Any], *args: Any) -> Any:
+    _function_names.begin(function, args)
+    return function(*args)
 
 
 class SharedPrograms:

@@ -21,6 +21,18 @@ print(double(tf.ones([8, 8])).numpy())
 """
 
 
+AGENT = """
+import os
+import numpy as np
+import tensorflow as tf
+from tests.rl.point_mass import make_agent
+for i in range(int(os.environ["EARLIER_TENSORS"])):
+    tf.constant(i)
+agent = make_agent(seed=0).learn(2, evaluation_episodes=1)
+print(agent.history[-1].predicted_cost, agent.control.population.tobytes().hex())
+"""
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A cache that is not in use yet; returns its root."""
@@ -43,10 +55,10 @@ def enabled(monkeypatch) -> Path:
     return cache._folder
 
 
-def run(**variables: str) -> str:
+def run(program: str = PROGRAM, **variables: str) -> str:
     """Return what the program prints in a new process with these environment variables."""
     known = {k: v for k, v in os.environ.items() if k not in ("TF_XLA_FLAGS", "BNNRL_CACHE", "TF_CPP_MIN_LOG_LEVEL")}
-    command = [sys.executable, "-c", PROGRAM]
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=known | variables, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -72,6 +84,17 @@ def test_programs_are_kept_and_damage_costs_nothing(tmp_path):
     assert run(BNNRL_CACHE=str(tmp_path)) == "512.0\n"
     (tmp_path / "file").touch()
     assert run(BNNRL_CACHE=str(tmp_path / "file")) == "512.0\n"  # it cannot be a folder
+
+
+@pytest.mark.slow  # two processes that import TensorFlow, one of which compiles the functions of an agent
+def test_a_second_agent_finds_every_program_whatever_ran_before(tmp_path):
+    def learned(earlier_tensors: int) -> tuple[str, dict[str, int]]:
+        printed = run(AGENT, BNNRL_CACHE=str(tmp_path), EARLIER_TENSORS=str(earlier_tensors))
+        return printed, {path.name: path.stat().st_mtime_ns for path in cache.programs(tmp_path)}
+
+    printed, programs = learned(earlier_tensors=0)
+    assert len(programs) >= 5  # the fit and four functions of the search
+    assert learned(earlier_tensors=7) == (printed, programs)
 
 
 def test_it_is_for_this_user_processor_and_version(folder, monkeypatch):

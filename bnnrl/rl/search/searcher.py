@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -52,6 +51,8 @@ class Searcher:
     def __init__(self, objective: SearchObjective, jit_compile: bool = True, threads: int | None = None):
         self.objective, self._settings, self._controller = objective, objective.settings, objective.controller
         self._scout_horizon = tf.constant(math.ceil(self._settings.scout_horizon * objective.horizon))
+        self._chunk = min(_CHUNK, self._settings.candidates)
+        self._num_chunks = tf.constant(-(-self._settings.candidates // self._chunk))
         self._groups = math.gcd(threads or num_threads(), self._settings.restarts)
         self.num_traces = 0
         methods = self._screen, self._refine, self._score, self._predict
@@ -63,9 +64,10 @@ class Searcher:
     def compile(
         self, reference_features: tf.Tensor, draws: Any, starts: InitialStates, initial_states: InitialStates
     ) -> None:
-        """Trace and compile the functions of a search side by side, by calls whose results are not used.
+        """Trace and compile the functions of a search, by calls without policies to screen and without gradient steps.
 
-        Without this, each function is compiled at its first call, one after the other.
+        A function is compiled while the next ones are traced. Without this, each function is traced and compiled at its
+        first call, one after the other.
 
         Args:
             reference_features: features [N, F], as for `search`.
@@ -73,18 +75,22 @@ class Searcher:
             starts: distribution of the states that rollouts of `search` begin in.
             initial_states: that of `predict`.
         """
-        size, seed = self._settings.restarts, as_seed(0)
-        policies = tf.zeros([size, self._controller.num_params])
-        group, scales = policies[: size // self._groups], tf.ones([self._controller.num_params])
-        calls = (
-            partial(self.refine, group, scales, draws, starts, Phase(tf.constant(0), tf.constant(0.0)), seed),
-            partial(self.screen, reference_features, draws, starts, seed),
-            partial(self.score, tf.concat([policies, policies], axis=0), draws, starts, seed),
-            partial(self.predict, policies[0], draws, initial_states, seed),
+        seed, none = as_seed(0), tf.constant(0)
+        policies = tf.zeros([self._settings.restarts, self._controller.num_params])
+        scales = tf.ones([self._controller.num_params])
+        calls = (  # what takes longest to compile comes first
+            (self._refine_groups, policies, scales, draws, starts, Phase(none, tf.constant(0.0)), seed),
+            (self._scout, reference_features, scales, draws, starts, seed, seed, none, none),
+            (self.score, tf.concat([policies, policies], axis=0), draws, starts, seed),
+            (self.predict, policies[0], draws, initial_states, seed),
         )
         with ThreadPoolExecutor(len(calls)) as pool:
-            for called in [pool.submit(call) for call in calls]:
-                called.result()
+            compiled = []
+            for function, *args in calls:
+                function.trace(*args)
+                compiled.append(pool.submit(function, *args))
+            for call in compiled:
+                call.result()
 
     def search(
         self,
@@ -105,7 +111,10 @@ class Searcher:
         """
         scout_seed, noise_seed, refine_seed, score_seed = split(seed, 4)
         scales = self._controller.parameter_scales(reference_features)
-        policies, costs = self._scout(reference_features, scales, draws, initial_states, scout_seed, noise_seed)
+        effort = self._num_chunks, tf.constant(self._settings.scout_updates)
+        policies, costs = self._scout(
+            reference_features, scales, draws, initial_states, scout_seed, noise_seed, *effort
+        )
         policies = self._start_of_refinement(population, tf.gather(policies, _best_first(costs)))
         phase = Phase(tf.constant(self._settings.updates), tf.constant(1.0))
         refined, _ = self._refine_groups(policies, scales, draws, initial_states, phase, refine_seed)
@@ -134,12 +143,14 @@ class Searcher:
         initial_states: InitialStates,
         seed: Any,
         noise_seed: Any,
+        num_chunks: tf.Tensor,
+        num_updates: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the policies of all rounds of scouting, [rounds R, K], and their expected costs."""
-        phase = Phase(tf.constant(self._settings.scout_updates), tf.constant(0.0))
+        phase = Phase(num_updates, tf.constant(0.0))
         scouts = []
         for i in range(self._settings.rounds):
-            screened = self.screen(reference_features, draws, initial_states, fold_in(seed, i))
+            screened = self.screen(reference_features, draws, initial_states, fold_in(seed, i), num_chunks)
             # The noise is the same in all rounds, because their costs are compared.
             scouts.append(self._in_groups(screened, scales, draws, initial_states, phase, noise_seed))
         policies, costs = zip(*scouts, strict=True)
@@ -150,7 +161,14 @@ class Searcher:
         policies, costs = zip(*(self.refine(group, *args) for group in tf.split(params, self._groups)), strict=True)
         return tf.concat(policies, axis=0), tf.concat(costs, axis=0)
 
-    def _screen(self, reference_features: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any) -> tf.Tensor:
+    def _screen(
+        self,
+        reference_features: tf.Tensor,
+        draws: Any,
+        initial_states: InitialStates,
+        seed: Any,
+        num_chunks: tf.Tensor,
+    ) -> tf.Tensor:
         """Return the best R of many random policies, [R, K], best first.
 
         Args:
@@ -158,23 +176,23 @@ class Searcher:
             draws: draws of the models.
             initial_states: distribution of initial states.
             seed: a seed pair.
+            num_chunks: number of chunks of candidates, int32 [].
         """
         self.num_traces += 1
         objective = replace(self.objective, per_draw=1)
         stage = Stage(width=self._settings.screening_width, horizon=self._scout_horizon)
-        size, chunk = self._settings.restarts, min(_CHUNK, self._settings.candidates)
+        size = self._settings.restarts
         draw_seed, noise_seed = split(seed)
 
         def body(i, best, best_cost):
-            params = self._controller.init(fold_in(draw_seed, i), chunk, reference_features)
+            params = self._controller.init(fold_in(draw_seed, i), self._chunk, reference_features)
             cost = objective(params, draws, initial_states, noise_seed, stage)
             params, cost = tf.concat([best, params], 0), tf.concat([best_cost, cost], 0)
             order = _best_first(cost)[:size]
             return i + 1, tf.gather(params, order), tf.gather(cost, order)
 
-        chunks = -(-self._settings.candidates // chunk)
         none = tf.zeros([size, self._controller.num_params]), tf.fill([size], math.inf)
-        return tf.while_loop(lambda i, *_: i < chunks, body, (tf.constant(0), *none))[1]
+        return tf.while_loop(lambda i, *_: i < num_chunks, body, (tf.constant(0), *none))[1]
 
     def _refine(
         self, params: tf.Tensor, scales: tf.Tensor, draws: Any, initial_states: InitialStates, phase: Phase, seed: Any

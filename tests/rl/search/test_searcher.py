@@ -108,7 +108,7 @@ def test_an_error_of_a_function_is_raised_by_compiling():
 
 
 def test_screening_keeps_the_best_candidates(searcher):
-    screened = searcher.screen(REFERENCE, SIMULATOR, STARTS, as_seed(0))
+    screened = searcher.screen(REFERENCE, SIMULATOR, STARTS, as_seed(0), tf.constant(1))
     objective, stage = replace(searcher.objective, per_draw=20), Stage(SEARCH.screening_width)
     of_all = tf.concat([screened, policies(64)], axis=0)
     costs, random = np.split(objective(of_all, SIMULATOR, STARTS, as_seed(7), stage).numpy(), [len(screened)])
@@ -140,7 +140,7 @@ def constant_searcher(cost, **settings: Any):
 
 def test_screening_finds_the_best_and_ignores_costs_that_are_not_finite():
     searcher = constant_searcher(nan_above_zero, candidates=300)
-    screened = searcher.screen(REFERENCE, SIMULATOR, STARTS, as_seed(0)).numpy()[:, 0]
+    screened = searcher.screen(REFERENCE, SIMULATOR, STARTS, as_seed(0), tf.constant(3)).numpy()[:, 0]
     assert len(screened) == R and (np.diff(screened) >= 0).all()
     assert screened.max() < -1.5  # of 300 standard normal numbers, half of them forbidden
 
@@ -181,7 +181,7 @@ def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
     controller = Controller(Constant(), Features(2), tf.constant([-1.0]), tf.constant([1.0]))
     searcher = Searcher(SearchObjective(search, controller, in_env(make_clock, cost), H, S, Q), jit_compile=False)
     starts = InitialStates.kernel_density(np.zeros([1, 2]))
-    scouts = searcher.screen(REFERENCE, SIMULATOR, starts, as_seed(0))
+    scouts = searcher.screen(REFERENCE, SIMULATOR, starts, as_seed(0), tf.constant(3))
     np.testing.assert_allclose(tf.tanh(scouts), 0.5, atol=0.1)
     for curriculum, best in ((0.0, 0.5), (1.0, (0.5 - 5) / 11)):
         refined, _ = searcher.refine(scouts, tf.ones(1), SIMULATOR, starts, phase(300, curriculum), as_seed(0))
