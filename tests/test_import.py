@@ -20,8 +20,9 @@ def test_importing_prints_nothing_and_does_not_load_tensorflow():
 
 
 def test_tensorflow_is_loaded_on_first_use_without_its_messages():
-    found = run("import sys, bnnrl; bnnrl.Problem; print('tensorflow' in sys.modules); print('seen', file=sys.stderr)")
-    assert (found.returncode, found.stdout, found.stderr) == (0, "True\n", "seen\n")
+    code = "print('tensorflow' in sys.modules, gc.isenabled()); print('seen', file=sys.stderr)"
+    found = run(f"import gc, sys, bnnrl; bnnrl.Problem; {code}")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "True True\n", "seen\n")
 
 
 def test_an_agent_does_not_load_what_only_the_check_of_environments_needs(fresh_python):
