@@ -48,7 +48,7 @@ class Learned:
     """
 
     hyperprior: str = "lognormal"
-    spread: float = 1.0
+    spread: float = 2.0
     relevance: bool = True
 
     def __post_init__(self):

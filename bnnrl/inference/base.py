@@ -9,9 +9,11 @@ from copy import copy
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from bnnrl.inference.schedules import Rate, rate
 from bnnrl.posterior import Posterior
+from bnnrl.priors import PriorLike
 from bnnrl.problem import Batch, Problem
 from bnnrl.structure import HasNumbers
 
@@ -121,6 +123,11 @@ class Method(HasNumbers, ABC):
     def linearised(self) -> bool:
         """Whether predictions use the network's expansion in its weights, see `bnnrl.linearised`."""
         return False
+
+    @property
+    def default_prior(self) -> PriorLike:
+        """The prior of a `BayesianModel` of this method that is given none."""
+        return tfd.Normal(0.0, 1.0)
 
     @property
     def uses_xla(self) -> bool:

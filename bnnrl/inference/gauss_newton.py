@@ -11,7 +11,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count, check_fields, check_flag, check_positive
 from bnnrl.inference.base import Info, Method, starting_point
 from bnnrl.inference.gradients import require_normal_prior
-from bnnrl.inference.linear_model import LinearModel
+from bnnrl.inference.linear_model import LinearModel, WeightPrior
 from bnnrl.likelihoods import Gaussian
 from bnnrl.posterior import Linearised, LowRank, Point
 from bnnrl.priors import NormalPrior
@@ -19,6 +19,7 @@ from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import normal
 
 _MAX_WEIGHTS = 4000  # a float64 matrix of 4000 × 4000 takes 128 MB
+_FIRST_NOISE = 0.1
 _WARM_UP = 3  # steps before the evidence is climbed: its gradient means nothing far from a minimum
 _LARGEST_DAMPING = 10.0  # at a step that has changed the prior, so that the weights can follow
 _LOG_RANGE = (math.log(1e-4), math.log(50.0))  # of the log-scales of the prior and of the noise
@@ -80,6 +81,7 @@ class GaussNewton(Method):
     tensor_fields: ClassVar = ("steps", "rate")
     full_batch_only: ClassVar[bool] = True
     linearised: ClassVar[bool] = True
+    default_prior: ClassVar[str] = "learned"
     uses_xla: ClassVar[bool] = False
     members_are_independent: ClassVar[bool] = True
 
@@ -92,18 +94,21 @@ class GaussNewton(Method):
         return self.steps + 1
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> GaussNewtonState:
-        """Return the state before the first step."""
+        """Return the state before the first step; the scale of a learned noise starts at 0.1."""
         start = starting_point(problem, seed, theta)
         _check_problem(problem, self)
         *lead, D = start.shape
         W = problem.network.num_params
         anchor = tf.zeros([*lead, W])
+        weights, of_likelihood, log_scales = problem.parts(start)
         if self.anchored:
             hidden = tf.constant(_is_hidden(problem), tf.float32)
             anchor = hidden * normal([*lead, W], seed)
-            std, mean = _prior_std(problem)
-            u = (1.0 - hidden) * start[..., :W] + hidden * (mean + std * anchor)
-            start = tf.concat([u, start[..., W:]], axis=-1)
+            drawn = _weight_prior(problem, anchor).weights(anchor)
+            weights = (1.0 - hidden) * weights + hidden * drawn
+        # Small noise leaves the first steps to the weights.
+        noise = tf.fill(of_likelihood.shape, math.log(_FIRST_NOISE))
+        start = tf.concat([weights, noise, log_scales], axis=-1)
         K = D - W
         return GaussNewtonState(
             start,
@@ -118,15 +123,16 @@ class GaussNewton(Method):
 
     def step(self, problem: Problem, state: GaussNewtonState, batch: Batch, seed) -> tuple[GaussNewtonState, Info]:
         """Return the state after a step of weights and log-scales, or with the posterior once these are done."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        log_joint, prior = problem.log_joint(state.theta, batch), _weight_prior(problem, state.anchor)
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             hyper = state.theta[..., problem.network.num_params :]
             tape.watch(hyper)
-            model = LinearModel.at(problem, state.theta, hyper, batch, _prior_std(problem))
-        log_joint = problem.log_joint(state.theta, batch)
+            model = LinearModel.at(problem, state.theta, hyper, batch, prior)
+            products = model.products()
         state, norm = tf.cond(
             state.step < self.steps,
-            lambda: self._optimise(problem, state, batch, model, tape, hyper),
-            lambda: self._finish(state, model),
+            lambda: self._optimise(problem, state, batch, prior, model, products, tape, hyper),
+            lambda: self._finish(state, prior, model),
         )
         return state._replace(step=state.step + 1), Info.unadjusted(log_joint, norm)
 
@@ -139,21 +145,19 @@ class GaussNewton(Method):
         factor = tf.pad(state.factor, [[0, 0], [0, D - W]])
         return Linearised(state.theta, LowRank(loc, tf.zeros([D]), factor))
 
-    def _optimise(self, problem: Problem, state: GaussNewtonState, batch: Batch, model: LinearModel, tape, hyper):
+    def _optimise(self, problem: Problem, state: GaussNewtonState, batch: Batch, prior, model, products, tape, hyper):
         """Return the state after a Gauss-Newton step and a step up the evidence, and the gradient's norm by N."""
-        products = model.products()
-        u, damping, norm = self._update_weights(problem, state, batch, model, products)
+        u, damping, norm = self._update_weights(problem, state, batch, prior, model, products)
         climbs = (state.step >= _WARM_UP) & (state.step < self.steps - self.steps // 6)
-        grad = tf.cond(
-            climbs, lambda: _evidence_grad(problem, state, model, products, tape, hyper), lambda: tf.zeros_like(hyper)
-        )
+        climb = lambda: _evidence_grad(problem, state, model, products, tape, hyper)
+        grad = tf.cond(climbs, climb, lambda: tf.zeros_like(hyper))
         first = tf.where(climbs, 0.8 * state.mean_grad + 0.2 * grad, state.mean_grad)
         second = tf.where(climbs, 0.95 * state.mean_square + 0.05 * tf.square(grad), state.mean_square)
         new = tf.clip_by_value(hyper + self._hyper_step(state.step, first, second), *_LOG_RANGE)
-        theta = tf.concat([u, tf.where(climbs, new, hyper)], axis=-1)
+        theta = tf.concat([prior.weights(u), tf.where(climbs, new, hyper)], axis=-1)
         damping = tf.where(climbs, tf.minimum(damping, _LARGEST_DAMPING), damping)
-        new_state = state._replace(theta=theta, damping=damping, mean_grad=first, mean_square=second, loc=u)
-        return new_state, norm
+        loc = theta[..., : u.shape[-1]]
+        return state._replace(theta=theta, damping=damping, mean_grad=first, mean_square=second, loc=loc), norm
 
     def _hyper_step(self, step: tf.Tensor, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
         """Return the change of the log-scales: a step of Adam whose size falls by a cosine to a twentieth."""
@@ -163,33 +167,28 @@ class GaussNewton(Method):
         mean, square = first / (1.0 - 0.8**n), second / (1.0 - 0.95**n)
         return self.rate * decay * mean / (tf.sqrt(square) + 1e-3)
 
-    def _update_weights(self, problem: Problem, state: GaussNewtonState, batch: Batch, model: LinearModel, products):
+    def _update_weights(self, problem: Problem, state: GaussNewtonState, batch: Batch, prior, model, products):
         """Return u after a damped Gauss-Newton step, if that lowers the loss, the new damping, and the gradient's norm.
 
-        The norm is that of the loss's gradient in units of the prior's standard deviations, divided by N.
+        The norm is that of the loss's gradient in u, divided by N.
         """
-        change, grad = model.newton_step(products, state.anchor, state.damping)
-        W = problem.network.num_params
-        moved = tf.concat([state.theta[..., :W] + model.std * change, state.theta[..., W:]], axis=-1)
-        before, after = (model.loss(problem, theta, state.anchor, batch) for theta in (state.theta, moved))
-        better = after < before  # False if `after` is not a number
-        u = tf.where(better[..., tf.newaxis], moved[..., :W], state.theta[..., :W])
+        change, grad = model.newton_step(products, state.damping)
+        moved, rest = model.u + change, state.theta[..., change.shape[-1] :]
+        outputs = problem.apply(tf.concat([prior.weights(moved), rest], axis=-1), batch[0])
+        better = model.loss(outputs, moved) < model.loss(model.outputs, model.u)  # False if a loss is not a number
         damping = tf.where(better, state.damping / 4.0, state.damping * 4.0)
         norm = tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32)
-        return u, tf.clip_by_value(damping, 1e-9, 1e9), norm
+        return tf.where(better[..., tf.newaxis], moved, model.u), tf.clip_by_value(damping, 1e-9, 1e9), norm
 
-    def _finish(self, state: GaussNewtonState, model: LinearModel):
+    def _finish(self, state: GaussNewtonState, prior: WeightPrior, model: LinearModel):
         """Return the state with the posterior of the linear model."""
-        loc, factor = model.posterior(state.anchor)
-        return state._replace(loc=loc, factor=factor), tf.zeros_like(state.damping)
+        u, factor = model.posterior()
+        return state._replace(loc=prior.weights(u), factor=factor * prior.std), tf.zeros_like(state.damping)
 
 
 def _evidence_grad(problem: Problem, state: GaussNewtonState, model: LinearModel, products, tape, hyper) -> tf.Tensor:
     """Return the gradient of log evidence plus log hyperprior in the log-scales, [..., K]; 0 where it is not finite."""
-    by_outputs, by_jacobian, by_std = model.evidence_grads(products, state.anchor)
-    targets = [model.outputs, model.jacobian, model.noise_std]
-    grads = [by_outputs, by_jacobian, by_std]
-    grad = tape.gradient(targets, hyper, grads, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    grad = model.evidence_grad(products, tape, hyper)
     with tf.GradientTape(watch_accessed_variables=False) as prior_tape:
         prior_tape.watch(hyper)
         log_prior = problem.log_prior(tf.concat([state.theta[..., : problem.network.num_params], hyper], axis=-1))
@@ -197,11 +196,11 @@ def _evidence_grad(problem: Problem, state: GaussNewtonState, model: LinearModel
     return tf.where(tf.math.is_finite(grad), grad, 0.0)
 
 
-def _prior_std(problem: Problem) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the standard deviations and means of the normal prior of u, [W] each."""
+def _weight_prior(problem: Problem, anchor: tf.Tensor) -> WeightPrior:
+    """Return the normal prior of θ's weights."""
     prior, W = cast(NormalPrior, problem.normal_prior), problem.network.num_params  # `init` has checked it
     of_each = lambda a: tf.broadcast_to(a, [problem.num_params])[:W]
-    return tf.math.rsqrt(of_each(prior.precision)), of_each(prior.mean)
+    return WeightPrior(of_each(prior.mean), tf.math.rsqrt(of_each(prior.precision)), anchor)
 
 
 def _is_hidden(problem: Problem) -> list[bool]:

@@ -37,7 +37,8 @@ class BayesianModel:
         keras_model: a built Keras model.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
         prior: a TFP distribution; a mapping from weight-path patterns ("*/kernel") to distributions; "learned" or an
-            object `bnnrl.priors.Learned` for scales that are inferred with the weights. N(0, 1) if None.
+            object `bnnrl.priors.Learned` for scales that are inferred with the weights. None for the
+            method's default: N(0, 1), and "learned" for "gauss_newton".
         method: an inference method or its name, see `bnnrl.inference`.
 
     Attributes:
@@ -62,8 +63,9 @@ class BayesianModel:
         method: inference.Method | str = "adam",
     ):
         self.keras_model = keras_model
-        self.prior: priors.PriorLike | None = tfd.Normal(0.0, 1.0) if prior is None else priors.get(prior)
         self.method: Any = inference.get(method)
+        default = inference.innermost(self.method).default_prior
+        self.prior: priors.PriorLike | None = priors.get(default if prior is None else prior)
         self._problem = Problem(keras_model, likelihood, self.prior, num_data=1)
         self.likelihood = self._problem.likelihood
         self.optimizer = KerasOptimizerView(self.method)

@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import BayesianModel
 from bnnrl.inference import Driver, Ensemble, GaussNewton
-from bnnrl.inference.gauss_newton import _evidence_grad, _prior_std
+from bnnrl.inference.gauss_newton import _evidence_grad, _weight_prior
 from bnnrl.inference.linear_model import LinearModel
 from bnnrl.likelihoods import Gaussian
 from bnnrl.posterior import Linearised, LowRank, Point
@@ -70,11 +70,12 @@ def test_the_evidences_gradient(rows):
     state = method.init(problem, 0)
     theta = tf.constant(0.5 * draws(problem.num_params, seed=2))
     state, W = state._replace(theta=theta), problem.network.num_params
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         hyper = theta[W:]
         tape.watch(hyper)
-        model = LinearModel.at(problem, theta, hyper, data, _prior_std(problem))
-    found = _evidence_grad(problem, state, model, model.products(), tape, hyper)
+        model = LinearModel.at(problem, theta, hyper, data, _weight_prior(problem, state.anchor))
+        products = model.products()
+    found = _evidence_grad(problem, state, model, products, tape, hyper)
     at = lambda i, step: theta.numpy().astype(np.float64) + step * (np.arange(len(theta)) == W + i)
     value = lambda i, step: log_evidence(problem, at(i, step), state, data)
     expected = [(value(i, 1e-2) - value(i, -1e-2)) / 2e-2 for i in range(len(hyper))]
