@@ -52,7 +52,7 @@ class PolicyActor:
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Return the policy's action [A] for an observation [O]."""
-        return self._policy(np.asarray(obs, np.float32)[np.newaxis])[0].numpy()
+        return self._policy(np.asarray(obs, np.float32)[np.newaxis]).numpy()[0]
 
 
 class PlannerActor:

@@ -107,7 +107,9 @@ def derivative(
     inertia = 4 * (M + m) - 3 * m * c**2
     xddot = (2 * spin + 3 * m * g * s * c + 4 * push) / inertia
     thetaddot = (-3 * spin * c - 6 * (M + m) * g * s - 6 * push * c) / (l * inertia)
-    return np.stack([xdot, xddot, thetadot, thetaddot], axis=-1)
+    rates = np.empty((*xddot.shape, 4))  # np.stack would take a quarter of an episode's time
+    rates[..., 0], rates[..., 1], rates[..., 2], rates[..., 3] = xdot, xddot, thetadot, thetaddot
+    return rates
 
 
 def advance(
