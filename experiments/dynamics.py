@@ -6,9 +6,9 @@
 obs<i> [T + 1, 4] and act<i> [T, 1] of its episodes i = 0, 1, ... `gaussian process` is scikit-learn's, exact, with a
 squared exponential kernel of one length-scale for each input, a linear kernel and noise, by evidence.
 
-Errors are in standard deviations of the differences of the training steps. The negative log-likelihood of a step, summed
-over its 4 entries, is that of a mixture: of the members of an ensemble, or of the draws of another posterior. A member of
-Gauss-Newton learning contributes a normal distribution with the moments of its own draws.
+Errors are in standard deviations of the differences of the training steps. The negative log-likelihood of a step,
+summed over its 4 entries, is that of a mixture: of the members of an ensemble, or of the draws of another posterior. A
+member of Gauss-Newton learning contributes a normal distribution with the moments of its own draws.
 
 Writes a row for each fit, and a table of medians over seeds, to experiments/results/.
 """
@@ -124,7 +124,8 @@ class GaussianProcess:
         x, y = features(train), train.next_obs - train.obs
         self._mean, self._std = x.mean(axis=0), x.std(axis=0)
         scale = ConstantKernel(1.0, (1e-4, 1e4))
-        kernel = scale * RBF(np.full(5, 2.0), (0.1, 1e3)) + scale * DotProduct() + WhiteKernel(1e-2, (1e-6, 1.0))
+        lengths: Any = np.full(5, 2.0)
+        kernel = scale * RBF(lengths, (0.1, 1e3)) + scale * DotProduct() + WhiteKernel(1e-2, (1e-6, 1.0))
         fit = lambda target: GaussianProcessRegressor(kernel, random_state=seed).fit(
             (x - self._mean) / self._std, target
         )

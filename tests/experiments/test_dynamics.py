@@ -1,5 +1,7 @@
 """The comparison of dynamics models on recorded episodes: reading, features and scores."""
 
+from typing import Any
+
 import dynamics
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy import stats
 def folder(tmp_path):
     """A recording of two episodes of 3 and 2 steps."""
     rng = np.random.default_rng(0)
-    arrays = {f"obs{i}": rng.normal(size=(steps + 1, 4)) for i, steps in enumerate((3, 2))}
+    arrays: dict[str, Any] = {f"obs{i}": rng.normal(size=(steps + 1, 4)) for i, steps in enumerate((3, 2))}
     arrays |= {f"act{i}": rng.normal(size=(steps, 1)) for i, steps in enumerate((3, 2))}
     np.savez(tmp_path / "agent-7.npz", **arrays)
     return tmp_path
