@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -93,16 +94,9 @@ def outputs_and_factors(network: Network, weights: tf.Tensor, x: tf.Tensor) -> t
         weights: [W] or [M, W].
         x: inputs, [N, I] or [M, N, I].
     """
-    remaining, x = iter(network.unflatten(weights)), tf.cast(x, tf.float32)
-    inputs, shifts = [], []
+    unflattened, x = network.unflatten(weights), tf.cast(x, tf.float32)
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-        for activation, use_bias in network.dense_layers:
-            inputs.append(x)
-            sums = tf.matmul(x, next(remaining))
-            sums = sums + next(remaining)[..., tf.newaxis, :] if use_bias else sums
-            shifts.append(tf.zeros_like(sums))  # its gradient is that in the sums
-            tape.watch(shifts[-1])
-            x = activation(sums + shifts[-1])
+        x, inputs, shifts = shifted_dense(network.dense_layers, unflattened, x, tape)
         by_target = tf.unstack(x, axis=-1)
     by_layer = zip(*(tape.gradient(target, shifts) for target in by_target), strict=True)
     factors: list[Factor] = []
@@ -110,6 +104,30 @@ def outputs_and_factors(network: Network, weights: tf.Tensor, x: tf.Tensor) -> t
         stacked = tf.stack(grads, axis=-2)
         factors += [Factor(before, stacked), *([Factor(None, stacked)] if use_bias else [])]
     return x, factors
+
+
+def shifted_dense(
+    layers: Sequence[tuple[Callable, bool]], weights: Sequence[tf.Tensor], x: tf.Tensor, tape: tf.GradientTape
+) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+    """Return the outputs of a chain of Dense layers, each layer's inputs, and zeros that are added to its sums.
+
+    The tape watches the zeros: the gradient in them is the gradient in the sums that enter the layer's activation.
+
+    Args:
+        layers: (activation, use_bias) of each layer.
+        weights: the kernels and biases, [..., *shape] each.
+        x: inputs, [..., N, F].
+        tape: records the chain.
+    """
+    remaining, inputs, shifts = iter(weights), [], []
+    for activation, use_bias in layers:
+        inputs.append(x)
+        sums = tf.matmul(x, next(remaining))
+        sums = sums + next(remaining)[..., tf.newaxis, :] if use_bias else sums
+        shifts.append(tf.zeros_like(sums))
+        tape.watch(shifts[-1])
+        x = activation(sums + shifts[-1])
+    return x, inputs, shifts
 
 
 def _of_any(network: Network, weights: tf.Tensor, x) -> tuple[tf.Tensor, tf.Tensor]:

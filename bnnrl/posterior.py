@@ -217,6 +217,71 @@ class LowRank:
 
 
 @dataclass(frozen=True)
+class Kronecker:
+    """A normal distribution of independent blocks, each of whose covariances is almost a Kronecker product.
+
+    A block of θ, as a matrix [I, O], is loc + left (scale ε) rightᵀ with standard normal ε [I, O]. Entries of θ after
+    the blocks are fixed at `loc`.
+
+    Args:
+        loc: the mean, [D].
+        lefts: [I, I] for each block.
+        scales: [I, O] for each block.
+        rights: [O, O] for each block, orthogonal.
+    """
+
+    loc: tf.Tensor
+    lefts: tuple[tf.Tensor, ...]
+    scales: tuple[tf.Tensor, ...]
+    rights: tuple[tf.Tensor, ...]
+    num_distinct = None
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` independent samples, [n, D]."""
+        n, parts = _check_number(n, self.loc), []
+        for i, (left, scale, right) in enumerate(self._blocks):
+            noise = scale * normal([n, *scale.shape], fold_in(seed, i))
+            parts.append(tf.reshape(left @ noise @ tf.transpose(right), [n, -1]))
+        deviation = tf.concat(parts, axis=-1)
+        return self.loc + tf.pad(deviation, [[0, 0], [0, len(self.loc) - deviation.shape[-1]]])
+
+    def mean(self) -> tf.Tensor:
+        """Return the mean, [D]."""
+        return self.loc
+
+    def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
+        """Return the log density of the blocks' entries of θ [..., D] in nats, [...]."""
+        sizes = [int(np.prod(scale.shape)) for scale in self.scales]
+        deviations = tf.split(theta - self.loc, [*sizes, theta.shape[-1] - sum(sizes)], axis=-1)
+        total = tf.zeros(theta.shape[:-1])
+        for deviation, (left, scale, right) in zip(deviations, self._blocks, strict=False):
+            matrix = tf.reshape(deviation, [*theta.shape[:-1], *scale.shape])
+            z = tf.linalg.solve(tf.broadcast_to(left, [*theta.shape[:-1], *left.shape]), matrix @ right) / scale
+            log_det = scale.shape[1] * tf.linalg.slogdet(left)[1] + tf.reduce_sum(tf.math.log(scale))
+            total += tf.reduce_sum(tfd.Normal(0.0, 1.0).log_prob(z), axis=[-2, -1]) - log_det
+        return total
+
+    @property
+    def _blocks(self) -> list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        return list(zip(self.lefts, self.scales, self.rights, strict=True))
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
+        groups = {name: _numbered(getattr(self, name)) for name in ("lefts", "scales", "rights")}
+        return {"kind": "kronecker", "blocks": len(self.lefts)}, flatten({"": {"loc": np.asarray(self.loc)}, **groups})
+
+    @classmethod
+    def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Kronecker:
+        """Return the posterior of a description and arrays from `to_arrays`."""
+        group = lambda name: tuple(tf.constant(arrays[f"{name}/{i}"]) for i in range(spec["blocks"]))
+        return cls(tf.constant(arrays["loc"]), group("lefts"), group("scales"), group("rights"))
+
+
+def _numbered(tensors: Sequence[tf.Tensor]) -> Arrays:
+    return {str(i): np.asarray(tensor) for i, tensor in enumerate(tensors)}
+
+
+@dataclass(frozen=True)
 class Dropout:
     """The posterior of Monte Carlo dropout: a sample is θ with rows of its kernels set to 0 at random.
 
@@ -296,10 +361,12 @@ class Linearised:
     Args:
         point: θ*, the point of the expansion, [D].
         source: the distribution of θ.
+        log_evidence: log p(data) in nats by Laplace's approximation, where a method computes it.
     """
 
     point: tf.Tensor
-    source: MeanField | LowRank
+    source: MeanField | LowRank | Kronecker | Product
+    log_evidence: float | None = None
 
     num_distinct = None
 
@@ -313,19 +380,19 @@ class Linearised:
 
     def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
         """Return the log density of θ [..., D] in nats, [...]."""
-        return self.source.log_prob(theta)
+        return cast(Any, self.source).log_prob(theta)
 
     def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
         """Return the description and arrays for `from_arrays`."""
         spec, arrays = self.source.to_arrays()
         groups = {"": {"point": np.asarray(self.point)}, "source": arrays}
-        return {"kind": "linearised", "source": spec}, flatten(groups)
+        return {"kind": "linearised", "source": spec, "log_evidence": self.log_evidence}, flatten(groups)
 
     @classmethod
     def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> Linearised:
         """Return the posterior of a description and arrays from `to_arrays`."""
         source = cast(Any, from_arrays(spec["source"], select(arrays, "source")))
-        return cls(tf.constant(arrays["point"]), source)
+        return cls(tf.constant(arrays["point"]), source, spec.get("log_evidence"))
 
 
 @dataclass(frozen=True)
@@ -468,6 +535,7 @@ _KINDS = {
     "samples": Samples,
     "mean_field": MeanField,
     "low_rank": LowRank,
+    "kronecker": Kronecker,
     "dropout": Dropout,
     "linearised": Linearised,
     "product": Product,

@@ -1,4 +1,4 @@
-"""Laplace's approximation (MacKay 1992): a normal distribution around the MAP estimate."""
+"""Laplace's approximation (MacKay 1992): a normal distribution around the MAP estimate, of the linearised network."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.checks import check_choice, check_count, check_fields, check_instance
+from bnnrl.checks import check_choice, check_count, check_fields, check_flag, check_instance
+from bnnrl.inference import curvature as curvatures
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Diverged, Info, Method, starting_point, value_and_grad
 from bnnrl.inference.divergence import entry_name
 from bnnrl.inference.gradients import require_normal_prior
+from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerFactored, positive_part
 from bnnrl.inference.sgd import SGD
-from bnnrl.posterior import LowRank, MeanField, Point
+from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Point, Product
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fold_in
 
-_MAX_ENTRIES = 4000  # rows of H; a float32 matrix of 4000 × 4000 takes 64 MB
+_MAX_ENTRIES = 4000  # rows of a matrix; a float32 matrix of 4000 × 4000 takes 64 MB
+_STRUCTURES = ("last_layer", "diagonal", "kronecker", "full")
 
 
 class LaplaceState(NamedTuple):
-    """State of Laplace's approximation, with P = D for "full", and fewer for "last_layer"."""
+    """State of Laplace's approximation; P counts the weights and the likelihood's parameters that are not fixed."""
 
     inner: Any  # the optimiser's state, with its step and θ [..., D]
-    seen: tf.Tensor  # [] int32, number of batches that `curvature` averages
-    curvature: tf.Tensor  # [..., D] or [..., P, P] H, the curvature of −log p(data | θ) / N
+    seen: tf.Tensor  # [] int32, number of batches that the following average
+    curvature: Any  # H, the curvature of −log p(data | θ) / N, [..., P, P], [..., P] or `curvature.Factors`
+    log_likelihood: tf.Tensor  # [...] log p(data | θ) / N
 
     @property
     def theta(self) -> tf.Tensor:
@@ -39,44 +43,71 @@ class Laplace(Method):
     """Laplace's approximation: `start` steps to the MAP estimate θ̂, then the likelihood's curvature H at θ̂.
 
         q(θ) = N(θ̂, (N H + λ)⁻¹)         under the prior N(m₀, 1/λ)
-        "full"        H = −∇² log p(data | θ̂) / N, its negative eigenvalues set to 0
-        "last_layer"  the same for the last kernel and the parameters after it; the rest of θ is fixed at θ̂
-        "diagonal"    H = E[g²] over rows and y ~ p(y | x, θ̂), g = ∇ log p(y | x, θ̂): the diagonal of the Fisher matrix
+        "ggn"          H = Σ Jᵀ Λ J / N over rows, the generalised Gauss-Newton matrix
+        "hessian"      H = −∇² log p(data | θ̂) / N, its negative eigenvalues set to 0
+
+    J is the Jacobian of what the likelihood sees, the outputs and the likelihood's own parameters, and Λ a row's
+    curvature: the Fisher information for the built-in likelihoods, and for another distribution the Hessian of
+    −log p(y | outputs) at the observed y, its negative eigenvalues set to 0.
+
+        "full"         all of H
+        "kronecker"    H = A ⊗ G for each layer, with the means A of x xᵀ over its inputs and G of gᵀ Λ g over rows, g
+                       being the outputs' gradients in the layer's sums; for chains of Dense layers
+        "last_layer"   H of the last kernel and the parameters after it; the rest of θ is fixed at θ̂
+        "diagonal"     the diagonal of H; with "hessian" that of the Fisher matrix, by targets drawn from the likelihood
+
+    Predictions are those of the network's expansion in its weights, f(x; θ̂) + J(x) (θ − θ̂), to which this normal
+    distribution belongs; see `bnnrl.linearised`. With `linearised=False`, draws of θ enter the network itself, which
+    is the same for the last layer if it has no activation, and far too wide for the other structures.
 
     Use a learning-rate schedule that ends at `start`, and at least one epoch more: H is the mean over the batches after
-    `start`, in which each row counts once if the batches of the epoch are of equal size. The first two structures are
-    then exact, and for a linear model with normal noise q is the posterior. A step of "full" takes as many gradients as
-    there are parameters. A negative eigenvalue means that θ̂ is no maximum of the likelihood in a direction, or that
-    residuals outweigh the curvature of the model; the variance in such a direction is the prior's.
+    `start`, in which each row counts once if the batches of the epoch are of equal size. For a linear model with normal
+    noise, q of "full" is then the posterior.
 
-    Source: MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992; Daxberger et
-    al., "Laplace Redux", NeurIPS 2021, for the structures.
+    Source: MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992; Ritter,
+    Botev & Barber, "A Scalable Laplace Approximation for Neural Networks", ICLR 2018, for Kronecker factors; Immer,
+    Korzepa & Bauer, "Improving predictions of Bayesian neural nets via local linearization", AISTATS 2021; Daxberger et
+    al., "Laplace Redux", NeurIPS 2021.
 
     Args:
         optimizer: Adam or SGD.
         start: number of steps of the optimiser.
-        structure: "last_layer", "diagonal" or "full".
+        structure: "last_layer", "diagonal", "kronecker" or "full".
+        curvature: "ggn" or "hessian". A step of the latter takes as many gradients as there are parameters.
+        linearised: whether predictions use the network's expansion.
 
     Raises:
-        ValueError: for a hyper-parameter out of its range; in `init` if the prior is not normal, or H would have more
-            than 4000 rows.
+        ValueError: for a hyper-parameter out of its range, or "kronecker" with "hessian"; in `init` if the prior is not
+            normal, H would have more than 4000 rows, or Kronecker factors do not cover the network or the prior.
     """
 
     optimizer: Adam | SGD = field(default_factory=Adam)
     start: int = 1000
     structure: str = "last_layer"
+    curvature: str = "ggn"
+    linearised: bool = True
 
     tensor_fields: ClassVar = ("start",)
 
     def __post_init__(self):
         check_instance("optimizer", self.optimizer, Adam | SGD, "Adam or SGD")
-        check_fields(self, start=check_count)
-        check_choice("structure", self.structure, ("last_layer", "diagonal", "full"))
+        check_fields(self, start=check_count, linearised=check_flag)
+        check_choice("structure", self.structure, _STRUCTURES)
+        check_choice("curvature", self.curvature, ("ggn", "hessian"))
+        if self.structure == "kronecker" and self.curvature == "hessian":
+            raise ValueError(
+                "Invalid `curvature`: expected 'ggn', the only one with Kronecker factors. Received: "
+                "curvature='hessian', structure='kronecker'."
+            )
 
     @property
     def members_are_independent(self) -> bool:
-        """Whether the members of an ensemble may be computed apart: "diagonal" draws targets from the likelihood."""
-        return self.structure != "diagonal"
+        """Whether the members of an ensemble may be computed apart: not if targets are drawn from the likelihood."""
+        return not self._draws_targets
+
+    @property
+    def _draws_targets(self) -> bool:
+        return self.structure == "diagonal" and self.curvature == "hessian"
 
     @property
     def min_steps(self) -> int:
@@ -91,30 +122,23 @@ class Laplace(Method):
         """Return the state before the first step of the optimiser."""
         start = starting_point(problem, seed, theta)
         require_normal_prior(problem, self)
-        *lead, D = start.shape
-        P = D - self._offset(problem)
-        if self.structure != "diagonal" and P > _MAX_ENTRIES:
-            raise ValueError(
-                f"Invalid `structure`: expected one of at most {_MAX_ENTRIES} parameters. Received: "
-                f"{self.structure!r}, which has {P} with this network. Use "
-                f"{'last_layer or ' if self.structure == 'full' else ''}diagonal."
-            )
-        shape = [*lead, D] if self.structure == "diagonal" else [*lead, P, P]
-        return LaplaceState(self.optimizer.start(start), tf.constant(0), tf.zeros(shape))
+        lead = start.shape[:-1]
+        zeros = lambda shape: tf.zeros([*lead, *shape])
+        return LaplaceState(self.optimizer.start(start), tf.constant(0), _map(zeros, self._shape(problem)), zeros([]))
 
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
         """Return the state after a step of the optimiser, or with the curvature of one more batch."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
-        g = -grad / tf.cast(problem.num_data, tf.float32)
+        N = tf.cast(problem.num_data, tf.float32)
         state = tf.cond(
             state.inner.step < self.start,
-            lambda: state._replace(inner=self.optimizer.update(state.inner, g)),
-            lambda: self._average(problem, state, batch, seed),
+            lambda: state._replace(inner=self.optimizer.update(state.inner, -grad / N)),
+            lambda: self._average(problem, state, batch, seed, (log_joint - problem.log_prior(state.theta)) / N),
         )
-        return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
+        return state, Info.unadjusted(log_joint, tf.norm(grad / N, axis=-1))
 
-    def posterior(self, problem: Problem, state: LaplaceState) -> LowRank | MeanField | Point:
-        """Return N(θ̂, (N H + λ)⁻¹); the point θ while no curvature is known.
+    def posterior(self, problem: Problem, state: LaplaceState) -> Linearised | LowRank | MeanField | Kronecker | Point:
+        """Return N(θ̂, (N H + λ)⁻¹), of the linearised network by default; the point θ while no curvature is known.
 
         Raises:
             Diverged: if an entry of the curvature is not finite.
@@ -122,95 +146,184 @@ class Laplace(Method):
         if not int(state.seen):
             return Point(state.theta)
         self._check_curvature(problem, state)
-        N = float(problem.num_data)
-        precision = tf.broadcast_to(require_normal_prior(problem, self).precision, state.theta.shape)
-        if self.structure == "diagonal":
-            return MeanField(state.theta, tf.math.rsqrt(N * state.curvature + precision))
-        offset = self._offset(problem)
-        # In float64: eigenvalues range from λ to N times the largest curvature, and float32 loses the small ones.
-        H = np.asarray(state.curvature, np.float64)
-        values, vectors = np.linalg.eigh((H + H.T) / 2)
-        H = (vectors * np.maximum(values, 0)) @ vectors.T
-        factor = _covariance_factor(N * H, np.asarray(precision, np.float64)[offset:])
-        factor = np.pad(factor, [(0, 0), (offset, 0)]).astype(np.float32)
-        return LowRank(state.theta, tf.zeros_like(state.theta), tf.constant(factor))
+        offset, curvature = self._offset(problem), self._on_host(problem, state)
+        unit = np.asarray(_units(problem, state.theta), np.float64)[offset:]
+        precision = _precision(problem, state.theta)[offset:]
+        loc = np.asarray(state.theta, np.float64)
+        ones = np.ones(len(unit))
+        if not self.linearised:
+            return curvature.normal(loc, precision, ones, unit, offset)
+        if not offset:
+            return Linearised(state.theta, curvature.normal(loc, precision, ones, unit, 0))
+        # Apart from the fixed entries, whose number would multiply the size of the factor.
+        own = curvature.normal(loc[offset:], precision, ones, unit, 0)
+        return Linearised(state.theta, Product((Point(state.theta[:offset]), own)))
 
-    def _check_curvature(self, problem: Problem, state: LaplaceState) -> None:
-        bad = np.argwhere(~np.isfinite(state.curvature))
-        if len(bad):
-            offset, value = self._offset(problem), np.asarray(state.curvature)[tuple(bad[0])]
-            names = " and ".join(dict.fromkeys(entry_name(problem, offset + int(i)) for i in bad[0]))
-            raise Diverged(
-                f"Diverged in the curvature: expected finite entries. Received: {value} for {names}, the first of "
-                f"{len(bad)} entries that are not. Standardise inputs and targets, and let the optimiser converge "
-                "before `start`.",
-                state,
-                int(state.inner.step),
+    def _shape(self, problem: Problem) -> Any:
+        """Return the shape of H for one member, as a tf.TensorShape or as Factors of them.
+
+        Raises:
+            ValueError: if H would have too many rows, or Kronecker factors do not cover the network or the prior.
+        """
+        network, P = problem.network, _num_entries(problem) - self._offset(problem)
+        if self.structure == "diagonal":
+            return tf.TensorShape([P])
+        if self.structure != "kronecker":
+            self._check_size(P, "parameters", "diagonal" if self._offset(problem) else "last_layer or diagonal")
+            return tf.TensorShape([P, P])
+        _check_separable(problem)
+        kernels, own = [s for s in network.shapes if len(s) == 2], P - network.num_params
+        layers = list(zip(kernels, network.dense_layers, strict=True))
+        square = lambda n: tf.TensorShape([n, n])
+        inputs, outputs = [s[0] + use_bias for s, (_, use_bias) in layers], [s[1] for s in kernels]
+        self._check_size(max(*inputs, *outputs), "inputs or outputs of a layer", "last_layer or diagonal")
+        return curvatures.Factors(tuple(map(square, inputs)), tuple(map(square, outputs)), square(own))
+
+    def _check_size(self, rows: int, what: str, others: str) -> None:
+        if rows > _MAX_ENTRIES:
+            raise ValueError(
+                f"Invalid `structure`: expected one of at most {_MAX_ENTRIES} {what}, whose matrix is factorised. "
+                f"Received: {self.structure!r}, which has {rows} with this network, a matrix of "
+                f"{8 * rows**2 / 2**30:.1f} GiB. Use {others}."
             )
 
+    def _on_host(self, problem: Problem, state: LaplaceState) -> Curvature:
+        # In float64: eigenvalues range from λ to N times the largest curvature, and float32 loses the small ones.
+        N, H = float(problem.num_data), _map(lambda a: np.asarray(a, np.float64), state.curvature)
+        if isinstance(H, curvatures.Factors):
+            return KroneckerFactored(H.inputs, H.outputs, N * H.own, N)
+        if self.structure == "diagonal":
+            return Diagonal(N * H)
+        return Full(N * (positive_part(H) if self.curvature == "hessian" else (H + H.T) / 2))
+
+    def _check_curvature(self, problem: Problem, state: LaplaceState) -> None:
+        for place, part in self._parts(problem, state):
+            bad = np.argwhere(~np.isfinite(part))
+            if len(bad):
+                raise Diverged(
+                    f"Diverged in the curvature: expected finite entries. Received: {np.asarray(part)[tuple(bad[0])]} "
+                    f"for {place(bad[0])}, the first of {len(bad)} entries that are not. Standardise inputs and "
+                    "targets, and let the optimiser converge before `start`.",
+                    state,
+                    int(state.inner.step),
+                )
+
+    def _parts(self, problem: Problem, state: LaplaceState):
+        """Yield the arrays of the curvature, each after the function from an entry's indices to its name."""
+        if not isinstance(state.curvature, curvatures.Factors):
+            offset = self._offset(problem)
+            names = lambda entry: dict.fromkeys(entry_name(problem, offset + int(i)) for i in entry)
+            yield lambda entry: " and ".join(names(entry)), state.curvature
+            return
+        kernels = [p for p, s in zip(problem.network.paths, problem.network.shapes, strict=True) if len(s) == 2]
+        for path, *parts in zip(kernels, state.curvature.inputs, state.curvature.outputs, strict=True):
+            for part in parts:
+                yield lambda _, path=path: path, part
+        yield lambda entry: f"the likelihood's parameter {entry[0]}", state.curvature.own
+
     def _offset(self, problem: Problem) -> int:
-        """Return D − P, the number of first entries of θ that are fixed at θ̂."""
+        """Return the number of first entries of θ that are fixed at θ̂."""
         if self.structure != "last_layer":
             return 0
         shapes = problem.network.shapes
         last = max((i for i, shape in enumerate(shapes) if len(shape) >= 2), default=0)
         return sum(problem.network.sizes[:last])
 
-    def _average(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> LaplaceState:
+    def _average(self, problem: Problem, state: LaplaceState, batch: Batch, seed, log_likelihood) -> LaplaceState:
         """Return the state with the batch's curvature in the mean; of the optimiser's state only `step` changes."""
-        found = (self._fisher if self.structure == "diagonal" else self._hessian)(problem, state.theta, batch, seed)
-        curvature = state.curvature + (found - state.curvature) / tf.cast(state.seen + 1, tf.float32)
-        return LaplaceState(state.inner._replace(step=state.inner.step + 1), state.seen + 1, curvature)
+        found = self._curvature(problem, state.theta, batch, seed), log_likelihood
+        mean = lambda old, new: old + (new - old) / tf.cast(state.seen + 1, tf.float32)
+        curvature, log_likelihood = _map(mean, (state.curvature, state.log_likelihood), found)
+        inner = state.inner._replace(step=state.inner.step + 1)
+        return LaplaceState(inner, state.seen + 1, curvature, log_likelihood)
 
-    def _hessian(self, problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor:
-        """Return −∇² log p(batch | θ) / N for the last P entries of θ, [..., P, P]."""
-        head, tail = tf.split(theta, [self._offset(problem), -1], axis=-1)
-        with tf.GradientTape(watch_accessed_variables=False) as outer:
-            outer.watch(tail)
-            with tf.GradientTape(watch_accessed_variables=False) as inner:
-                inner.watch(tail)
-                log_likelihood = problem.scaled_log_likelihood(tf.concat([head, tail], axis=-1), batch)
-            g = -inner.gradient(log_likelihood, tail)  # [..., P]
-            # A member's gradient depends on its own θ alone, so the Jacobian of the sum holds each member's Hessian.
-            total = tf.reduce_sum(g, axis=0) if g.shape.rank == 2 else g
-        # Rows are computed at once for Dense layers; convolutions and loops cannot be vectorised like this.
-        rows = outer.jacobian(total, tail, experimental_use_pfor=problem.network.is_dense_chain)  # [P, ..., P]
-        return (tf.transpose(rows, [1, 0, 2]) if g.shape.rank == 2 else rows) / tf.cast(problem.num_data, tf.float32)
-
-    def _fisher(self, problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor:
-        """Return the diagonal of the Fisher matrix, averaged over the rows of the batch, [..., D]."""
-        x, y = batch[:2]
-        *lead, D = theta.shape
-        B = y.shape[len(lead)]
-        weight = batch[2] if len(batch) == 3 else tf.ones([*lead, B])
-        problem = problem.with_batch_statistics(
-            theta, x
-        )  # batch normalisation by fixed statistics: rows are independent
-        drawn = problem.distribution(theta, x).sample(seed=fold_in(seed, 0))
-        # A copy of θ for each row, so that one backward pass gives each row's gradient.
-        each = lambda a: tf.reshape(a, [-1, 1, *a.shape[len(lead) + 1 :]])
-        rows = tf.reshape(tf.repeat(theta[..., tf.newaxis, :], B, axis=-2), [-1, D])
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(rows)
-            log_likelihood = problem.log_likelihood(rows, (_map(each, x), each(tf.stop_gradient(drawn))))
-        square = tf.square(tf.reshape(tape.gradient(log_likelihood, rows), [*lead, B, D]))
-        square = tf.where(weight[..., tf.newaxis] > 0, weight[..., tf.newaxis] * square, 0.0)
-        return tf.reduce_sum(square, axis=-2) / tf.reduce_sum(weight, axis=-1)[..., tf.newaxis]
+    def _curvature(self, problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> Any:
+        if self._draws_targets:
+            return _fisher(problem, theta, batch, seed)
+        if self.curvature == "hessian":
+            return _hessian(problem, theta, batch, self._offset(problem))
+        if self.structure == "diagonal":
+            return curvatures.gauss_newton_diagonal(problem, theta, batch)
+        if self.structure == "kronecker":
+            return curvatures.kronecker_factors(problem, theta, batch)
+        return curvatures.gauss_newton(problem, theta, batch, self._offset(problem))
 
 
-def _covariance_factor(H: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """Return F [P, P] with Fᵀ F = (H + diag(precision))⁻¹, for a positive semi-definite H."""
-    try:
-        root = np.linalg.cholesky(H + np.diag(precision))
-    except np.linalg.LinAlgError:
-        # A weak prior is lost in the rounding of the largest eigenvalue of H. With λ = precision and the eigenvalues
-        # μ ≥ 0 of λ^(−½) H λ^(−½) = U diag(μ) Uᵀ, the inverse is λ^(−½) U diag(1 / (1 + μ)) Uᵀ λ^(−½). Eigenvalues that
-        # rounding cannot tell from 0 are 0, by the rule of numpy.linalg.matrix_rank: the prior decides there.
-        scale = 1 / np.sqrt(precision)
-        mu, vectors = np.linalg.eigh(scale[:, np.newaxis] * H * scale)
-        mu = np.where(mu > mu.max() * len(mu) * np.finfo(mu.dtype).eps, mu, 0.0)
-        return (vectors / np.sqrt(1 + mu)).T * scale
-    return np.linalg.solve(root, np.eye(len(H)))  # L⁻¹: L⁻ᵀ ε has the covariance (L Lᵀ)⁻¹
+def _num_entries(problem: Problem) -> int:
+    """Return the number of weights and of the likelihood's parameters."""
+    return problem.num_params - problem.prior.num_params
+
+
+def _precision(problem: Problem, theta: tf.Tensor) -> np.ndarray:
+    """Return the prior's precision of each weight and parameter of the likelihood, float64."""
+    prior = require_normal_prior(problem, None)
+    of_theta = np.broadcast_to(np.asarray(prior.precision, np.float64), [problem.num_params])
+    return of_theta[: _num_entries(problem)] / np.square(np.asarray(_units(problem, theta), np.float64))
+
+
+def _check_separable(problem: Problem) -> None:
+    """Raise ValueError unless Kronecker factors cover the network and the prior."""
+    network = problem.network
+    if not network.is_dense_chain:
+        raise ValueError(
+            "Invalid `structure`: expected 'last_layer', 'diagonal' or 'full' for a network that is not a plain chain "
+            "of Dense layers. Received: 'kronecker'."
+        )
+    precision = _precision(problem, tf.zeros([problem.num_params]))[: network.num_params]
+    for part, shape in zip(np.split(precision, np.cumsum(network.sizes)[:-1]), network.shapes, strict=True):
+        rows = part.reshape([-1, shape[-1]])
+        if np.any(rows != rows[:, :1]):
+            raise ValueError(
+                "Invalid `prior` for Laplace with Kronecker factors: expected the same scale for all outputs of a "
+                "layer. Received: several. Use another structure."
+            )
+
+
+def _hessian(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) -> tf.Tensor:
+    """Return −∇² log p(batch | θ) / N for the weights from `offset` on and the likelihood's parameters, [..., P, P]."""
+    P = _num_entries(problem) - offset
+    head, tail, log_scales = tf.split(theta, [offset, P, -1], axis=-1)
+    with tf.GradientTape(watch_accessed_variables=False) as outer:
+        outer.watch(tail)
+        with tf.GradientTape(watch_accessed_variables=False) as inner:
+            inner.watch(tail)
+            whole = tf.concat([head, tail, log_scales], axis=-1)
+            log_likelihood = problem.scaled_log_likelihood(whole, batch)
+        g = -inner.gradient(log_likelihood, tail)  # [..., P]
+        # A member's gradient depends on its own θ alone, so the Jacobian of the sum holds each member's Hessian.
+        total = tf.reduce_sum(g, axis=0) if g.shape.rank == 2 else g
+    # Rows are computed at once for Dense layers; convolutions and loops cannot be vectorised like this.
+    rows = outer.jacobian(total, tail, experimental_use_pfor=problem.network.is_dense_chain)  # [P, ..., P]
+    rows = tf.transpose(rows, [1, 0, 2]) if g.shape.rank == 2 else rows
+    unit = _units(problem, theta)[..., offset:]
+    return rows / unit[..., tf.newaxis] / unit[..., tf.newaxis, :] / tf.cast(problem.num_data, tf.float32)
+
+
+def _fisher(problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor:
+    """Return the diagonal of the Fisher matrix, averaged over the rows of the batch, [..., P]."""
+    rows = curvatures.Rows.of(theta, batch)
+    *lead, D = theta.shape
+    B = rows.weight.shape[-1]
+    problem = problem.with_batch_statistics(theta, rows.x)  # batch normalisation by fixed statistics: independent rows
+    drawn = problem.distribution(theta, rows.x).sample(seed=fold_in(seed, 0))
+    # A copy of θ for each row, so that one backward pass gives each row's gradient.
+    each = lambda a: tf.reshape(a, [-1, 1, *a.shape[len(lead) + 1 :]])
+    own = tf.reshape(tf.repeat(theta[..., tf.newaxis, :], B, axis=-2), [-1, D])
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(own)
+        log_likelihood = problem.log_likelihood(own, (_map(each, rows.x), each(tf.stop_gradient(drawn))))
+    P = _num_entries(problem)
+    grad = tf.reshape(tape.gradient(log_likelihood, own)[:, :P], [*lead, B, P])
+    grad /= _units(problem, theta)[..., tf.newaxis, :]
+    weight = rows.weight[..., tf.newaxis]
+    square = tf.where(weight > 0, weight * tf.square(grad), 0.0)
+    return tf.reduce_sum(square, axis=-2) / tf.reduce_sum(weight, axis=-2)
+
+
+def _units(problem: Problem, theta: tf.Tensor) -> tf.Tensor:
+    """Return the derivative of each weight and parameter of the likelihood in its entry of θ, [..., P]."""
+    scales = problem.weight_scales(theta)
+    return tf.concat([scales, tf.ones([*scales.shape[:-1], _num_entries(problem) - scales.shape[-1]])], axis=-1)
 
 
 _map: Any = tf.nest.map_structure

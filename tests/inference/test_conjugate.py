@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bnnrl.inference import BBB, BSAM, IVON, SGD, SWAG, VADAM, Adam, Driver, Ensemble, Laplace, MCDropout, Schedule
-from bnnrl.posterior import LowRank
+from bnnrl.posterior import Linearised, LowRank
 from tests.scenarios import gaussian_target, linear_regression
 
 N = 24
@@ -83,10 +83,10 @@ def test_divergence_from_a_normal_target_of_random_covariance(seed):
     precision = np.linalg.inv(target.cov)
     steps = 20000
     near, _ = fit(Laplace(Adam(Schedule(0.05, 1e-6, steps)), steps, "full"), steps + 1, line=target)
-    assert isinstance(near, LowRank)
-    factor = np.asarray(near.factor, np.float64)
+    assert isinstance(near, Linearised) and isinstance(near.source, LowRank)
+    factor = np.asarray(near.source.factor, np.float64)
     np.testing.assert_allclose(factor.T @ factor, target.cov, rtol=1e-3, atol=1e-5)
-    assert kl(np.asarray(near.loc, np.float64), factor.T @ factor, target) < 1e-3
+    assert kl(np.asarray(near.mean(), np.float64), factor.T @ factor, target) < 1e-3
     least = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
     assert least > 0.3  # the posterior is far from independent
     for method in (

@@ -1,0 +1,294 @@
+"""The generalised Gauss-Newton matrix of a batch, Σ Jᵀ Λ J, and its diagonal and Kronecker factors.
+
+J is the Jacobian of what the likelihood sees, z = (outputs, the likelihood's own parameters), and Λ [K, K] the
+curvature of −log p(y | z) of a row. All is computed from J times a root of Λ, a backward pass for each column.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from typing import Any, NamedTuple, cast
+
+import keras
+import tensorflow as tf
+
+from bnnrl.jacobian import shifted_dense
+from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
+from bnnrl.network import Network
+from bnnrl.problem import Batch, Problem, align_targets, without_padding
+
+_map: Any = tf.nest.map_structure
+
+
+class Factors(NamedTuple):
+    """Kronecker factors: of a Dense layer's kernel and bias the matrix is inputs ⊗ outputs, for weights [F + 1, O]."""
+
+    inputs: tuple[tf.Tensor, ...]  # [..., F, F] of each layer, the mean of x xᵀ; F + 1 with a bias, where x ends with 1
+    outputs: tuple[tf.Tensor, ...]  # [..., O, O] of each layer, the mean of gᵀ Λ g, with g [K, O] by the layer's sums
+    own: tf.Tensor  # [..., L, L] the matrix of the likelihood's own parameters
+
+
+class _Root(NamedTuple):
+    """A root of Λ: Λ = root rootᵀ for root = (outputs, params), plus diag(own) for the likelihood's parameters."""
+
+    outputs: tf.Tensor  # [..., B, T, R]
+    params: tf.Tensor  # [..., B, L, R]
+    own: tf.Tensor  # [..., L]
+
+
+class Rows(NamedTuple):
+    """The rows of a batch without padding."""
+
+    x: Any
+    y: tf.Tensor
+    weight: tf.Tensor  # [..., B]
+
+    @classmethod
+    def of(cls, theta: tf.Tensor, batch: Batch) -> Rows:
+        """Return the rows of a batch (x, y) or (x, y, weight), with padding replaced by the first real row."""
+        x, y = batch[:2]
+        if len(batch) == 2:
+            return cls(x, y, tf.ones([*theta.shape[:-1], y.shape[theta.shape.rank - 1]]))
+        x, y = _map(lambda a: without_padding(a, batch[2] > 0), (x, y))
+        return cls(x, y, batch[2])
+
+
+def gauss_newton(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) -> tf.Tensor:
+    """Return the matrix of the batch's mean row for the entries of (weights, likelihood's parameters) from `offset` on.
+
+    Args:
+        problem: the problem. Under a learned prior the weights are those of the network, not u.
+        theta: [..., D].
+        batch: (x, y) or (x, y, weight).
+        offset: the number of first weights that are left out.
+
+    Returns:
+        [..., P, P].
+    """
+    rows = Rows.of(theta, batch)
+    problem = problem.with_batch_statistics(theta, rows.x)  # batch normalisation by fixed statistics
+    columns, root = _columns(problem, theta, rows, offset)
+    columns = tf.concat([columns, tf.linalg.matrix_transpose(root.params)], axis=-1)  # [..., B, R, P]
+    columns *= tf.sqrt(rows.weight / _total(rows))[..., tf.newaxis, tf.newaxis]
+    *lead, B, R, P = columns.shape
+    flat = tf.reshape(columns, [*lead, B * R, P])
+    own = tf.pad(root.own, [[0, 0]] * len(lead) + [[P - root.own.shape[-1], 0]])
+    return tf.matmul(flat, flat, transpose_a=True) + tf.linalg.diag(own)
+
+
+def gauss_newton_diagonal(problem: Problem, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """Return the diagonal of the matrix of `gauss_newton` for all entries, [..., P]."""
+    rows = Rows.of(theta, batch)
+    problem = problem.with_batch_statistics(theta, rows.x)
+    share = rows.weight / _total(rows)
+    if problem.network.is_dense_chain:
+        inputs, grads, root = _layers(problem, theta, rows)
+        square = lambda g: share[..., tf.newaxis] * tf.reduce_sum(tf.square(g), axis=-2)
+        each = [tf.matmul(tf.square(x), square(g), transpose_a=True) for x, g in zip(inputs, grads, strict=True)]
+        parts = [tf.reshape(a, [*a.shape[:-2], a.shape[-2] * a.shape[-1]]) for a in each]
+    else:
+        columns, root = _columns(problem, theta, rows, 0)
+        parts = [tf.reduce_sum(share[..., tf.newaxis, tf.newaxis] * tf.square(columns), axis=[-3, -2])]
+    of_params = tf.reduce_sum(share[..., tf.newaxis] * tf.reduce_sum(tf.square(root.params), axis=-1), axis=-2)
+    return tf.concat([*parts, of_params + root.own], axis=-1)
+
+
+def kronecker_factors(problem: Problem, theta: tf.Tensor, batch: Batch) -> Factors:
+    """Return the Kronecker factors of the batch's mean row, for a chain of Dense layers."""
+    rows = Rows.of(theta, batch)
+    share = (rows.weight / _total(rows))[..., tf.newaxis]
+    inputs, grads, root = _layers(problem, theta, rows)
+    summed = lambda g: tf.einsum("...bra,...brc->...ac", share[..., tf.newaxis] * g, g)
+    own = summed(tf.linalg.matrix_transpose(root.params)) + tf.linalg.diag(root.own)
+    return Factors(
+        tuple(tf.matmul(x, share * x, transpose_a=True) for x in inputs), tuple(summed(g) for g in grads), own
+    )
+
+
+def _total(rows: Rows) -> tf.Tensor:
+    return tf.reduce_sum(rows.weight, axis=-1, keepdims=True)
+
+
+# J times a root of Λ
+
+
+def _columns(problem: Problem, theta: tf.Tensor, rows: Rows, offset: int) -> tuple[tf.Tensor, _Root]:
+    """Return Jᵀ root of each row for the weights from `offset` on, [..., B, R, W − offset], and the root."""
+    network = problem.network
+    if not (network.is_dense_chain or (offset and last_dense(network, offset))):
+        return _columns_by_copies(problem, theta, rows, offset)
+    inputs, grads, root = _layers(problem, theta, rows, offset)
+    outer = lambda x, g: x[..., tf.newaxis, :, tf.newaxis] * g[..., tf.newaxis, :]  # [..., B, R, F, O]
+    each = [outer(x, g) for x, g in zip(inputs, grads, strict=True)]
+    return tf.concat([tf.reshape(a, [*a.shape[:-2], a.shape[-2] * a.shape[-1]]) for a in each], axis=-1), root
+
+
+def _layers(
+    problem: Problem, theta: tf.Tensor, rows: Rows, offset: int = 0
+) -> tuple[list[tf.Tensor], list[tf.Tensor], _Root]:
+    """Return the inputs [..., B, F] of Dense layers, which end with 1 for a bias, and rootᵀ J by their sums.
+
+    The latter is [..., B, R, O] for each layer. With an offset there is one layer, the last.
+    """
+    network, layers = problem.network, problem.network.dense_layers
+    weights, x = network.unflatten(problem.split(theta)[0]), rows.x
+    if offset:
+        x, layers, weights = _last_layer(problem, theta, rows, offset)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        outputs, inputs, shifts = shifted_dense(layers, weights, tf.cast(x, tf.float32), tape)
+    root = _root(problem, theta, outputs, rows.y)
+    by_column = [tape.gradient(outputs, shifts, output_gradients=a) for a in tf.unstack(root.outputs, axis=-1)]
+    with_one = lambda x, bias: tf.concat([x, tf.ones_like(x[..., :1])], axis=-1) if bias else x
+    inputs = [with_one(x, use_bias) for x, (_, use_bias) in zip(inputs, layers, strict=True)]
+    return inputs, [tf.stack(grads, axis=-2) for grads in zip(*by_column, strict=True)], root
+
+
+def _last_layer(problem: Problem, theta: tf.Tensor, rows: Rows, offset: int):
+    """Return the last Dense layer's inputs [..., B, F], its (activation, use_bias) in a list, and its weights."""
+    network, weights = problem.network, problem.network.unflatten(problem.split(theta)[0])
+    if network.is_dense_chain:
+        layers, x, remaining = network.dense_layers, tf.cast(rows.x, tf.float32), iter(weights)
+        for activation, use_bias in layers[:-1]:
+            x = tf.matmul(x, next(remaining))
+            x = activation(x + next(remaining)[..., tf.newaxis, :] if use_bias else x)
+        return x, layers[-1:], list(remaining)
+    layer, before = cast(Any, last_dense(network, offset))
+    fixed = problem._repeated_statistics(theta)
+    x = before._call(weights, rows.x, False, None, fixed, theta.shape.rank > 1)[0]
+    return x, [(layer.activation, layer.use_bias)], weights[-1 - layer.use_bias :]
+
+
+def last_dense(network: Network, offset: int) -> tuple[keras.layers.Dense, Network] | None:
+    """Return the Dense layer that computes the outputs, and the network of its inputs, [B, F].
+
+    None if the model is not known as a graph of layers, or the weights from `offset` on are not those of such a layer.
+    """
+    model = getattr(network.model, "_functional", None) or network.model
+    if not isinstance(model, keras.models.Model) or len(getattr(model, "outputs", None) or []) != 1:
+        return None
+    layer, index, _ = model.outputs[0]._keras_history
+    if type(layer) is not keras.layers.Dense or not layer.trainable or layer.compute_dtype != "float32":
+        return None
+    own = [layer.kernel, *([layer.bias] if layer.use_bias else [])]
+    trained = network.model.trainable_variables
+    inputs = layer._inbound_nodes[index].input_tensors[0]
+    is_last = [id(v) for v in trained[-len(own) :]] == [id(v) for v in own]
+    if not is_last or sum(network.sizes[: -len(own)]) != offset or len(inputs.shape) != 2:
+        return None
+    before = copy(network)
+    before.model = keras.Model(model.inputs, inputs)
+    same = lambda a, b: [id(v) for v in a] == [id(v) for v in b]
+    if not same(before.model.trainable_variables, trained[: -len(own)]) or not same(
+        before.model.non_trainable_variables, network.model.non_trainable_variables
+    ):
+        return None
+    return layer, before
+
+
+def _columns_by_copies(problem: Problem, theta: tf.Tensor, rows: Rows, offset: int) -> tuple[tf.Tensor, _Root]:
+    """Return the same as `_columns` for any network: a copy of the weights for each row has that row's gradient."""
+    weights = problem.split(theta)[0]
+    *lead, W = weights.shape
+    B = rows.weight.shape[-1]
+    own = tf.reshape(tf.repeat(weights[..., tf.newaxis, :], B, axis=-2), [-1, W])
+    head, tail = tf.split(own, [offset, W - offset], axis=-1)
+    each = lambda a: tf.reshape(a, [-1, 1, *a.shape[len(lead) + 1 :]])
+    statistics = problem._repeated_statistics(theta)
+    if not lead:
+        statistics = [a[tf.newaxis] for a in statistics]
+    statistics = [tf.repeat(a, B, axis=0) for a in statistics]
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(tail)
+        outputs = problem.network(tf.concat([head, tail], axis=-1), _map(each, rows.x), statistics=statistics)
+        flat = _flat(outputs, 2)[:, 0]  # [M B, T]
+    restored = _map(lambda a: tf.reshape(a, [*lead, B, *a.shape[2:]]), outputs)
+    root = _root(problem, theta, restored, rows.y)
+    by_column = tf.unstack(tf.reshape(root.outputs, [-1, *root.outputs.shape[-2:]]), axis=-1)
+    zero = tf.UnconnectedGradients.ZERO
+    grads = [tape.gradient(flat, tail, output_gradients=a, unconnected_gradients=zero) for a in by_column]
+    return tf.reshape(tf.stack(grads, axis=1), [*lead, B, len(grads), W - offset]), root
+
+
+# Λ
+
+
+def _flat(outputs: Any, rank: int) -> tf.Tensor:
+    """Return all outputs of a row as one vector, [..., B, T], given the number of axes up to B."""
+    parts = [tf.reshape(a, [*a.shape[:rank], math.prod(a.shape[rank:])]) for a in tf.nest.flatten(outputs)]
+    return tf.concat(parts, axis=-1)
+
+
+def _root(problem: Problem, theta: tf.Tensor, outputs: Any, y: tf.Tensor) -> _Root:
+    """Return a root of Λ at the outputs [..., B, ...], which no tape follows."""
+    outputs = _map(tf.stop_gradient, outputs)
+    rank, params, likelihood = theta.shape.rank, tf.stop_gradient(problem.split(theta)[1]), problem.likelihood
+    no_params = lambda root: _Root(root, tf.zeros([*root.shape[:-2], params.shape[-1], root.shape[-1]]), params * 0.0)
+    if isinstance(likelihood, Categorical) and outputs.shape.rank == rank + 1:
+        p = tf.nn.softmax(outputs)
+        half = tf.sqrt(p)
+        return no_params(tf.linalg.diag(half) - p[..., tf.newaxis] * half[..., tf.newaxis, :])
+    if isinstance(likelihood, Gaussian | Bernoulli | Poisson):
+        positions = outputs.shape.rank - rank - 1
+        diagonal, own = _independent(likelihood, outputs, params[(..., *[tf.newaxis] * positions, slice(None))])
+        root = no_params(tf.linalg.diag(_flat(diagonal, rank)))
+        repeats = math.prod(outputs.shape[rank:-1])  # positions of a row that share the parameters
+        return root if own is None else root._replace(own=repeats * tf.reshape(own, params.shape))
+    return _root_of_hessian(likelihood, outputs, params, y)
+
+
+def _independent(
+    likelihood: Gaussian | Bernoulli | Poisson, outputs: tf.Tensor, params: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return √Λ for outputs whose Fisher information is diagonal, in their shape, and that of learned log-scales."""
+    if isinstance(likelihood, Bernoulli):
+        return tf.sqrt(tf.sigmoid(outputs) * tf.sigmoid(-outputs)), None
+    if isinstance(likelihood, Poisson):
+        return tf.exp(outputs / 2.0), None
+    if likelihood._is("heteroscedastic"):
+        scale = likelihood(outputs, params).stddev()
+        by_raw = math.sqrt(2.0) * tf.sigmoid(outputs[..., outputs.shape[-1] // 2 :]) / scale
+        return tf.concat([1.0 / scale, by_raw], axis=-1), None
+    if not likelihood._is("learned"):
+        return tf.fill(outputs.shape, 1.0) / tf.cast(likelihood.scale, tf.float32), None
+    exp = tf.exp(params)
+    scale = likelihood.floor + exp
+    return tf.broadcast_to(1.0 / scale[..., tf.newaxis, :], outputs.shape), 2.0 * tf.square(exp / scale)
+
+
+def _root_of_hessian(likelihood: Likelihood, outputs: Any, params: tf.Tensor, y: tf.Tensor) -> _Root:
+    """Return a root of the Hessian of −log p at the observed y, its negative eigenvalues set to 0, for any likelihood.
+
+    Each row becomes a draw of its own, so that the likelihood's parameters have an entry for each row.
+    """
+    rank = params.shape.rank
+    lead = tf.nest.flatten(outputs)[0].shape[:rank]  # [..., B]
+    each = lambda a: tf.reshape(a, [-1, 1, *a.shape[rank:]])
+    outputs, y = _map(each, outputs), each(y)
+    params = tf.repeat(tf.reshape(params, [-1, params.shape[-1]]), lead[-1], axis=0)
+    shapes = [a.shape for a in tf.nest.flatten(outputs)]
+    sizes = [math.prod(shape[2:]) for shape in shapes]
+    z = tf.concat([_flat(outputs, 2)[:, 0], params], axis=-1)  # [n, K]
+    positions = shapes[0].rank - 3
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
+        outer.watch(z)
+        with tf.GradientTape(watch_accessed_variables=False) as inner:
+            inner.watch(z)
+            *parts, own = tf.split(z, [*sizes, params.shape[-1]], axis=-1)
+            parts = [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+            whole = tf.nest.pack_sequence_as(outputs, parts)
+            distribution = likelihood(whole, own[(..., *[tf.newaxis] * positions, slice(None))])
+            loss = -distribution.log_prob(align_targets(distribution, y))
+        grads = tf.unstack(inner.gradient(loss, z), axis=-1)
+    zero = tf.UnconnectedGradients.ZERO
+    hessian = tf.stack([outer.gradient(g, z, unconnected_gradients=zero) for g in grads], axis=-2)
+    root = tf.reshape(_positive_root(hessian), [*lead, *hessian.shape[-2:]])
+    of_outputs, of_params = tf.split(root, [sum(sizes), params.shape[-1]], axis=-2)
+    return _Root(of_outputs, of_params, tf.zeros([*lead[:-1], params.shape[-1]]))
+
+
+def _positive_root(matrix: tf.Tensor) -> tf.Tensor:
+    """Return R [n, K, K] with R Rᵀ the positive part of symmetric matrices; NaN for matrices that are not finite."""
+    finite = tf.reduce_all(tf.math.is_finite(matrix), axis=[-2, -1], keepdims=True)
+    values, vectors = tf.linalg.eigh(tf.where(finite, matrix, 0.0))
+    return tf.where(finite, vectors * tf.sqrt(tf.maximum(values, 0.0))[..., tf.newaxis, :], math.nan)
