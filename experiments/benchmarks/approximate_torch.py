@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch  # pyright: ignore[reportMissingImports]
 import tyro
-from turns import serve
+from turns import num_threads, serve
 
 ROWS, FEATURES, TARGETS, WIDTH, NOISE, BATCH = 1000, 6, 4, 200, 0.7, 64
 
@@ -76,7 +76,7 @@ def laplace_passes(count: int, x: torch.Tensor, y: torch.Tensor) -> Callable:
 def main(args: Args) -> None:
     """Serve timed blocks to run.py."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(num_threads())
     x, y = torch.randn(ROWS, FEATURES), torch.randn(ROWS, TARGETS)
     block = laplace_passes(args.count, x, y) if args.method == "laplace" else steps_of(args.method, args.count, x, y)
     serve(block, args.count)

@@ -16,7 +16,7 @@ import torch  # pyright: ignore[reportMissingImports]
 import tyro
 from mbrl.models import GaussianMLP, ModelEnv, OneDTransitionRewardModel  # pyright: ignore[reportMissingImports]
 from mbrl.planning import CEMOptimizer  # pyright: ignore[reportMissingImports]
-from turns import serve
+from turns import num_threads, serve
 
 MEMBERS, LAYERS, WIDTH, ROWS, BATCH, OBS, ACTIONS = 5, 3, 200, 1000, 256, 4, 1
 
@@ -73,7 +73,7 @@ def planned(count: int) -> Callable:
 def main(args: Args) -> None:
     """Serve timed blocks to run.py."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(num_threads())
     serve(trained(args.count) if args.part == "train" else planned(args.count), args.count)
 
 

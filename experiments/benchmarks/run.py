@@ -4,7 +4,7 @@ Each script is a process that compiles and warms up before it is timed. The proc
 A B C A B C ..., so that other work on the machine affects all of them equally. The figures of all rounds are in
 benchmarks.csv and peers.csv. A comparison that is not run again keeps its figures there.
 
-    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--only NUTS] [--lock FILE]
+    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--only NUTS] [--cores 1] [--lock FILE]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -103,6 +104,8 @@ class Args:
     """Number of rounds. In a round, every script has one turn."""
     only: tuple[str, ...] = ()
     """Words of the titles of the comparisons to run, all if none is given."""
+    cores: int | None = None
+    """Number of processors that the scripts may use, all by default."""
     lock: Path | None = None
     """A file to lock during the measurement, for machines where other work takes the same lock."""
 
@@ -196,23 +199,39 @@ def table(title: str, rows: list[Row]) -> list[str]:
     bases = [s for s in stacks[:2] if s.startswith("bnnrl")]
     sampled = any(row.get("ess") for row in own)
     columns = ["min, ms", "median, ms", "max, ms", *(f"{base} / this" for base in bases), "cores", "first block, s"]
+    columns += ["processor ms (range)", *(f"{base} / this, processor" for base in bases)]
     columns += ["ESS a second", "ESS a processor second"] if sampled else []
     lines = [f"## {title}", "", f"| Stack | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     for stack in stacks:
         turns = of[stack]
         ms = [float(turn["ms"]) for turn in turns.values()]
         cells = [f"{value:.2f}" for value in (min(ms), median(ms), max(ms))]
-        for base in bases:
-            cells.append(f"{median(float(of[base][i]['ms']) / float(turn['ms']) for i, turn in turns.items()):.2f}")
+        cells += [_median_ratio(of[base], turns, _wall_ms) for base in bases]
         cores = median(float(turn["cores"]) for turn in turns.values())
         cells += [f"{cores:.1f}", f"{float(turns[0]['first_s']):.1f}"]
+        used = [_processor_ms(turn) for turn in turns.values()]
+        cells += [f"{median(used):.2f} ({min(used):.2f} to {max(used):.2f})"]
+        cells += [_median_ratio(of[base], turns, _processor_ms) for base in bases]
         if sampled:
-            rate = float(turns[0]["ess"]) / _DRAWS_IN_BLOCK / (median(ms) / 1e3)
-            cells += [f"{rate:.1f}", f"{rate / cores:.1f}"]
+            share = float(turns[0]["ess"]) / _DRAWS_IN_BLOCK
+            cells += [f"{share / (median(ms) / 1e3):.1f}", f"{share / (median(used) / 1e3):.1f}"]
         lines.append(f"| {stack} | {' | '.join(cells)} |")
     missing = [f"Not run: {row['stack']}. {row['missing']}" for row in own if row.get("missing")]
     rounds = max((len(turns) for turns in of.values()), default=0)
     return [*lines, "", f"{rounds} rounds.", "", *missing, *([""] if missing else [])]
+
+
+def _wall_ms(turn: Row) -> float:
+    return float(turn["ms"])
+
+
+def _processor_ms(turn: Row) -> float:
+    return float(turn["ms"]) * float(turn["cores"])
+
+
+def _median_ratio(ours: dict[int, Row], theirs: dict[int, Row], ms: Callable[[Row], float]) -> str:
+    """Return the median over the rounds of the ratio of two stacks' times."""
+    return f"{median(ms(ours[i]) / ms(turn) for i, turn in theirs.items()):.2f}"
 
 
 def read_rows(name: str) -> list[Row]:
@@ -288,8 +307,10 @@ def write(name: str, rows: list[Row], peers: Path) -> None:
     write_rows(name, rows)
     about = "Written by experiments/benchmarks/run.py; README.md there says what is timed."
     lines = [f"# {name.capitalize()}", "", about, ""]
-    for title in TABLES[name]:
-        lines += table(title, rows) if any(row["comparison"] == title for row in rows) else []
+    known = list(TABLES[name])
+    titles = {row["comparison"]: None for row in rows}
+    for title in sorted(titles, key=lambda title: next(i for i, own in enumerate(known) if title.startswith(own))):
+        lines += table(title, rows)
     lines.append(f"Medians of the ratios within a round. {machine()}. {versions(peers)}.")
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
 
@@ -297,11 +318,15 @@ def write(name: str, rows: list[Row], peers: Path) -> None:
 def main(args: Args) -> None:
     """Run the comparisons, and write the tables after each."""
     peers = args.peers or make_peers()
+    if args.cores is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])  # the scripts inherit it
+    suffix = "" if args.cores is None else f", {args.cores} processor{'s' * (args.cores > 1)}"
     for name, comparisons in TABLES.items():
         rows = read_rows(name)
         for title, scripts in comparisons.items():
             if args.only and not any(word in title for word in args.only):
                 continue
+            title += suffix
             rows = [row for row in rows if row["comparison"] != title]
             rows += compare(title, scripts, peers, args)
             print("\n".join(table(title, rows)), flush=True)

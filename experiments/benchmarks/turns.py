@@ -1,6 +1,7 @@
 """The loop of all timed scripts: after a first block, one more block for each line of standard input."""
 
 import json
+import os
 import sys
 from time import perf_counter, process_time
 
@@ -29,6 +30,11 @@ def serve(block, count, warm_up=None, at_end=None):
         _say(ms=wall / count * 1e3, cores=cpu / wall)
     if at_end is not None:
         at_end()
+
+
+def num_threads():
+    """Return 2, or the number of processors that this process may use if that is less."""
+    return min(2, len(os.sched_getaffinity(0)))
 
 
 def _say(**figures):
