@@ -5,6 +5,7 @@ The argument `distribution` of all functions is the likelihood with batch shape 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,15 @@ def uncertainty(distribution: tfd.Distribution) -> Uncertainty:
 
     Source: Depeweg et al., "Decomposition of Uncertainty in Bayesian Deep Learning", ICML 2018.
     """
+    return block_uncertainty([distribution])
+
+
+def block_uncertainty(blocks: Iterable[tfd.Distribution]) -> Uncertainty:
+    """Return `uncertainty` of a distribution that is given in blocks of consecutive rows, [S, b, ...] each."""
+    return Uncertainty(*map(np.concatenate, zip(*map(_uncertainty, blocks), strict=True)))
+
+
+def _uncertainty(distribution: tfd.Distribution) -> Uncertainty:
     probs = _probs(distribution)
     if probs is None:
         aleatoric = tf.reduce_mean(_moment(distribution, "variance"), axis=0).numpy()
@@ -71,33 +81,70 @@ def scores(distribution: tfd.Distribution, y: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: if the shape of y does not match that of the distribution.
     """
-    draws = distribution.batch_shape[0]
-    target = align_targets(distribution, tf.broadcast_to(y, [draws, *y.shape]))  # [S, B, ...]
-    log_prob = distribution.log_prob(target)
-    log_prob = tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))  # [S, B]
-    nll = {"nll": float(np.log(draws) - tf.reduce_mean(tf.reduce_logsumexp(log_prob, axis=0)))}
-    probs, target = _probs(distribution), target[0]
-    if probs is None:
-        try:
-            expected = tf.reduce_mean(mean(distribution), axis=0)
-        except ValueError:
-            return nll  # the likelihood has no mean
+    return block_scores([(distribution, y)], lambda stride: distribution[:, ::stride])
+
+
+class _RowScores(NamedTuple):
+    """What the scores need of b rows."""
+
+    target: tf.Tensor  # [b, ...], in the type of the distribution
+    log_sum: tf.Tensor  # [b] log of the sum over draws of the density
+    expected: tf.Tensor | None  # probabilities of classes, or the predictive mean, [b, ...]; None if there is no mean
+
+
+def block_scores(
+    blocks: Iterable[tuple[tfd.Distribution, np.ndarray]], thinned: Callable[[int], tfd.Distribution]
+) -> dict[str, float]:
+    """Return `scores` of a distribution given in blocks of rows, of which the first and one other are in memory.
+
+    Args:
+        blocks: the distributions [S, b, ...] and the targets [b, ...] of consecutive rows.
+        thinned: returns the distribution of every n-th of all rows, for an n of at least 1.
+
+    Raises:
+        ValueError: if the shape of targets does not match that of their distribution.
+    """
+    blocks = iter(blocks)
+    distribution, y = next(blocks)
+    found = [_row_scores(distribution, y), *(_row_scores(*block) for block in blocks)]
+    target, log_sum, expected = (
+        None if parts[0] is None else tf.concat(parts, axis=0) for parts in zip(*found, strict=True)
+    )
+    nll = {"nll": float(np.log(distribution.batch_shape[0]) - tf.reduce_mean(log_sum))}
+    if expected is None:
+        return nll
+    if not isinstance(_of_target(distribution), tfd.Categorical | tfd.Bernoulli):
+        # A slice takes as long as 300 000 draws.
+        thin = lambda stride: thinned(stride) if stride > 1 or len(found) > 1 else distribution
         # TFP's sampler of the Poisson distribution never ends if a rate is NaN.
-        of_draws = _NO_DRAW_SCORES if np.isnan(expected).any() else _draw_scores(distribution, target)
+        of_draws = _NO_DRAW_SCORES if np.isnan(expected).any() else _draw_scores(distribution, thin, target)
         return {**nll, **_point_scores(tf.cast(target, tf.float32), expected), **of_draws}
-    probs, label = tf.reduce_mean(probs, axis=0), tf.cast(target, tf.int32)
-    hit = tf.equal(tf.argmax(probs, axis=-1, output_type=tf.int32), label)
-    brier = tf.reduce_sum(tf.square(probs - tf.one_hot(label, probs.shape[-1])), axis=-1)
+    label = tf.cast(target, tf.int32)
+    hit = tf.equal(tf.argmax(expected, axis=-1, output_type=tf.int32), label)
+    brier = tf.reduce_sum(tf.square(expected - tf.one_hot(label, expected.shape[-1])), axis=-1)
     if not isinstance(distribution, tfd.Categorical):
         brier /= 2.0  # the sum over two classes counts (p − y)² twice
-    found, confidence = hit.numpy().ravel(), tf.reduce_max(probs, axis=-1).numpy().ravel()
+    correct, confidence = hit.numpy().ravel(), tf.reduce_max(expected, axis=-1).numpy().ravel()
     return {
         **nll,
         "accuracy": float(tf.reduce_mean(tf.cast(hit, tf.float32))),
         "brier": float(tf.reduce_mean(brier)),
-        "ece": bin_by_confidence(found, confidence).error,
-        "ace": bin_by_confidence(found, confidence, adaptive=True).error,
+        "ece": bin_by_confidence(correct, confidence).error,
+        "ace": bin_by_confidence(correct, confidence, adaptive=True).error,
     }
+
+
+def _row_scores(distribution: tfd.Distribution, y: np.ndarray) -> _RowScores:
+    draws = distribution.batch_shape[0]
+    target = align_targets(distribution, tf.broadcast_to(y, [draws, *y.shape]))  # [S, b, ...]
+    log_prob = distribution.log_prob(target)
+    log_prob = tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))  # [S, b]
+    probs = _probs(distribution)
+    try:
+        expected = tf.reduce_mean(mean(distribution) if probs is None else probs, axis=0)
+    except ValueError:  # the likelihood has no mean
+        expected = None
+    return _RowScores(target[0], tf.reduce_logsumexp(log_prob, axis=0), expected)
 
 
 def _point_scores(target: tf.Tensor, expected: tf.Tensor) -> dict[str, float]:
@@ -111,25 +158,31 @@ def _point_scores(target: tf.Tensor, expected: tf.Tensor) -> dict[str, float]:
     return {**found, "r2": r2_of(y, expected.numpy().astype(np.float64))} if varies(y) else found
 
 
-def _draw_scores(distribution: tfd.Distribution, target: tf.Tensor) -> dict[str, float]:
+def _draw_scores(
+    distribution: tfd.Distribution, thinned: Callable[[int], tfd.Distribution], target: tf.Tensor
+) -> dict[str, float]:
     """Return the scores from draws of the mixture, or none if the distribution of an entry cannot be sampled.
 
     Each of the S components gives k draws of each target entry. This has less variance than random components.
+
+    Args:
+        distribution: the distribution of some or all rows, whose kind and number of components count.
+        thinned: returns the distribution of every n-th of all rows, for an n of at least 1.
+        target: targets of all rows, [B, ...].
     """
     base = distribution
     while isinstance(base, tfd.Independent):
         base = base.distribution
     if base.event_shape.rank != 0:
         return {}
-    components, rows = distribution.batch_shape[:2]
+    components, rows = distribution.batch_shape[0], target.shape[0]
     k = max(2, -(-_DRAWS // components))
     row_draws = k * components * (tf.size(target).numpy() // rows)
     if row_draws > 8 * _MAX_DRAWS:
         return {}  # the draws of a single row would take too much memory
     stride = -(-rows * row_draws // _MAX_DRAWS)
     try:
-        thinned = distribution[:, ::stride] if stride > 1 else distribution  # a slice takes as long as 300 000 draws
-        drawn = thinned.sample(k, seed=as_seed(0)).numpy()  # [k, S, b, ...]
+        drawn = thinned(stride).sample(k, seed=as_seed(0)).numpy()  # [k, S, b, ...]
     except (NotImplementedError, TypeError):  # TFP cannot sample or slice some distributions
         return {}
     with np.errstate(invalid="ignore"):  # after a diverged fit, draws and scores are infinite
@@ -169,9 +222,13 @@ def _ends(ordered: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     return between(ordered[index], ordered[index + 1]), between(ordered[-1 - index], ordered[-2 - index])
 
 
+def _of_target(distribution: tfd.Distribution) -> tfd.Distribution:
+    return distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+
+
 def _probs(distribution: tfd.Distribution) -> tf.Tensor | None:
     """Return class probabilities [S, B, C], or [S, B, K, 2] for Bernoulli; None for targets that are not classes."""
-    base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+    base = _of_target(distribution)
     if isinstance(base, tfd.Categorical):
         return base.probs_parameter()
     if isinstance(base, tfd.Bernoulli):

@@ -14,6 +14,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
 from bnnrl.checks import check_count, check_flag, check_path
 from bnnrl.linearised import LinearisedProblem, is_linearised
+from bnnrl.metrics.predictive import block_scores, block_uncertainty
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.keras_optimizer import KerasOptimizerView
@@ -253,7 +254,9 @@ class BayesianModel:
             num_samples: as in `predict`.
             seed: as in `predict`.
         """
-        return metrics.uncertainty(self._distribution(x, num_samples, seed))
+        x = self._adapter.inputs(x)
+        blocks = self._predictor.blocks(x, self._count(num_samples))
+        return block_uncertainty(self._distribution(inputs.take(x, r), num_samples, seed) for r in blocks)
 
     def evaluate(self, x, y=None, num_samples: int = 100, seed=0) -> dict[str, float]:
         """Return scores of the predictive distribution, see `bnnrl.metrics.scores`.
@@ -387,18 +390,24 @@ class BayesianModel:
 
     def _samples(self, num_samples: int, seed) -> Iterator[tf.Tensor]:
         """Return pieces of posterior samples for an average: not more than the posterior has distinct values."""
-        check_count("num_samples", num_samples)
-        count = min(num_samples, self.posterior.num_distinct or num_samples)
-        return self._predictor.draw(self.posterior, count, seed)
+        return self._predictor.draw(self.posterior, self._count(num_samples), seed)
 
-    def _distribution(self, x, num_samples: int, seed) -> tfd.Distribution:
-        """Return the distribution of y under each posterior sample, batch shape [S, B, ...]."""
-        x = self._adapter.inputs(x)
+    def _count(self, num_samples: int) -> int:
+        check_count("num_samples", num_samples)
+        return min(num_samples, self.posterior.num_distinct or num_samples)
+
+    def _distribution(self, x: inputs.Arrays, num_samples: int, seed) -> tfd.Distribution:
+        """Return the distribution of y under each posterior sample, [S, B, ...], for inputs in standard units."""
         return self._predictor.distribution(self._samples(num_samples, seed), x)
 
     def _scores(self, x: inputs.Arrays, y: np.ndarray, num_samples: int = 100, seed=0) -> dict[str, float]:
         """Return the scores on inputs in standard units and targets in their own."""
-        return metrics.scores(self._predictor.distribution(self._samples(num_samples, seed), x), y)
+        # Samples are drawn anew for each block, which costs little beside their outputs for as many rows.
+        of_rows = lambda rows: self._distribution(inputs.take(x, rows), num_samples, seed)
+        blocks = self._predictor.blocks(x, self._count(num_samples))
+        return block_scores(
+            ((of_rows(rows), y[rows]) for rows in blocks), lambda stride: of_rows(slice(None, None, stride))
+        )
 
     def _diagnose(self, x: inputs.Arrays) -> diagnostics.Diagnostics:
         info, state = (None, None) if self._trainer is None else (self._trainer.info, self._trainer.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -25,9 +26,9 @@ from bnnrl.structure import key_or_none
 # memory is bounded. Up to _BATCHED rows times draws are one vectorised call; beyond that, one plain call of the network
 # for each draw takes half the time.
 _ROWS, _BATCHED = 2**11, 2**13
-# A prediction holds at most _DRAW_BYTES of posterior samples of θ at a time, and a predictive mean is taken of at most
-# _MEAN_ROWS rows times draws at a time.
-_DRAW_BYTES, _MEAN_ROWS = 2**29, 2**24
+# A prediction holds at most _DRAW_BYTES of posterior samples of θ at a time. What is reduced over draws is computed in
+# blocks of rows whose outputs for all draws are at most _BLOCK_OUTPUTS numbers, 64 MiB.
+_DRAW_BYTES, _BLOCK_OUTPUTS = 2**29, 2**24
 _REFERENCE_ROWS = 1024  # enough for the mean and variance of each channel
 
 
@@ -47,6 +48,8 @@ class Predictor:
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
         self._network = problem.network
+        shapes = [output.shape[1:] for output in problem.network.model.outputs]
+        self._outputs_of_row = sum(math.prod(size or 1 for size in shape) for shape in shapes)
         self._outputs_of = share(_key(self._network), partial(_compiled_outputs, self._network))
         self._statistics_of = CompiledFunction(self._many_statistics, jit_compile=False)
 
@@ -84,10 +87,14 @@ class Predictor:
         return np.average(means, axis=0, weights=draws).astype(np.float32)
 
     def _mean_of_piece(self, theta: tf.Tensor, x: inputs.Arrays) -> np.ndarray:
-        rows = max(1, _MEAN_ROWS // (theta.shape[0] * _ROWS)) * _ROWS
-        blocks = (inputs.take(x, slice(first, first + rows)) for first in range(0, inputs.num_rows(x), rows))
-        means = [tf.reduce_mean(metrics.mean(self.distribution([theta], block)), axis=0) for block in blocks]
-        return np.concatenate(means)
+        blocks = (self.distribution([theta], inputs.take(x, rows)) for rows in self.blocks(x, theta.shape[0]))
+        return np.concatenate([tf.reduce_mean(metrics.mean(block), axis=0) for block in blocks])
+
+    def blocks(self, x: inputs.Arrays, draws: int) -> Iterator[slice]:
+        """Yield the blocks of rows of `x` whose outputs for a number of draws are in memory at a time."""
+        rows = max(1, _BLOCK_OUTPUTS // (draws * self._outputs_of_row))
+        rows -= rows % _ROWS if rows > _ROWS else 0
+        yield from (slice(first, first + rows) for first in range(0, inputs.num_rows(x), rows))
 
     def first_outputs(self, x: inputs.Arrays) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function from θ [S, D] to the network's outputs [S, B, ...], the first if there are several."""

@@ -15,6 +15,7 @@ import bnnrl
 from bnnrl import compiled, inference, likelihoods, posterior
 from bnnrl.diagnostics import SamplingWarning
 from bnnrl.inference import HMC, SGLD, Adam, Ensemble, WarmStart
+from bnnrl.model.prediction import Predictor
 
 pytestmark = pytest.mark.usefixtures("without_xla")  # the tests of architectures fit with XLA
 
@@ -177,12 +178,33 @@ def test_predictions_do_not_depend_on_how_many_draws_are_in_memory(monkeypatch):
     at_once = bnn.predict(X), bnn.predict_samples(X, 5), bnn.evaluate(X, y), bnn.uncertainty(X)
     drawn = np.asarray(bnn.predict_distribution(X).mean())
     monkeypatch.setattr("bnnrl.model.prediction._DRAW_BYTES", 2 * 4 * bnn._problem.num_params)
-    monkeypatch.setattr("bnnrl.model.prediction._MEAN_ROWS", 1)
+    monkeypatch.setattr("bnnrl.model.prediction._BLOCK_OUTPUTS", 1)
     monkeypatch.setattr("bnnrl.model.prediction._ROWS", 3)
     assert [len(piece) for piece in bnn._samples(100, 0)] == [1, 1, 1]
     in_pieces = bnn.predict(X), bnn.predict_samples(X, 5), bnn.evaluate(X, y), bnn.uncertainty(X)
     tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), in_pieces, at_once)
     np.testing.assert_allclose(bnn.predict_distribution(X).mean(), drawn, rtol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", ["categorical", "bernoulli", "poisson"])
+def test_scores_and_uncertainty_hold_the_outputs_of_few_rows(monkeypatch, likelihood):
+    size = 3 if likelihood == "categorical" else 2
+    bnn = with_draws(linear(2, size), likelihood, *np.random.default_rng(0).normal(size=(4, 3 * size)))
+    x = np.random.default_rng(1).normal(size=(50, 2)).astype(np.float32)
+    y = np.arange(50) % 2 if likelihood == "categorical" else np.arange(100).reshape(50, 2) % 2
+    expected = bnn.evaluate(x, y), bnn.uncertainty(x)
+    monkeypatch.setattr("bnnrl.model.prediction._BLOCK_OUTPUTS", 4 * size * 7)
+    seen, all_outputs = [], Predictor.all_outputs
+
+    def watched(self, pieces, x):
+        outputs, params = all_outputs(self, pieces, x)
+        seen.append(outputs.shape.num_elements())
+        return outputs, params
+
+    monkeypatch.setattr(Predictor, "all_outputs", watched)
+    assert bnn.uncertainty(x).total.shape == expected[1].total.shape and max(seen) == 4 * size * 7
+    found = bnn.evaluate(x, y), bnn.uncertainty(x)
+    tf.nest.map_structure(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
 
 
 # Fitting.
