@@ -18,6 +18,7 @@ __version__ = "0.2.0"
 
 _EXPORTS = {
     "BayesianModel": "bnnrl.model",
+    "laplace": "bnnrl.model.post_hoc",
     "Problem": "bnnrl.problem",
     "load": "bnnrl.storage.load",
     "PILCO": "bnnrl.rl.pilco",
@@ -34,8 +35,8 @@ _SUBMODULES = {
 # fmt: off
 __all__ = [
     "PILCO", "BayesianModel", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks", "check",
-    "data", "diagnostics", "inference", "likelihoods", "load", "metrics", "planners", "plots", "policies", "posterior",
-    "priors", "report", "tasks", "tracking",
+    "data", "diagnostics", "inference", "laplace", "likelihoods", "load", "metrics", "planners", "plots", "policies",
+    "posterior", "priors", "report", "tasks", "tracking",
 ]
 # fmt: on
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         tracking,
     )
     from bnnrl.model.bayesian_model import BayesianModel
+    from bnnrl.model.post_hoc import laplace
     from bnnrl.problem import Problem
     from bnnrl.rl import planners, policies, tasks
     from bnnrl.rl.checks import check

@@ -54,8 +54,8 @@ class Problem:
         self.likelihood = likelihoods.get(likelihood)
         self.prior = priors.build(prior, self.network)
         self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
-        self._num_outputs = _num_outputs(model)
-        self._num_likelihood_params = self.likelihood.num_params(self._num_outputs)
+        self.num_outputs = _num_outputs(model)
+        self._num_likelihood_params = self.likelihood.num_params(self.num_outputs)
         self._noise_seed: tf.Tensor | None = None
         self._statistics: list[tf.Tensor] | None = None  # of batch normalisation, where they are fixed
 
@@ -71,7 +71,7 @@ class Problem:
         Raises:
             NotShareable: if the network, likelihood or prior holds what cannot be compared, such as a user's own layer.
         """
-        return self.network.structure, structure(self.likelihood), self.prior.structure, self._num_outputs
+        return self.network.structure, structure(self.likelihood), self.prior.structure, self.num_outputs
 
     def numbers(self) -> list[tf.Tensor]:
         """Return the numbers of the likelihood and of the prior as tensors, in a fixed order."""
@@ -115,6 +115,17 @@ class Problem:
         other._statistics = network.statistics(self.split(theta)[0], x) if network.has_statistics else []
         return other
 
+    def with_own_statistics(self) -> Self:
+        """Return a copy in inference mode, with batch normalisation at the Keras model's own running statistics."""
+        other = copy.copy(self)
+        other._statistics = []
+        return other
+
+    @property
+    def has_fixed_statistics(self) -> bool:
+        """Whether the log likelihood runs the network in inference mode, by fixed statistics."""
+        return self._statistics is not None
+
     def frozen(self, theta: tf.Tensor, x) -> Self:
         """Return `with_batch_statistics(theta, x)`; a deprecated name."""
         _moved.warn("Problem.frozen", "Problem.with_batch_statistics")
@@ -128,7 +139,7 @@ class Problem:
             n: the number of initial values; the i-th is the same for every `n`.
         """
         weights = self.network.init(host_seed(seed), check_count("n", n))
-        return self.join(weights, tf.tile(self.likelihood.init(self._num_outputs)[tf.newaxis], [n, 1]))
+        return self.join(weights, tf.tile(self.likelihood.init(self.num_outputs)[tf.newaxis], [n, 1]))
 
     def join(self, weights: tf.Tensor, likelihood_params: tf.Tensor) -> tf.Tensor:
         """Return θ [..., D] of the network's weights and the likelihood's parameters: the inverse of `split`.

@@ -59,8 +59,9 @@ def fits() -> dict[str, Fit]:
         "dropout": Fit(bi.MCDropout(bi.Schedule(0.01, 1e-4, 20_000)), 20_000),
         "swag": Fit(bi.SWAG(bi.Adam(0.01), start=10_000, every=50), 20_000, 20),
         "laplace, full": Fit(bi.Laplace(adam(20_000), 20_000, "full"), 20_001),
+        "laplace, kronecker": Fit(bi.Laplace(adam(20_000), 20_000, "kronecker"), 20_001),
         "laplace, last layer": Fit(bi.Laplace(adam(20_000), 20_000), 20_001),
-        "laplace, diagonal": Fit(bi.Laplace(adam(20_000), 20_000, "diagonal"), 20_200),
+        "laplace, diagonal": Fit(bi.Laplace(adam(20_000), 20_000, "diagonal"), 20_001),
         "bbb": Fit(bi.BBB(bi.Schedule(0.01, 1e-4, 20_000), draws=4), 20_000),
         "vadam": Fit(bi.VADAM(bi.Schedule(0.01, 1e-4, 40_000)), 40_000, 1),
         "bsam": Fit(bi.BSAM(bi.Schedule(0.1, 1e-3, 20_000), s_init=100.0, clip_radius=0.1), 20_000, 20),
@@ -100,13 +101,22 @@ def setting() -> tuple[Any, tuple[Any, Any]]:
 
 
 def functions(problem) -> Callable[[Any], np.ndarray]:
-    """Return the function from posterior samples [S, D] to network outputs on the grid, [S, G]."""
+    """Return the function from posterior samples to network outputs on the grid, [S, G]."""
     import tensorflow as tf
 
     def values(theta) -> np.ndarray:
         return problem.apply(theta, tf.tile(tf.constant(GRID)[tf.newaxis], [len(theta), 1, 1]))[..., 0].numpy()
 
     return values
+
+
+def drawn(problem, posterior, seed: int) -> np.ndarray:
+    """Return network outputs on the grid of draws of a posterior, [S, G], linearised if the posterior is."""
+    from bnnrl.linearised import LinearisedProblem, expanded, is_linearised
+
+    if is_linearised(posterior):
+        problem, posterior = LinearisedProblem(problem), expanded(posterior)
+    return functions(problem)(posterior.sample(min(DRAWS, posterior.num_distinct or DRAWS), seed))
 
 
 def reference() -> dict[str, Any]:
@@ -149,7 +159,7 @@ def run(name: str, seed: int, mean: np.ndarray, std: np.ndarray) -> tuple[Row, n
     driver = Driver(problem, fit.method, fit.batch_size)
     state, _ = driver.run(fit.method.init(problem, seed), data, fit.steps, seed)
     posterior = fit.method.posterior(problem, state)
-    values = functions(problem)(posterior.sample(min(DRAWS, posterior.num_distinct or DRAWS), seed))
+    values = drawn(problem, posterior, seed)
     row: Row = {"method": name, "seed": seed, "seconds": perf_counter() - started}
     own_mean, own_std = values.mean(axis=0), values.std(axis=0)
     for region, inside in REGIONS.items():

@@ -104,7 +104,8 @@ def test_a_model_predicts_linearly_before_and_after_saving(members, tmp_path):
     linear = []
     for part in parts:
         outputs, jacobian = outputs_and_jacobian(model._problem.network, model._problem.split(part.point)[0], far)
-        linear.append(outputs + tf.linalg.matvec(jacobian, (part.mean() - part.point)[: jacobian.shape[-1]]))
+        change = (part.mean() - part.point)[: jacobian.shape[-1]] * model._problem.weight_scales(part.point)
+        linear.append(outputs + tf.linalg.matvec(jacobian, change))
     expected = np.mean(linear, axis=0)
     found = model.predict_samples(far, 4000)
     np.testing.assert_allclose(model.predict(far, 4000), expected, atol=4 * found.std() / np.sqrt(4000))

@@ -67,7 +67,7 @@ def gauss_newton(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) 
         [..., P, P].
     """
     rows = Rows.of(theta, batch)
-    problem = problem.with_batch_statistics(theta, rows.x)  # batch normalisation by fixed statistics
+    problem = _with_fixed_statistics(problem, theta, rows.x)
     columns, root = _columns(problem, theta, rows, offset)
     columns = tf.concat([columns, tf.linalg.matrix_transpose(root.params)], axis=-1)  # [..., B, R, P]
     columns *= tf.sqrt(rows.weight / _total(rows))[..., tf.newaxis, tf.newaxis]
@@ -80,7 +80,7 @@ def gauss_newton(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) 
 def gauss_newton_diagonal(problem: Problem, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
     """Return the diagonal of the matrix of `gauss_newton` for all entries, [..., P]."""
     rows = Rows.of(theta, batch)
-    problem = problem.with_batch_statistics(theta, rows.x)
+    problem = _with_fixed_statistics(problem, theta, rows.x)
     share = rows.weight / _total(rows)
     if problem.network.is_dense_chain:
         inputs, grads, root = _layers(problem, theta, rows)
@@ -104,6 +104,11 @@ def kronecker_factors(problem: Problem, theta: tf.Tensor, batch: Batch) -> Facto
     return Factors(
         tuple(tf.matmul(x, share * x, transpose_a=True) for x in inputs), tuple(summed(g) for g in grads), own
     )
+
+
+def _with_fixed_statistics(problem: Problem, theta: tf.Tensor, x: Any) -> Problem:
+    """Return the problem with batch normalisation by fixed statistics, so that rows are independent."""
+    return problem if problem.has_fixed_statistics else problem.with_batch_statistics(theta, x)
 
 
 def _total(rows: Rows) -> tf.Tensor:

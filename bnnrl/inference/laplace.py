@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.checks import check_choice, check_count, check_fields, check_flag, check_instance
+from bnnrl.compiled import CompiledFunction
 from bnnrl.inference import curvature as curvatures
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Diverged, Info, Method, starting_point, value_and_grad
 from bnnrl.inference.divergence import entry_name
 from bnnrl.inference.gradients import require_normal_prior
+from bnnrl.inference.laplace_evidence import Evidence
 from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerFactored, positive_part
 from bnnrl.inference.sgd import SGD
 from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Point, Product
@@ -63,6 +66,10 @@ class Laplace(Method):
     Use a learning-rate schedule that ends at `start`, and at least one epoch more: H is the mean over the batches after
     `start`, in which each row counts once if the batches of the epoch are of equal size. For a linear model with normal
     noise, q of "full" is then the posterior.
+
+    Under a learned prior (`bnnrl.priors.Learned`), the scales of the prior and of a Gaussian's learned noise are those
+    of the largest evidence at the weights of θ̂, see `bnnrl.inference.laplace_evidence`, and are fixed. The log
+    evidence is the attribute `log_evidence` of the linearised posterior.
 
     Source: MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992; Ritter,
     Botev & Barber, "A Scalable Laplace Approximation for Neural Networks", ICLR 2018, for Kronecker factors; Immer,
@@ -126,6 +133,27 @@ class Laplace(Method):
         zeros = lambda shape: tf.zeros([*lead, *shape])
         return LaplaceState(self.optimizer.start(start), tf.constant(0), _map(zeros, self._shape(problem)), zeros([]))
 
+    def at(self, problem: Problem, theta: tf.Tensor, batches: Iterable[Batch]) -> LaplaceState:
+        """Return the state at a given θ̂, without an optimiser, with the curvature of batches (x, y, weight).
+
+        Args:
+            problem: the problem.
+            theta: θ̂ [D].
+            batches: all rows once, in batches of the same shape; rows of weight 0 are padding.
+        """
+
+        def of_batch(theta: tf.Tensor, batch: Batch):
+            found = self._curvature(problem, theta, batch, tf.constant([0, 0]))
+            return found, problem.log_likelihood(theta, batch) / tf.reduce_sum(batch[2])
+
+        state, total = self.init(problem, 0, theta), 0.0
+        compute, mean = CompiledFunction(of_batch, jit_compile=False), (state.curvature, state.log_likelihood)
+        for batch in batches:
+            rows = float(tf.reduce_sum(batch[2]))
+            total += rows
+            mean = _map(lambda old, new: old + rows / total * (new - old), mean, compute(theta, batch))  # noqa: B023
+        return LaplaceState(state.inner, tf.constant(1), *mean)
+
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
         """Return the state after a step of the optimiser, or with the curvature of one more batch."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
@@ -147,17 +175,16 @@ class Laplace(Method):
             return Point(state.theta)
         self._check_curvature(problem, state)
         offset, curvature = self._offset(problem), self._on_host(problem, state)
-        unit = np.asarray(_units(problem, state.theta), np.float64)[offset:]
-        precision = _precision(problem, state.theta)[offset:]
-        loc = np.asarray(state.theta, np.float64)
-        ones = np.ones(len(unit))
+        log_likelihood = float(problem.num_data) * float(state.log_likelihood)
+        evidence = Evidence(problem, state.theta, curvature, offset, log_likelihood)
+        hyper, log_evidence = evidence.maximised()
+        loc, precision, factor, unit = evidence.result(hyper)
         if not self.linearised:
-            return curvature.normal(loc, precision, ones, unit, offset)
-        if not offset:
-            return Linearised(state.theta, curvature.normal(loc, precision, ones, unit, 0))
+            return curvature.normal(loc, precision, factor, unit, offset)
         # Apart from the fixed entries, whose number would multiply the size of the factor.
-        own = curvature.normal(loc[offset:], precision, ones, unit, 0)
-        return Linearised(state.theta, Product((Point(state.theta[:offset]), own)))
+        own = curvature.normal(loc[offset:], precision, factor, unit, 0)
+        point = tf.constant(loc, tf.float32)
+        return Linearised(point, Product((Point(point[:offset]), own)) if offset else own, log_evidence)
 
     def _shape(self, problem: Problem) -> Any:
         """Return the shape of H for one member, as a tf.TensorShape or as Factors of them.

@@ -32,7 +32,7 @@ class BayesianModel:
     """A Keras network, a likelihood and a prior, with the posterior that an inference method finds.
 
     The Keras model gives the architecture. The values of its trainable weights are neither used nor changed; those of
-    its frozen layers are part of the function.
+    its frozen layers are part of the function. `bnnrl.laplace` starts from the weights of a trained Keras model.
 
     Args:
         keras_model: a built Keras model.
@@ -371,10 +371,15 @@ class BayesianModel:
             raise ValueError(
                 f"Invalid posterior: expected {size} parameters, as the network has. Received: {found[1:]}."
             )
-        model._predictor = model._make_predictor(is_linearised(parts.posterior))
-        model._loaded_posterior, model._predictor.reference = parts.posterior, parts.reference
+        model.become(parts.posterior)
+        model._predictor.reference = parts.reference
         model.x_scaler, model.y_scaler = parts.x_scaler, parts.y_scaler
         return model
+
+    def become(self, found: posterior.Posterior) -> None:
+        """Take a posterior over θ that was found elsewhere, such as a loaded one, as that of this model."""
+        self._predictor = self._make_predictor(is_linearised(found))
+        self._trainer, self._loaded_posterior = None, found
 
     def _driver(self, batch_size: int | None) -> inference.Driver:
         """Return the compiled driver, the one of the last fit if it had the same method and batch size."""

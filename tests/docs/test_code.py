@@ -49,6 +49,14 @@ def test_supervised(tmp_path, monkeypatch, capsys):
     assert bnnrl.load("diabetes").evaluate(space["data"].test) == space["bnn"].evaluate(space["data"].test)
 
 
+def test_a_trained_keras_model():
+    space: dict[str, Any] = {}
+    (block,) = (block for block in code("docs/guides/which_method.md") if "bnnrl.laplace" in block)
+    exec(block, space)
+    std = space["outputs"].std(axis=0)[:, 0]
+    assert 0 < std[0] < std[1] and space["bnn"].posterior.log_evidence > 0
+
+
 def test_own_likelihood_and_prior():
     space: dict[str, Any] = {}
     for block in code("docs/guides/own_likelihood_and_prior.md"):

@@ -14,6 +14,7 @@ import bnnrl
 from bnnrl import likelihoods
 from bnnrl.inference import SGD, Adam, Diverged, Driver, Ensemble, Laplace, Schedule
 from bnnrl.inference import curvature as curvatures
+from bnnrl.inference.laplace_evidence import Evidence
 from bnnrl.jacobian import outputs_and_jacobian
 from bnnrl.linearised import LinearisedProblem
 from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Point, Product, from_arrays
@@ -78,22 +79,69 @@ def test_exact_on_conjugate_regression(structure, curvature, batch_size):
     np.testing.assert_allclose(found.mean(), line.mean, atol=0.1 if batch_size else 1e-3)
 
 
+def line_of_learned_prior(scale: float | str = 0.5):
+    """Return a problem of two inputs, 20 rows and a learned prior: one scale for each input, and one for the bias."""
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    x = draws(20, 2)
+    y = x @ np.array([[0.8], [0.05]], np.float32) + 0.3 + 0.4 * draws(20, 1, seed=5)
+    return Problem(network, likelihoods.Gaussian(scale, floor=0.0), "learned", 20), x, y
+
+
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_exact_given_the_scales_of_a_learned_prior(structure):
-    """θ holds u = w / scale and then the log-scales, which are fixed; one scale for each input and one for the bias."""
-    x, log_scales = draws(20, 2), np.array([0.5, -0.7, 0.2], np.float32)
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    problem = Problem(network, likelihoods.Gaussian(0.5), "learned", 20)
-    scales = np.exp(log_scales) * [2**-0.5, 2**-0.5, 1]
-    design = np.c_[x, np.ones(20)] * scales / 0.5
-    precision = design.T @ design + np.eye(3)
-    expected = np.linalg.inv(precision) if structure != "diagonal" else np.diag(1 / np.diag(precision))
+    """θ holds u = w / scale, and then the log-scales, which are fixed; the weights stay where they were."""
+    problem, x, y = line_of_learned_prior()
+    theta = tf.constant(np.concatenate([draws(3), [0.5, -0.7, 0.2]]), tf.float32)
     for linearised in (True, False):
         method = Laplace(SGD(1e-9), start=1, structure=structure, linearised=linearised)
-        theta = np.concatenate([draws(3), log_scales])
-        state = after(method, problem, theta, (tf.constant(x), tf.constant(draws(20, 1))))
-        cov = covariance(method.posterior(problem, state))
-        np.testing.assert_allclose(cov, np.pad(expected, (0, 3)), rtol=1e-3, atol=1e-7)
+        found = method.posterior(problem, after(method, problem, theta, (tf.constant(x), tf.constant(y))))
+        scales = np.exp(found.mean()[3:]) * [2**-0.5, 2**-0.5, 1]
+        design = np.c_[x, np.ones(20)] * scales / 0.5
+        precision = design.T @ design + np.eye(3)
+        expected = np.linalg.inv(precision) if structure != "diagonal" else np.diag(1 / np.diag(precision))
+        np.testing.assert_allclose(covariance(found), np.pad(expected, (0, 3)), rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(problem.split(found.mean())[0], problem.split(theta)[0], rtol=1e-5)
+
+
+def log_evidence(x, y, scales, noise):
+    """Return log p(y) of conjugate regression, log N(y; 0, X diag(scales²) Xᵀ + noise²)."""
+    design = np.c_[x, np.ones(len(x))].astype(np.float64) * scales
+    normal: Any = stats.multivariate_normal
+    return normal.logpdf(y[:, 0], np.zeros(len(x)), design @ design.T + noise**2 * np.eye(len(x)))
+
+
+@pytest.mark.parametrize("structure", ["full", "kronecker", "last_layer"])
+def test_log_evidence_of_conjugate_regression(structure):
+    line = linear_regression(24)
+    method = Laplace(SGD(1e-9), start=1, structure=structure)
+    theta = tf.constant(line.mean, tf.float32)
+    found: Any = method.posterior(line.problem, after(method, line.problem, theta, line.data))
+    np.testing.assert_allclose(found.log_evidence, log_evidence(line.x, line.y, line.prior, line.noise), rtol=1e-4)
+    assert from_arrays(*found.to_arrays()).log_evidence == found.log_evidence  # pyright: ignore
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_prior_and_noise_have_the_largest_evidence_at_the_weights(structure):
+    """The gradient is that of finite differences; a rule of MacKay's holds: noise² = residuals² / (N − γ)."""
+    problem, x, y = line_of_learned_prior("learned")
+    method = Laplace(SGD(1e-9), start=1, structure=structure)
+    state = after(method, problem, np.concatenate([draws(3), [-1.0], np.zeros(3)]), (tf.constant(x), tf.constant(y)))
+    args = problem, state.theta, method._on_host(problem, state), 0, 20 * float(state.log_likelihood)
+    evidence, hyper = Evidence(*args), np.array([0.3, -0.4, 0.1, 0.2])
+    step = 1e-5 * np.eye(4)
+    ends = [[evidence.value_and_grad(hyper + s * h)[0] for s in (1, -1)] for h in step]
+    np.testing.assert_allclose(evidence.value_and_grad(hyper)[1], np.diff(ends)[:, 0] / -2e-5, rtol=1e-4, atol=1e-5)
+    best, found = evidence.maximised()
+    w, loc = problem.split(state.theta)[0].numpy(), evidence.result(best)[0]
+    noise, scales = np.exp(loc[3]), np.exp(loc[4:]) * [2**-0.5, 2**-0.5, 1]
+    design = np.c_[x, np.ones(20)].astype(np.float64)
+    H = design.T @ design / noise**2
+    H = np.diag(np.diag(H)) if structure == "diagonal" else H
+    gamma = 3 - np.diag(np.linalg.inv(H + np.diag(scales**-2.0)) / scales**2).sum()
+    of_noise_prior = loc[3] / 9
+    residuals = np.square(y[:, 0] - design @ w).sum()
+    np.testing.assert_allclose(residuals / noise**2, 20 - gamma + of_noise_prior, rtol=1e-3)
+    assert found > evidence.value_and_grad(np.zeros(4))[0]
 
 
 def test_the_hessians_diagonal_is_the_fisher_matrixs_by_drawn_targets():

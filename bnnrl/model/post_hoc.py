@@ -1,0 +1,114 @@
+"""Laplace's approximation of a Keras model that is trained already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bnnrl import data as data_module
+from bnnrl import priors
+from bnnrl.inference import Laplace
+from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from bnnrl.model.bayesian_model import BayesianModel
+from bnnrl.model.device_data import Shards
+from bnnrl.problem import Batch, Problem, align_targets
+
+_ROWS = 256  # of a batch, whose Jacobian is in memory
+_PROBABILITIES = ("softmax", "sigmoid")
+
+_map: Any = tf.nest.map_structure
+
+
+def laplace(
+    keras_model: keras.Model,
+    data,
+    likelihood,
+    structure: str = "last_layer",
+    prior: priors.PriorLike = "learned",
+) -> BayesianModel:
+    """Return a fitted BayesianModel around a trained Keras model, by Laplace's approximation and without retraining.
+
+    The weights of the Keras model are the mean of the posterior, so that its mean function is the Keras model. The
+    curvature is the generalised Gauss-Newton matrix over all rows, see `bnnrl.inference.Laplace`. With a learned prior,
+    the prior's scales and a Gaussian's learned noise are those of the largest evidence. Batch normalisation uses the
+    statistics of the Keras model. `posterior.log_evidence` of the result is the log evidence in nats.
+
+    Args:
+        keras_model: a trained Keras model. For classes, its outputs are logits.
+        data: the training data as the Keras model took them: a pair (x, y), a finite tf.data.Dataset of pairs, or the
+            result of `bnnrl.data.load`, whose scalers become the model's.
+        likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
+        structure: "last_layer", "kronecker", "diagonal" or "full", as in `bnnrl.inference.Laplace`.
+        prior: "learned", an object `bnnrl.priors.Learned`, or normal distributions, whose scales are then fixed.
+
+    Returns:
+        The model, which predicts, evaluates and is saved as after `fit`. `fit` trains it anew.
+
+    Raises:
+        ValueError: if the Keras model returns probabilities, or an argument is not as above.
+        bnnrl.inference.Diverged: if an entry of the curvature is not finite.
+    """
+    method = Laplace(structure=structure)
+    model = BayesianModel(keras_model, likelihood, prior, method)
+    _check_logits(keras_model, model.likelihood)
+    if isinstance(data, data_module.Data):
+        model._adapter.set_scalers(data.x_scaler, data.y_scaler)
+        data = data.train
+    shards = model._adapter.shards(data, None, _ROWS)
+    problem = model._problem.with_num_data(shards.num_data).with_own_statistics()
+    network = problem.network
+    weights = network.flatten([tf.convert_to_tensor(v) for v in keras_model.trainable_variables])
+    theta = problem.join(weights, problem.likelihood.init(problem.num_outputs))
+    if problem.split(theta)[1].shape[0]:
+        theta = problem.join(weights, _log_scales(problem, theta, shards))
+    state = method.at(problem, theta, _batches(shards))
+    model.become(method.posterior(problem, state))
+    return model
+
+
+def _batches(shards: Shards) -> Iterator[Batch]:
+    """Yield all rows once as (x, y, weight) of equally many rows, the weight being 0 for padding."""
+    for arrays, count, _ in shards:
+        for first in range(0, count, _ROWS):
+            last = min(first + _ROWS, count)
+            x, y = _map(lambda a: data_module.pad_rows(np.asarray(a)[first:last], _ROWS), arrays)  # noqa: B023
+            yield x, y, tf.cast(tf.range(_ROWS) < last - first, tf.float32)
+
+
+def _log_scales(problem: Problem, theta: tf.Tensor, shards: Shards) -> tf.Tensor:
+    """Return the log-scales [L] of the most likely noise of a Gaussian, from the residuals of all rows.
+
+    Raises:
+        ValueError: for another likelihood with parameters of its own.
+    """
+    likelihood, total, count = problem.likelihood, 0.0, 0
+    if not isinstance(likelihood, Gaussian):
+        raise ValueError(
+            "Invalid `likelihood`: expected one without parameters of its own, or a Gaussian, whose noise is found "
+            f"from the residuals. Received: {likelihood!r}."
+        )
+    for x, y, weight in _batches(shards):
+        distribution = problem.distribution(theta, x)
+        square = np.square(align_targets(distribution, y) - distribution.mean())[np.asarray(weight) > 0]
+        total, count = total + square.reshape([-1, square.shape[-1]]).sum(axis=0), count + square[..., 0].size
+    scale = np.sqrt(np.asarray(total) / count)
+    return tf.constant(np.log(np.maximum(scale - likelihood.floor, 1e-6 + 1e-3 * scale)), tf.float32)
+
+
+def _check_logits(model: keras.Model, likelihood: Likelihood) -> None:
+    """Raise ValueError if a model returns probabilities where the likelihood takes logits."""
+    if not isinstance(likelihood, Categorical | Bernoulli):
+        return
+    layer = cast(Any, model.layers[-1]) if model.layers else None
+    activation = getattr(getattr(layer, "activation", None), "__name__", "")
+    name = "softmax" if isinstance(layer, keras.layers.Softmax) else activation
+    if name in _PROBABILITIES:
+        raise ValueError(
+            f"Invalid `keras_model`: expected one whose outputs are logits, for a {type(likelihood).__name__} "
+            f"likelihood. Received: {model.name!r}, whose last layer {layer.name!r} ends with {name}. Build the same "
+            "model without this activation, and give it the trained weights by `set_weights`."
+        )
