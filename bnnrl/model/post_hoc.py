@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -103,7 +103,7 @@ def _check_logits(model: keras.Model, likelihood: Likelihood) -> None:
     """Raise ValueError if a model returns probabilities where the likelihood takes logits."""
     if not isinstance(likelihood, Categorical | Bernoulli):
         return
-    layer = cast(Any, model.layers[-1]) if model.layers else None
+    layer: Any = model.layers[-1] if model.layers else None
     activation = getattr(getattr(layer, "activation", None), "__name__", "")
     name = "softmax" if isinstance(layer, keras.layers.Softmax) else activation
     if name in _PROBABILITIES:

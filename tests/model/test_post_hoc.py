@@ -39,7 +39,7 @@ def trained():
     keras.utils.set_random_seed(0)
     x = np.linspace(-1, 1, 80, dtype=np.float32)[:, np.newaxis]
     y = np.sin(3 * x) + 0.1 * draws(80, 1)
-    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
+    network: Any = keras.Sequential([keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
     network.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=False)
     network.fit(x, y, epochs=60, verbose=0)
     return network, x, y
@@ -64,7 +64,7 @@ def test_a_keras_fit_predicts_evaluates_and_is_saved(trained, structure, tmp_pat
 
 
 def test_batch_normalisation_keeps_the_statistics_of_the_keras_model():
-    network = networks()["batch norm"]
+    network: Any = networks()["batch norm"]
     network.layers[1].moving_mean.assign([0.3, -0.2, 0.1, 0.5])
     x = draws(20, 3)
     model = bnnrl.laplace(network, (x, x[:, :2]), likelihoods.Gaussian(0.3))
@@ -84,7 +84,7 @@ def test_probabilities_are_refused(likelihood, activation):
 
 
 def test_classes_have_the_keras_models_logits():
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    network: Any = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     x = draws(12, 2)
     model = bnnrl.laplace(network, (x, np.arange(12) % 3), "categorical")
     np.testing.assert_allclose(model.predict(x).sum(axis=-1), 1, rtol=1e-5)
