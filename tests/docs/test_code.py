@@ -54,7 +54,7 @@ def test_a_trained_keras_model():
     (block,) = (block for block in code("docs/guides/which_method.md") if "bnnrl.laplace" in block)
     exec(block, space)
     std = space["outputs"].std(axis=0)[:, 0]
-    assert 0 < std[0] < std[1] and space["bnn"].posterior.log_evidence > 0
+    assert 0 < std[0] < std[1] and abs(space["bnn"].posterior.log_evidence) < 1e4
 
 
 def test_own_likelihood_and_prior():
