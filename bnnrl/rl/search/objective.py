@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -18,6 +18,10 @@ from bnnrl.seeds import fold_in, normal, split
 
 # Shapes: R policies of K parameters, S draws of the models, Q particles of each draw and policy, O observation,
 # A action, H horizon.
+# Particles of each policy that are rolled out at a time, without and with a gradient. The gradient of a rollout keeps
+# some 1 KiB for each particle and step, so that 8 policies take 1 GiB for 60 steps. The numbers do not depend on the
+# number of policies, which the search divides by the number of threads: these must not change results.
+_PARTICLES, _GRADIENT_PARTICLES = 2**12, 2**11
 
 
 class Stage(NamedTuple):
@@ -59,6 +63,10 @@ class SearchObjective:
     ) -> tf.Tensor:
         """Return the objective of each policy, [R].
 
+        Many particles are computed in chunks, so that memory does not grow with their number: at most 2048 of each
+        policy at a time in a gradient step, and 4096 otherwise. Chunks are equally large, for which the number of
+        particles is rounded up.
+
         Args:
             params: policies, [R, K].
             draws: draws of the models, the argument of `make_env`.
@@ -66,18 +74,31 @@ class SearchObjective:
             seed: a seed pair.
             stage: the weights of this stage; None takes those of `Stage()`.
         """
-        stage, num_policies = stage or Stage(), params.shape[0]
-        env = self.make_env(draws)
-        act = self._refining_policy(params, seed) if stage.refining else self.policy_function(params)
-        start, noise = self.sample_particles(num_policies, initial_states, seed)
-        costs = rollout_cost(self._env_of_stage(env, stage, num_policies), act, start, noise, stage.horizon)
-        by_draw = tf.reduce_mean(tf.reshape(costs, [self.num_draws, num_policies, self.per_draw]), axis=2)
+        stage, env = stage or Stage(), self.make_env(draws)
+        most = _GRADIENT_PARTICLES if stage.refining else _PARTICLES
+        chunks = min(self.per_draw, -(-self.num_draws * self.per_draw // most))
+        if chunks == 1:
+            by_draw = self._costs(params, env, initial_states, seed, stage)
+        else:
+            part = replace(self, per_draw=-(-self.per_draw // chunks))
+            costs = lambda params, i: part._costs(params, env, initial_states, fold_in(seed, i), stage)
+            by_draw = _mean_of_chunks(costs, params, chunks, [self.num_draws, params.shape[0]])
         mean = tf.reduce_mean(by_draw, axis=0)
         if not (self.settings.optimism and isinstance(env.cost, SaturatingCost)):
             return mean
         spread = tf.sqrt(tf.math.reduce_variance(by_draw, axis=0) + 1e-6) - 1e-3  # the root of zero has no gradient
         weight = tf.stop_gradient(tf.clip_by_value(5.0 * mean - 2.0, 0.0, 1.0))  # 0 below a mean of 0.4, 1 above 0.6
         return mean - self.settings.optimism * weight * spread
+
+    def _costs(
+        self, params: tf.Tensor, env: SimulatedEnv, initial_states: InitialStates, seed: Any, stage: Stage
+    ) -> tf.Tensor:
+        """Return each policy's mean cost over the particles of each draw, [S, R]."""
+        num_policies = params.shape[0]
+        act = self._refining_policy(params, seed) if stage.refining else self.policy_function(params)
+        start, noise = self.sample_particles(num_policies, initial_states, seed)
+        costs = rollout_cost(self._env_of_stage(env, stage, num_policies), act, start, noise, stage.horizon)
+        return tf.reduce_mean(tf.reshape(costs, [self.num_draws, num_policies, self.per_draw]), axis=2)
 
     def predict(
         self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any
@@ -165,6 +186,33 @@ class SearchObjective:
 
     def _propagated(self, env: SimulatedEnv, num_policies: int) -> SimulatedEnv:
         return env._replace(step=propagate(self.propagation, env.step, num_policies))
+
+
+def _mean_of_chunks(costs: Callable, params: tf.Tensor, chunks: int, shape: list[int]) -> tf.Tensor:
+    """Return the mean over i < `chunks` of costs(params, i), with a gradient that holds one chunk's rollout at a time.
+
+    The gradient computes each chunk's rollout again, so that no rollout is kept until then.
+    """
+
+    @tf.custom_gradient
+    def mean(params: tf.Tensor):
+        def grad_of_chunk(i: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(params)
+                value = costs(params, i)
+            return tape.gradient(value, params, output_gradients=upstream)
+
+        grad = lambda upstream: _mean_over(lambda i: grad_of_chunk(i, upstream), chunks, params.shape)
+        return _mean_over(lambda i: costs(params, i), chunks, shape), grad
+
+    return mean(params)
+
+
+def _mean_over(function: Callable[[tf.Tensor], tf.Tensor], count: int, shape: Any) -> tf.Tensor:
+    """Return the mean of function(i) for i < `count`, one after the other."""
+    body = lambda i, total: (i + 1, total + function(i))
+    begin = tf.constant(0), tf.zeros(shape)
+    return tf.while_loop(lambda i, _: i < count, body, begin, maximum_iterations=count)[1] / count
 
 
 def normalize_cost(env: SimulatedEnv) -> SimulatedEnv:

@@ -1,5 +1,6 @@
 """The objective of a policy search: what policies share, and what their cost counts."""
 
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from bnnrl.rl.search import Searcher
 from bnnrl.rl.search.objective import Stage, normalize_cost
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.rl.tasks import SaturatingCost
-from bnnrl.seeds import as_seed
+from bnnrl.seeds import as_seed, fold_in
 from tests.rl.search.pushed_mass import (
     CONTROLLER,
     COST,
@@ -48,6 +49,65 @@ def test_starts_are_near_those_observed_and_particles_differ():
     np.testing.assert_array_equal(start, np.broadcast_to(start[:, :1], start.shape))
     np.testing.assert_array_equal(noise, np.broadcast_to(noise[:, :, :1], noise.shape))
     assert len(np.unique(noise[:, :, 0])) == H * S * Q * 2
+
+
+@pytest.mark.parametrize("refining", [False, True])
+def test_many_particles_are_chunks_with_particles_of_their_own(monkeypatch, refining):
+    """In three chunks, value and gradient are the means of those of three objectives with a third of the particles."""
+    objective, stage = (
+        replace(OBJECTIVE, per_draw=6, settings=replace(OBJECTIVE.settings, optimism=0.0)),
+        Stage(refining=refining),
+    )
+
+    def value_and_gradient(objective):  # compiled, because XLA has random numbers of its own
+        @tf.function(jit_compile=True)
+        def compiled(params, seed):
+            with tf.GradientTape() as tape:
+                tape.watch(params)
+                value = objective(params, SIMULATOR, STARTS, seed, stage)
+            return value, tape.gradient(value, params)
+
+        return lambda seed: compiled(policies(R), seed)
+
+    third = value_and_gradient(replace(objective, per_draw=2))
+    expected = [third(fold_in(as_seed(5), i)) for i in range(3)]
+    for name in ("_PARTICLES", "_GRADIENT_PARTICLES"):
+        monkeypatch.setattr(f"bnnrl.rl.search.objective.{name}", S * 2)
+    found = value_and_gradient(objective)(as_seed(5))
+    for part, parts in zip(found, zip(*expected, strict=True), strict=True):
+        np.testing.assert_allclose(part, np.mean(parts, axis=0), rtol=1e-4, atol=1e-6)
+    assert len(np.unique(found[1])) > R  # policies have gradients of their own
+
+
+MEMORY = """
+import sys
+import tensorflow as tf
+from bnnrl.rl.search.objective import Stage
+from dataclasses import replace
+from experiments.benchmarks.memory import added_mebibytes, reset_peak
+from tests.rl.search.pushed_mass import OBJECTIVE, SIMULATOR, STARTS, R, S, policies
+
+@tf.function(jit_compile=True)
+def gradient(params, seed):
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        value = objective(params, SIMULATOR, STARTS, seed, Stage(refining=True))
+    return tape.gradient(value, params)
+
+objective = replace(OBJECTIVE, horizon=60, per_draw=int(sys.argv[1]) // S)
+for _ in range(2):
+    before = reset_peak()
+    gradient(policies(R), tf.constant([0, 1])).numpy()
+print(added_mebibytes(before))
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_particles(fresh_python):
+    run = lambda count: float(subprocess.check_output([*fresh_python, "-c", MEMORY, str(count)], timeout=300))
+    few, many = run(2000), run(100_000)
+    print(f"a gradient adds {few:.0f} MiB with 2000 particles of each policy and {many:.0f} MiB with 100,000")
+    assert many < 1.5 * few + 20
 
 
 def test_optimism_counts_far_from_the_goal_only():
