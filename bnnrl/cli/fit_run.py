@@ -73,7 +73,9 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
     else:
         network = make_network(tuple(x.shape[1:]), tuple(settings["hidden"]), settings["activation"], outputs)
     given = hyper_parameters(settings["hyper"])
-    return BayesianModel(network, likelihood, method=inference.get(settings["method"], **given))
+    return BayesianModel(
+        network, likelihood, method=inference.get(settings["method"], **given) if given else settings["method"]
+    )
 
 
 def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, outputs: int) -> keras.Model:

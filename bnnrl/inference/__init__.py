@@ -7,6 +7,7 @@ from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Diverged, Info, Method, OptimizationMethod, as_method, innermost
 from bnnrl.inference.bbb import BBB
 from bnnrl.inference.bsam import BSAM
+from bnnrl.inference.by_name import Run, ShortRunWarning, for_run
 from bnnrl.inference.csgld import CyclicalSGLD
 from bnnrl.inference.driver import Driver
 from bnnrl.inference.dropout import MCDropout
@@ -76,9 +77,12 @@ __all__ = [
     "Method",
     "OptimizationMethod",
     "Polynomial",
+    "Run",
     "Sampler",
     "Schedule",
+    "ShortRunWarning",
     "WarmStart",
+    "for_run",
     "get",
     "innermost",
 ]

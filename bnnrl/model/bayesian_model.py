@@ -17,6 +17,7 @@ from bnnrl.linearised import LinearisedProblem, is_linearised
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
+from bnnrl.model.device_data import Shards
 from bnnrl.model.keras_optimizer import KerasOptimizerView
 from bnnrl.model.prediction import Predictor
 from bnnrl.model.serialization import ModelParts
@@ -40,7 +41,8 @@ class BayesianModel:
         prior: a TFP distribution; a mapping from weight-path patterns ("*/kernel") to distributions; "learned" or an
             object `bnnrl.priors.Learned` for scales that are inferred with the weights. None for the
             method's default: N(0, 1), and "learned" for "gauss_newton".
-        method: an inference method or its name, see `bnnrl.inference`.
+        method: an inference method or its name, see `bnnrl.inference`. The hyper-parameters of a method by name follow
+            from the length of each `fit`, its rows and the number of weights.
 
     Attributes:
         keras_model: the network.
@@ -65,6 +67,7 @@ class BayesianModel:
     ):
         self.keras_model = keras_model
         self.method: Any = inference.get(method)
+        self._name = method.lower() if isinstance(method, str) else None  # its hyper-parameters then follow each run
         default = inference.innermost(self.method).default_prior
         self.prior: priors.PriorLike | None = priors.get(default if prior is None else prior)
         self._problem = Problem(keras_model, likelihood, self.prior, num_data=1)
@@ -114,7 +117,8 @@ class BayesianModel:
                 streamed if it takes more than 2 GiB; or the result of `bnnrl.data.load`. The scalers of the latter
                 become the model's: it then takes and returns everything in the data's units.
             y: targets [N, ...]; None if they come with `x`.
-            batch_size: rows in a minibatch. None for all rows at every step, which HMC and NUTS need.
+            batch_size: rows in a minibatch. None for all rows at every step, which HMC, NUTS and Gauss-Newton learning
+                need; given by name, they take all rows whatever `batch_size` is.
             epochs: passes over the data.
             validation_data: (x, y) or a tf.data.Dataset; the validation part of `bnnrl.data.load` if None.
             callbacks: Keras callbacks.
@@ -131,6 +135,7 @@ class BayesianModel:
 
         Warns:
             SamplingWarning: if chains have not mixed, or the acceptance probability is too low or too high.
+            bnnrl.inference.ShortRunWarning: if the run is too short for a method given by name.
         """
         if self.prior is None or self.method is None:
             raise ValueError(
@@ -145,7 +150,10 @@ class BayesianModel:
                 x, validation_data = x.train, x.validation if validation_data is None else validation_data
             else:
                 self._adapter.set_scalers(None, None)
+            if self._name and self.method.full_batch_only:
+                batch_size = None
             shards = self._adapter.shards(x, y, batch_size)
+            self._choose_method(shards, epochs)
             validation = None if validation_data is None else self._adapter.rows(validation_data)
             epochs = check_epochs(epochs, self.method, shards)
             driver, problem = self._driver(shards.batch_size), self._problem.with_num_data(shards.num_data)
@@ -380,6 +388,17 @@ class BayesianModel:
         """Take a posterior over θ that was found elsewhere, such as a loaded one, as that of this model."""
         self._predictor = self._make_predictor(is_linearised(found))
         self._trainer, self._loaded_posterior = None, found
+
+    def _choose_method(self, shards: Shards, epochs: int) -> None:
+        """Give a method by name the hyper-parameters for this run."""
+        if self._name is None:
+            return
+        steps = check_count("epochs", epochs) * shards.steps
+        size = shards.batch_size or shards.num_data
+        self.method = inference.for_run(
+            self._name, inference.Run(steps, shards.num_data, size, self._problem.num_params)
+        )
+        self.optimizer = KerasOptimizerView(self.method)
 
     def _driver(self, batch_size: int | None) -> inference.Driver:
         """Return the compiled driver, the one of the last fit if it had the same method and batch size."""

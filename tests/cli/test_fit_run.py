@@ -102,7 +102,7 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["diabetes", "--likelihood", "categorical"], "another"),
         (["iris", "--epochs", "0"], "epochs"),
         (["iris", "--test", "1.5"], "test"),
-        (["iris", "--method", "hmc"], "epochs"),
+        (["iris", "--method", "hmc", "--set", "burn_in=100"], "epochs"),
     ],
 )
 def test_mistakes_are_told_and_leave_nothing(arguments, words, tmp_path, capsys):

@@ -462,13 +462,13 @@ def test_chains_that_have_not_mixed_are_told():
 
 def test_what_a_sampler_needs_of_a_fit():
     x, y, *_ = conjugate()
-    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method="hmc")
+    bnn = bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=HMC())
     with pytest.raises(ValueError, match=r"`batch_size`: expected None, for all rows, with HMC"):
         bnn.fit(x, y, epochs=200, verbose=0)
     with pytest.raises(ValueError, match=r"`epochs`: expected at least 101, as .* burn-in.*Received: epochs=10"):
         bnn.fit(x, y, batch_size=None, verbose=0)
     with pytest.raises(ValueError, match=r"`epochs`: expected at least 251.*1001 steps, 4 an epoch"):
-        bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method="sgld").fit(x, y, batch_size=5, verbose=0)
+        bnnrl.BayesianModel(linear(), likelihoods.Gaussian(0.5), method=SGLD()).fit(x, y, batch_size=5, verbose=0)
 
 
 def test_a_diverging_fit_keeps_the_last_finite_state():

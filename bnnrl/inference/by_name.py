@@ -1,0 +1,166 @@
+"""Methods by name for a run of known length: burn-in, collection, step sizes and schedules follow from the run."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bnnrl.inference.adam import Adam
+from bnnrl.inference.base import Method
+from bnnrl.inference.bbb import BBB
+from bnnrl.inference.bsam import BSAM
+from bnnrl.inference.csgld import CyclicalSGLD
+from bnnrl.inference.dropout import MCDropout
+from bnnrl.inference.ensemble import Ensemble
+from bnnrl.inference.gauss_newton import GaussNewton
+from bnnrl.inference.hmc import HMC
+from bnnrl.inference.ivon import IVON
+from bnnrl.inference.laplace import Laplace
+from bnnrl.inference.nuts import NUTS
+from bnnrl.inference.schedules import Schedule
+from bnnrl.inference.sgd import SGD
+from bnnrl.inference.sghmc import SGHMC
+from bnnrl.inference.sgld import PSGLD, SGLD
+from bnnrl.inference.svgd import SVGD
+from bnnrl.inference.swag import SWAG
+from bnnrl.inference.vadam import VADAM
+from bnnrl.inference.warm_start import WarmStart
+
+_DRAWS = 50  # kept of each chain of stochastic gradients, and collected by SWAG
+_FEW = 10  # transitions after the burn-in, or iterates of SWAG, below which a warning says that the run is short
+
+
+class ShortRunWarning(UserWarning):
+    """A run has too few steps for its method's result to mean much."""
+
+
+class Run(NamedTuple):
+    """What is known of a run before its first step."""
+
+    steps: int  # in all
+    rows: int  # N
+    batch_size: int  # rows of a step
+    num_params: int  # D
+
+    @property
+    def epoch(self) -> int:
+        """Steps of an epoch."""
+        return max(1, self.rows // self.batch_size)
+
+    @property
+    def half(self) -> int:
+        """Half of the steps, at least one."""
+        return max(1, self.steps // 2)
+
+    @property
+    def rate(self) -> float:
+        """Adam's learning rate: 1e-2 for up to 5000 weights, and falling with the square root of their number."""
+        return max(1e-3, 1e-2 * min(1.0, math.sqrt(5000 / self.num_params)))
+
+    @property
+    def chain_step(self) -> float:
+        """Step size of a chain of stochastic gradients.
+
+        The log joint is a sum over N rows: its largest curvature, and the inverse of a stable step, grow with N.
+        """
+        return 2e-3 / self.rows
+
+    def falling(self, rate: float) -> Schedule:
+        """Return the schedule that falls from `rate` to a hundredth of it over the run."""
+        return Schedule(rate, rate / 100, max(1, self.steps))
+
+    def warmed(self, sampler: Method) -> Method:
+        """Return a sampler that starts where Adam ends after half of the run."""
+        return WarmStart(sampler, Adam(self.rate), self.half)
+
+    def thin(self, burn_in: int) -> int:
+        """Return how many steps of a chain's second half there are for each kept draw."""
+        return max(1, (self.steps - self.half - burn_in) // _DRAWS)
+
+
+def _laplace(run: Run) -> Method:
+    start = max(1, run.steps - max(1, min(2 * run.epoch, run.steps // 4)))
+    return Laplace(Adam(Schedule(run.rate, run.rate / 100, start)), start)
+
+
+def _swag(run: Run) -> Method:
+    every = max(1, (run.steps - run.half) // _DRAWS)
+    return SWAG(Adam(run.rate), start=max(1, min(run.half, run.steps - 2)), every=every)
+
+
+def _chains(run: Run, make: Callable[[int, int], Method]) -> Method:
+    burn_in = min(run.epoch, (run.steps - run.half) // 4)
+    return run.warmed(Ensemble(make(burn_in, run.thin(burn_in)), 2))
+
+
+def _csgld(run: Run) -> Method:
+    """Return four cycles in the second half of the run, the second half of each for draws."""
+    cycle = max(2, (run.steps - run.half) // 4)
+    thin = max(1, (run.steps - run.half) // (2 * _DRAWS))
+    return run.warmed(Ensemble(CyclicalSGLD(2 * run.chain_step, cycle, 0.5, thin, _DRAWS), 2))
+
+
+def _transitions(run: Run, make: Callable[[int, int], Method]) -> Method:
+    """Return a sampler with Metropolis steps: half of the run for Adam, a quarter each for burn-in and draws."""
+    burn_in = (run.steps - run.half) // 2
+    return run.warmed(make(burn_in, max(1, run.steps - run.half - burn_in)))
+
+
+_METHODS: dict[str, Callable[[Run], Method]] = {
+    "sgd": lambda run: SGD(run.falling(3 * run.rate), momentum=0.9),
+    "adam": lambda run: Adam(run.falling(run.rate)),
+    "ensemble": lambda run: Ensemble(Adam(run.falling(run.rate)), 5),
+    "dropout": lambda run: MCDropout(run.falling(run.rate), rate=0.05),
+    "swag": _swag,
+    "laplace": _laplace,
+    "gauss_newton": lambda run: GaussNewton(steps=max(1, run.steps - 1)),
+    "bbb": lambda run: BBB(run.falling(run.rate)),
+    "vadam": lambda run: VADAM(run.falling(run.rate), prec_init=10.0 * run.rows),
+    "bsam": lambda run: BSAM(run.falling(10 * run.rate), s_init=10.0, clip_radius=0.1),
+    "ivon": lambda run: IVON(run.falling(10 * run.rate), hess_init=1.0, clip_radius=0.3),
+    "svgd": lambda run: SVGD(run.falling(run.rate), 10),
+    "sgld": lambda run: _chains(run, lambda burn_in, thin: SGLD(run.chain_step, burn_in, thin, _DRAWS)),
+    "psgld": lambda run: _chains(
+        run, lambda burn_in, thin: PSGLD(run.chain_step, burn_in=burn_in, thin=thin, max_draws=_DRAWS)
+    ),
+    "csgld": _csgld,
+    "sghmc": lambda run: _chains(
+        run, lambda burn_in, thin: SGHMC(run.chain_step, burn_in=burn_in, thin=thin, max_draws=_DRAWS)
+    ),
+    "hmc": lambda run: _transitions(run, lambda burn_in, draws: HMC(chains=2, burn_in=burn_in, max_draws=draws)),
+    "nuts": lambda run: _transitions(
+        run, lambda burn_in, draws: NUTS(max_doublings=6, chains=2, burn_in=burn_in, max_draws=draws)
+    ),
+}
+
+# Steps of a run for half of which Adam trains, and which leave ten draws or iterates after the burn-in.
+_LEAST = {"swag": 2 * _FEW, "hmc": 40 + 4 * _FEW, "nuts": 40 + 4 * _FEW, "gauss_newton": 50}
+
+
+def for_run(name: str, run: Run) -> Method:
+    """Return the method of a name for a run of this length and size.
+
+    The rules were chosen on regressions of some hundred rows and on images of handwritten digits. In a run that is too
+    short for the method's stages, a single step is left to each; a run of fewer steps than stages gets Adam.
+
+    Args:
+        name: a name of `bnnrl.inference.REGISTRY`, in lower case.
+        run: the run.
+
+    Warns:
+        ShortRunWarning: if the run is too short for the result to mean much.
+    """
+    method = _METHODS[name](run)
+    least = max(_LEAST.get(name, 0), method.min_steps and 2 * _FEW)
+    if run.steps < method.min_steps:
+        method = Adam(run.falling(run.rate))
+    if run.steps < least:
+        warnings.warn(
+            f"This run of {run.steps} steps is too short for {name!r}, which needs at least {least} for its stages"
+            f"{', so that Adam takes its place' if type(method) is Adam else ''}. Give `fit` more epochs.",
+            ShortRunWarning,
+            stacklevel=3,
+        )
+    return method

@@ -1,0 +1,57 @@
+"""Methods by name: what follows from the length of a run."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import bnnrl
+from bnnrl.inference import REGISTRY, Adam, Run, ShortRunWarning, for_run, innermost
+from tests.scenarios import draws
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 50, 5000])
+def test_every_stage_fits_into_the_run(name, steps):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortRunWarning)
+        method = for_run(name, Run(steps, rows=100, batch_size=20, num_params=300))
+    assert method.min_steps <= steps
+    if steps >= 50:
+        expected = REGISTRY[name]
+        assert isinstance(method, expected) or isinstance(innermost(method), expected)
+
+
+def test_rates_fall_over_the_run_and_with_the_number_of_weights():
+    found = for_run("adam", Run(1000, 100, 20, 300))
+    assert found == Adam(bnnrl.inference.Schedule(1e-2, 1e-4, 1000))
+    assert for_run("adam", Run(1000, 100, 20, 5_000_000)).current_rate(0) == ("learning_rate", pytest.approx(1e-3))
+
+
+def test_steps_of_chains_are_inverse_to_the_number_of_rows():
+    few, many = (innermost(for_run("sgld", Run(1000, rows, 20, 300))) for rows in (100, 1000))
+    assert few.current_rate(0)[1] == pytest.approx(10 * many.current_rate(0)[1])
+
+
+def test_a_short_run_is_told_with_the_steps_that_it_needs():
+    with pytest.warns(ShortRunWarning, match="30 steps is too short for 'hmc', which needs at least 80"):
+        for_run("hmc", Run(30, 100, 100, 300))
+    with pytest.warns(ShortRunWarning, match="so that Adam takes its place"):
+        assert isinstance(for_run("swag", Run(2, 100, 100, 300)), Adam)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for_run("hmc", Run(100, 100, 100, 300))
+        for_run("adam", Run(1, 100, 100, 300))
+
+
+@pytest.mark.parametrize("name", ["swag", "sgld", "hmc", "gauss_newton"])
+def test_a_model_fits_in_three_epochs(name):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, "tanh"), keras.layers.Dense(1)])
+    model = bnnrl.BayesianModel(network, "gaussian", method=name)
+    x, y = draws(40, 2), draws(40, 1, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a short run, and of chains that have not mixed
+        model.fit(x, y, batch_size=10, epochs=3, verbose=0)
+    assert np.all(np.isfinite(model.predict(x)))
+    assert model.method.min_steps <= (3 if model.method.full_batch_only else 12)
