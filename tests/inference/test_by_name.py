@@ -1,13 +1,14 @@
 """Methods by name: what follows from the length of a run."""
 
 import warnings
+from typing import cast
 
 import keras
 import numpy as np
 import pytest
 
 import bnnrl
-from bnnrl.inference import REGISTRY, Adam, Run, ShortRunWarning, for_run, innermost
+from bnnrl.inference import REGISTRY, SGLD, Adam, Run, ShortRunWarning, for_run, innermost
 from tests.scenarios import draws
 
 
@@ -30,8 +31,8 @@ def test_rates_fall_over_the_run_and_with_the_number_of_weights():
 
 
 def test_steps_of_chains_are_inverse_to_the_number_of_rows():
-    few, many = (innermost(for_run("sgld", Run(1000, rows, 20, 300))) for rows in (100, 1000))
-    assert few.current_rate(0)[1] == pytest.approx(10 * many.current_rate(0)[1])
+    few, many = (cast(SGLD, innermost(for_run("sgld", Run(1000, rows, 20, 300)))) for rows in (100, 1000))
+    assert few.step_size == pytest.approx(10 * cast(float, many.step_size))
 
 
 def test_a_short_run_is_told_with_the_steps_that_it_needs():
