@@ -72,7 +72,7 @@ def check_memory(name: str, count: int, bytes_each: int) -> None:
         count: number of items.
         bytes_each: size of an item.
     """
-    if count * bytes_each <= _ALWAYS_ALLOWED_BYTES or (available := _available_bytes()) is None:
+    if count * bytes_each <= _ALWAYS_ALLOWED_BYTES or (available := available_bytes()) is None:
         return
     if count * bytes_each > available:
         raise ValueError(
@@ -82,7 +82,7 @@ def check_memory(name: str, count: int, bytes_each: int) -> None:
         )
 
 
-def _available_bytes() -> int | None:
+def available_bytes() -> int | None:
     """Return the memory that Linux can give to processes without swapping; None on other systems."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -160,7 +160,7 @@ def test_pieces_of_a_continuous_posterior_are_independent():
 @pytest.mark.parametrize("found", [ENSEMBLE.components[0], CHAIN, MEAN_FIELD, LOW_RANK, DROPOUT], ids=type)
 def test_samples_that_would_exhaust_the_memory_are_refused(found, monkeypatch):
     monkeypatch.setattr("bnnrl.checks._ALWAYS_ALLOWED_BYTES", 0)
-    monkeypatch.setattr("bnnrl.checks._available_bytes", lambda: 10 * 4 * found.mean().shape[0])
+    monkeypatch.setattr("bnnrl.checks.available_bytes", lambda: 10 * 4 * found.mean().shape[0])
     assert len(found.sample(10, 0)) == 10
     with pytest.raises(ValueError, match=r"`n`: expected at most 10, for which.*Received: n=11, which takes"):
         found.sample(11, 0)

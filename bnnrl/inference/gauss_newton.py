@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fields, check_flag, check_positive
+from bnnrl.checks import available_bytes, check_count, check_fields, check_flag, check_positive
 from bnnrl.inference.base import Info, Method, starting_point
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.linear_model import LinearModel, WeightPrior
@@ -19,6 +19,7 @@ from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import normal
 
 _MAX_WEIGHTS = 4000  # a float64 matrix of 4000 × 4000 takes 128 MB
+_COPIES = 4  # float64 arrays of the Jacobian's size that a step holds at a time
 _FIRST_NOISE = 0.1
 _WARM_UP = 3  # steps before the evidence is climbed: its gradient means nothing far from a minimum
 _LARGEST_DAMPING = 10.0  # at a step that has changed the prior, so that the weights can follow
@@ -98,6 +99,7 @@ class GaussNewton(Method):
         start = starting_point(problem, seed, theta)
         _check_problem(problem, self)
         *lead, D = start.shape
+        _check_memory(problem, math.prod(lead))
         W = problem.network.num_params
         anchor = tf.zeros([*lead, W])
         weights, of_likelihood, log_scales = problem.parts(start)
@@ -208,6 +210,18 @@ def _is_hidden(problem: Problem) -> list[bool]:
     network = problem.network
     last = max((i for i, shape in enumerate(network.shapes) if len(shape) >= 2), default=0)
     return [i < last for i, size in enumerate(network.sizes) for _ in range(size)]
+
+
+def _check_memory(problem: Problem, members: int) -> None:
+    """Raise ValueError if the Jacobians of all rows, and what is computed from them, do not fit into memory."""
+    N, T, W = problem.num_data, problem.num_outputs, problem.network.num_params
+    needed, available = members * _COPIES * 8 * int(N) * T * W, available_bytes()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"Invalid data for GaussNewton: expected rows whose Jacobian fits into the available "
+            f"{available / 2**30:.1f} GiB. Received: {int(N)} rows of {T} targets for {W} weights and {members} "
+            f"members, which take {needed / 2**30:.1f} GiB. Use Laplace, which takes minibatches."
+        )
 
 
 def _check_problem(problem: Problem, method: Any) -> None:

@@ -127,6 +127,15 @@ def test_what_it_cannot_do_is_refused(name):
         GaussNewton().init(make(), 0)
 
 
+def test_data_whose_jacobian_does_not_fit_into_memory_are_refused(monkeypatch):
+    """The Jacobian of 1000 rows of 2 targets for some 30 weights, four times in float64, takes 2 MB."""
+    monkeypatch.setattr("bnnrl.inference.gauss_newton.available_bytes", lambda: 2**20)
+    problem = Problem(mlp(3, 2, (4, 3)), "gaussian", "learned", 1000)
+    with pytest.raises(ValueError, match=r"Invalid data for GaussNewton: .* 1000 rows of 2 targets.*Use Laplace"):
+        GaussNewton().init(problem, 0)
+    GaussNewton().init(problem.with_num_data(100), 0)
+
+
 @pytest.mark.parametrize("arguments", [{"steps": 0}, {"rate": 0.0}, {"anchored": 1}])
 def test_bad_hyper_parameters_are_refused(arguments):
     with pytest.raises(ValueError, match=f"Invalid `{next(iter(arguments))}`"):
