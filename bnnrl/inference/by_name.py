@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from bnnrl.inference.adam import Adam
@@ -29,6 +30,7 @@ from bnnrl.inference.vadam import VADAM
 from bnnrl.inference.warm_start import WarmStart
 
 _DRAWS = 50  # kept of each chain of stochastic gradients, and collected by SWAG
+_TRANSITIONS = 200  # draws kept, at most, of each chain with Metropolis steps
 _FEW = 10  # transitions after the burn-in, or iterates of SWAG, below which a warning says that the run is short
 
 
@@ -43,6 +45,7 @@ class Run(NamedTuple):
     rows: int  # N
     batch_size: int  # rows of a step
     num_params: int  # D
+    prior_precision: float = 1.0  # the largest of θ's entries, if the prior is normal
 
     @property
     def epoch(self) -> int:
@@ -102,10 +105,12 @@ def _csgld(run: Run) -> Method:
     return run.warmed(Ensemble(CyclicalSGLD(2 * run.chain_step, cycle, 0.5, thin, _DRAWS), 2))
 
 
-def _transitions(run: Run, make: Callable[[int, int], Method]) -> Method:
+def _transitions(run: Run, make: Callable[..., Method]) -> Method:
     """Return a sampler with Metropolis steps: half of the run for Adam, a quarter each for burn-in and draws."""
     burn_in = (run.steps - run.half) // 2
-    return run.warmed(make(burn_in, max(1, run.steps - run.half - burn_in)))
+    transitions = max(1, run.steps - run.half - burn_in)
+    thin = -(-transitions // _TRANSITIONS)
+    return run.warmed(make(chains=2, burn_in=burn_in, thin=thin, max_draws=min(transitions, _TRANSITIONS)))
 
 
 _METHODS: dict[str, Callable[[Run], Method]] = {
@@ -117,7 +122,7 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     "laplace": _laplace,
     "gauss_newton": lambda run: GaussNewton(steps=max(1, run.steps - 1)),
     "bbb": lambda run: BBB(run.falling(run.rate)),
-    "vadam": lambda run: VADAM(run.falling(30 * run.rate), prec_init=10.0 * run.rows),
+    "vadam": lambda run: VADAM(run.falling(30 * run.rate), prec_init=10.0 * run.rows + run.prior_precision),
     "bsam": lambda run: BSAM(run.falling(100 * run.rate), s_init=10.0, clip_radius=0.1),
     "ivon": lambda run: IVON(run.falling(10 * run.rate), hess_init=1.0, clip_radius=0.3),
     "svgd": lambda run: SVGD(run.falling(run.rate), 10),
@@ -129,10 +134,8 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     "sghmc": lambda run: _chains(
         run, lambda burn_in, thin: SGHMC(run.chain_step, burn_in=burn_in, thin=thin, max_draws=_DRAWS)
     ),
-    "hmc": lambda run: _transitions(run, lambda burn_in, draws: HMC(chains=2, burn_in=burn_in, max_draws=draws)),
-    "nuts": lambda run: _transitions(
-        run, lambda burn_in, draws: NUTS(max_doublings=6, chains=2, burn_in=burn_in, max_draws=draws)
-    ),
+    "hmc": lambda run: _transitions(run, HMC),
+    "nuts": lambda run: _transitions(run, partial(NUTS, max_doublings=6)),
 }
 
 # Steps of a run for half of which Adam trains, and which leave ten draws or iterates after the burn-in.
@@ -161,6 +164,6 @@ def for_run(name: str, run: Run) -> Method:
             f"This run of {run.steps} steps is too short for {name!r}, which needs at least {least} for its stages"
             f"{', so that Adam takes its place' if type(method) is Adam else ''}. Give `fit` more epochs.",
             ShortRunWarning,
-            stacklevel=3,
+            stacklevel=4,  # the caller of `fit`
         )
     return method

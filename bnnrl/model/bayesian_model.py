@@ -143,14 +143,14 @@ class BayesianModel:
                 "a new BayesianModel from its `keras_model` and `likelihood` to fit it again."
             )
         check_reporting(callbacks, verbose)
-        scalers = self.x_scaler, self.y_scaler
+        before = self.x_scaler, self.y_scaler, self.method, self.optimizer
         try:
             if isinstance(x, data.Data):
                 self._adapter.set_scalers(x.x_scaler, x.y_scaler)
                 x, validation_data = x.train, x.validation if validation_data is None else validation_data
             else:
                 self._adapter.set_scalers(None, None)
-            if self._name and self.method.full_batch_only:
+            if self._name and inference.get(self._name).full_batch_only:
                 batch_size = None
             shards = self._adapter.shards(x, y, batch_size)
             self._choose_method(shards, epochs)
@@ -159,7 +159,9 @@ class BayesianModel:
             driver, problem = self._driver(shards.batch_size), self._problem.with_num_data(shards.num_data)
             self._trainer = Trainer(problem, self.method, driver, seed)
         except Exception:
-            self.x_scaler, self.y_scaler = scalers  # a fit that is refused leaves the model as it was
+            self.x_scaler, self.y_scaler, self.method, self.optimizer = (
+                before  # a fit that is refused leaves the model as it was
+            )
             raise
         self._predictor = self._make_predictor(inference.innermost(self.method).linearised)
         self._predictor.choose_reference(shards.first, seed)
@@ -393,11 +395,11 @@ class BayesianModel:
         """Give a method by name the hyper-parameters for this run."""
         if self._name is None:
             return
-        steps = check_count("epochs", epochs) * shards.steps
-        size = shards.batch_size or shards.num_data
-        self.method = inference.for_run(
-            self._name, inference.Run(steps, shards.num_data, size, self._problem.num_params)
-        )
+        steps, rows = check_count("epochs", epochs) * shards.steps, shards.num_data
+        prior = self._problem.normal_prior
+        precision = 1.0 if prior is None else float(tf.reduce_max(prior.precision))
+        run = inference.Run(steps, rows, shards.batch_size or rows, self._problem.num_params, precision)
+        self.method = inference.for_run(self._name, run)
         self.optimizer = KerasOptimizerView(self.method)
 
     def _driver(self, batch_size: int | None) -> inference.Driver:

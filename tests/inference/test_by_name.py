@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bnnrl
-from bnnrl.inference import REGISTRY, SGLD, Adam, Run, ShortRunWarning, for_run, innermost
+from bnnrl.inference import HMC, REGISTRY, SGLD, VADAM, Adam, Run, ShortRunWarning, for_run, innermost
 from tests.scenarios import draws
 
 
@@ -44,6 +44,29 @@ def test_a_short_run_is_told_with_the_steps_that_it_needs():
         warnings.simplefilter("error")
         for_run("hmc", Run(100, 100, 100, 300))
         for_run("adam", Run(1, 100, 100, 300))
+
+
+def test_vadam_starts_within_a_tight_prior_and_chains_keep_a_bounded_number_of_draws():
+    tight = Run(100, 20, 20, 300, prior_precision=400.0)
+    assert cast(VADAM, for_run("vadam", tight)).prec_init == 600.0
+    long = cast(HMC, innermost(for_run("hmc", Run(10_000, 100, 100, 300))))
+    assert long.max_draws == 200 and long.thin * long.max_draws == 2600 and long.burn_in == 2500
+
+
+def test_a_refused_or_short_fit_leaves_the_next_one_its_method():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model = bnnrl.BayesianModel(network, bnnrl.likelihoods.Gaussian(0.5), method="hmc")
+    x, y = draws(40, 2), draws(40, 1, seed=1)
+    before = model.method
+    with pytest.raises(ValueError, match="Invalid targets"):
+        model.fit(x, y[:, [0, 0, 0]], epochs=3, verbose=0)
+    assert model.method is before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        model.fit(x, y, epochs=1, verbose=0)
+        assert isinstance(model.method, Adam)
+        model.fit(x, y, epochs=40, verbose=0)
+    assert isinstance(innermost(model.method), HMC)
 
 
 @pytest.mark.parametrize("name", ["swag", "sgld", "hmc", "gauss_newton"])
