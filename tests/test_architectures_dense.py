@@ -5,7 +5,8 @@ from tests import architectures
 
 
 def test_every_method_is_tested():
-    assert architectures.METHODS.keys() == inference.REGISTRY.keys()
+    """Gauss-Newton learning refuses batch normalisation and large networks: `tests/battery.py` has it on the others."""
+    assert architectures.METHODS.keys() == inference.REGISTRY.keys() - {"gauss_newton"}
 
 
 @architectures.every_method("dense", "batch norm", "layer norm", "dropout", "frozen", "mixed precision")

@@ -48,8 +48,7 @@ class Predictor:
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
         self._network = problem.network
-        shapes = [output.shape[1:] for output in problem.network.model.outputs]
-        self._outputs_of_row = sum(math.prod(size or 1 for size in shape) for shape in shapes)
+        self._outputs_of_row = _outputs_of_row(problem)
         self._outputs_of = share(_key(self._network), partial(_compiled_outputs, self._network))
         self._statistics_of = CompiledFunction(self._many_statistics, jit_compile=False)
 
@@ -130,6 +129,14 @@ class Predictor:
 
     def _many_statistics(self, weights: tf.Tensor, x: inputs.Arrays) -> list[tf.Tensor]:
         return _for_each(lambda weights, x, _: self._network.statistics(weights, x), weights, x, [])
+
+
+def _outputs_of_row(problem: Problem) -> int:
+    """Return how many numbers the network returns for a row; axes of unknown size count as 1."""
+    outputs = getattr(problem.network.model, "outputs", None)  # a subclassed model has none
+    if outputs is None:
+        return max(1, problem.num_outputs)
+    return sum(math.prod(size or 1 for size in output.shape[1:]) for output in outputs)
 
 
 def _key(network: Network) -> Hashable | None:
