@@ -10,9 +10,10 @@ import numpy as np
 
 from bnnrl import data, diagnostics, likelihoods, metrics, plots, report
 from bnnrl.model.bayesian_model import BayesianModel
-from bnnrl.storage import run_folder
+from bnnrl.storage import config, run_folder
 
 _SHOWN_ROWS = 5000  # rows of a scatter plot or a curve at most; more would not be seen
+_SHOWN_SCALES = 20  # of a learned prior
 _CHAIN_ROWS = 4  # rows whose predictions are followed along chains
 
 Pictures = dict[str, str]  # the caption of each file
@@ -113,6 +114,23 @@ class FitReport:
             "autocorrelation.png": "Autocorrelation of the network's first output along the chains, by lag.",
         }
 
+    def _learned_scales(self) -> list[Any]:
+        """Return the section of what a learned prior found, the largest scales first; nothing for another prior."""
+        scales = self.model.prior_scales(self.settings["samples"])
+        largest = sorted(scales.items(), key=lambda item: -item[1])[:_SHOWN_SCALES]
+        return (
+            [
+                report.Heading("Scales of the learned prior"),
+                report.Text(
+                    "The scale of an input column tells how relevant the column is. "
+                    f"Shown are the {len(largest)} largest of {len(scales)} scales."
+                ),
+                report.Table(dict(largest)),
+            ]
+            if scales
+            else []
+        )
+
     def _write_html(self, scores: dict[str, float], pictures: Pictures) -> None:
         num_params = self.model.keras_model.count_params()
         sections: list[Any] = [
@@ -121,6 +139,9 @@ class FitReport:
             report.Text(f"{num_params} parameters, {self.settings['samples']} posterior samples."),
             report.Heading("Pictures"),
             *(report.Picture(self.folder / name, caption, caption) for name, caption in pictures.items()),
+            *self._learned_scales(),
+            report.Heading("Method of this run"),
+            report.Json(config.encode_or_repr(self.model.method)),
             report.Heading("Settings and versions"),
             report.Json(run_folder.FIT.read_config(self.folder)),
         ]

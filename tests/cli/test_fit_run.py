@@ -12,6 +12,7 @@ import pytest
 import bnnrl
 from bnnrl import cli
 from bnnrl.cli.fit_run import hyper_parameters, make_network
+from bnnrl.inference import ShortRunWarning
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 QUICK = ["--epochs", "3", "--hidden", "8", "--samples", "4"]
@@ -140,3 +141,12 @@ def test_images_pass_convolutions():
     kinds = [type(layer).__name__ for layer in make_network((8, 8, 1), (5,), "relu", 3).layers]
     assert kinds == ["Conv2D", "MaxPooling2D", "Conv2D", "MaxPooling2D", "Flatten", "Dense", "Dense"]
     assert make_network((4,), (5, 6), "tanh", 2).output_shape == (None, 2)
+
+
+def test_the_report_shows_the_methods_settings_for_the_run_and_the_learned_scales(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.warns(ShortRunWarning, match="gauss_newton"):
+        assert fit(folder, "diabetes", "--method", "gauss_newton", "--epochs", 6) == 0
+    page = (folder / "report.html").read_text()
+    assert "Scales of the learned prior" in page and "/kernel[2]" in page
+    assert "&quot;class&quot;: &quot;GaussNewton&quot;" in page and "&quot;steps&quot;: 5" in page
