@@ -82,7 +82,7 @@ CASES: dict[str, Case] = {
     "vadam": Case(VADAM(0.01), lambda state: 10 * state.m, VADAM(temperature=1e-24)),
     "bsam": Case(BSAM(0.01, s_init=100.0), lambda state: 10 * state.gm, BSAM(rho=0.0)),
     "laplace": Case(Laplace(Adam(0.01), start=2), lambda state: 10 * state.inner.m),
-    "gauss_newton": Case(GaussNewton(steps=3), takes_statistics=False),
+    "gauss_newton": Case(GaussNewton(steps=8), takes_statistics=False),
     "svgd": Case(SVGD(0.01, size=2), lambda state: 10 * state.m, SVGD(size=1)),
     "ivon": Case(IVON(), lambda state: 10 * state.g, IVON(temperature=1e-24), prior_in_gradient=False),
     "sgld": Case(SGLD(1e-5, burn_in=1, thin=1, max_draws=4)),
@@ -160,7 +160,7 @@ def check_network(case: Case, model: keras.Model, likelihood_scale: float | str 
     if start.theta.shape.rank == 2:
         batch = tf.nest.map_structure(lambda a: tf.stack([a] * start.theta.shape[0]), batch)
     step = tf.function(lambda state, seed: method.step(problem, state, batch, seed), autograph=False)
-    for i in range(4):
+    for i in range(max(4, method.min_steps)):
         state, info = step(state, as_seed(i))
         assert np.isfinite(info.log_joint).all() and np.isfinite(info.grad_norm).all()
     assert info.log_joint.shape == start.theta.shape[:-1]
@@ -201,7 +201,9 @@ def check_bayesian_model(case: Case, folder: Path) -> None:
         warnings.simplefilter("ignore", SamplingWarning)  # 30 epochs are no time for chains to mix
         history = model.fit(x, y, case.batch_size and 16, epochs=30, validation_data=(x, y), verbose=0)
     loss = history.history["val_nll"]
-    assert np.isfinite(loss).all() and loss[-1] < loss[0]
+    # Some methods are done at their first posterior, which has to beat the best constant prediction.
+    constant = float(np.mean(-tfd.Normal(y.mean(), 0.1).log_prob(y)))
+    assert np.isfinite(loss).all() and loss[-1] < (loss[0] if loss[-1] != loss[0] else constant)
     model.save(folder / "model")
     loaded = load(folder / "model")
     np.testing.assert_array_equal(loaded.predict(x, 7, seed=1), model.predict(x, 7, seed=1))

@@ -22,7 +22,7 @@ _MAX_WEIGHTS = 4000  # a float64 matrix of 4000 × 4000 takes 128 MB
 _COPIES = 4  # float64 arrays of the Jacobian's size that a step holds at a time
 _FIRST_NOISE = 0.1
 _WARM_UP = 3  # steps before the evidence is climbed: its gradient means nothing far from a minimum
-_LARGEST_DAMPING = 10.0  # at a step that has changed the prior, so that the weights can follow
+_LARGEST_DAMPING = 10.0  # after a step that was taken: a changing prior needs weights that follow
 _LOG_RANGE = (math.log(1e-4), math.log(50.0))  # of the log-scales of the prior and of the noise
 
 
@@ -157,7 +157,6 @@ class GaussNewton(Method):
         second = tf.where(climbs, 0.95 * state.mean_square + 0.05 * tf.square(grad), state.mean_square)
         new = tf.clip_by_value(hyper + self._hyper_step(state.step, first, second), *_LOG_RANGE)
         theta = tf.concat([prior.weights(u), tf.where(climbs, new, hyper)], axis=-1)
-        damping = tf.where(climbs, tf.minimum(damping, _LARGEST_DAMPING), damping)
         loc = theta[..., : u.shape[-1]]
         return state._replace(theta=theta, damping=damping, mean_grad=first, mean_square=second, loc=loc), norm
 
@@ -178,7 +177,7 @@ class GaussNewton(Method):
         moved, rest = model.u + change, state.theta[..., change.shape[-1] :]
         outputs = problem.apply(tf.concat([prior.weights(moved), rest], axis=-1), batch[0])
         better = model.loss(outputs, moved) < model.loss(model.outputs, model.u)  # False if a loss is not a number
-        damping = tf.where(better, state.damping / 4.0, state.damping * 4.0)
+        damping = tf.where(better, tf.minimum(state.damping / 4.0, _LARGEST_DAMPING), state.damping * 4.0)
         norm = tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32)
         return tf.where(better[..., tf.newaxis], moved, model.u), tf.clip_by_value(damping, 1e-9, 1e9), norm
 
