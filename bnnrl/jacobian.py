@@ -40,6 +40,11 @@ class Factor(NamedTuple):
     inputs: tf.Tensor | None  # [..., N, I]; None for a bias
     grads: tf.Tensor  # [..., N, T, O]
 
+    @property
+    def size(self) -> int:
+        """W, the number of entries of the weight."""
+        return self.grads.shape[-1] * (1 if self.inputs is None else self.inputs.shape[-1])
+
     def scaled(self, by_row: tf.Tensor, real: tf.Tensor) -> Factor:
         """Return the Jacobian in u for weights w = s u, in float64.
 

@@ -16,6 +16,7 @@ from bnnrl.network import Network
 from bnnrl.storage import config
 from bnnrl.structure import structure
 
+LOG_RANGE = (math.log(1e-4), math.log(50.0))  # of the log-scales that methods choose by evidence
 _HYPERPRIORS = ("lognormal", "half_cauchy", "gamma")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from bnnrl.network import Network, matmul
+from bnnrl.network import Network, map_one_by_one, matmul
 from bnnrl.posterior import Linearised, Mixture, Posterior, Product
 from bnnrl.problem import Problem
 
@@ -53,9 +53,7 @@ class LinearisedNetwork(Network):
         """Return one(args) for each draw; one by one for recurrent layers, whose derivatives cannot be vectorised."""
         if not any(isinstance(layer, keras.layers.RNN) for layer in self.model._flatten_layers()):
             return super()._map_draws(one, args)
-        first = one(tf.nest.map_structure(lambda a: a[0], args))  # for its shapes: the graph drops it
-        like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
-        return tf.map_fn(one, args, fn_output_signature=like)
+        return map_one_by_one(one, args)
 
     def _stateless_call(self, weights: list[tf.Tensor], x, training: bool, seeds, statistics):
         """Return the outputs and their derivative along δ, by two backward passes.

@@ -228,6 +228,13 @@ class Network:
         return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs), after
 
 
+def map_one_by_one(function: Callable, args):
+    """Return function(args) for each entry of the first axis of all arguments, one after the other in a loop."""
+    first = function(tf.nest.map_structure(lambda a: a[0], args))  # for its shapes: the graph drops it
+    like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
+    return tf.map_fn(function, args, fn_output_signature=like)
+
+
 def _check_model(model: keras.Model) -> None:
     if keras.backend.backend() != "tensorflow":
         raise ValueError(

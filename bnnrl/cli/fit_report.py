@@ -118,18 +118,13 @@ class FitReport:
         """Return the section of what a learned prior found, the largest scales first; nothing for another prior."""
         scales = self.model.prior_scales(self.settings["samples"])
         largest = sorted(scales.items(), key=lambda item: -item[1])[:_SHOWN_SCALES]
-        return (
-            [
-                report.Heading("Scales of the learned prior"),
-                report.Text(
-                    "The scale of an input column tells how relevant the column is. "
-                    f"Shown are the {len(largest)} largest of {len(scales)} scales."
-                ),
-                report.Table(dict(largest)),
-            ]
-            if scales
-            else []
+        if not scales:
+            return []
+        text = (
+            "The scale of an input column tells how relevant the column is. "
+            f"Shown are the {len(largest)} largest of {len(scales)} scales."
         )
+        return [report.Heading("Scales of the learned prior"), report.Text(text), report.Table(dict(largest))]
 
     def _write_html(self, scores: dict[str, float], pictures: Pictures) -> None:
         num_params = self.model.keras_model.count_params()

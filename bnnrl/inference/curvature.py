@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import keras
 import tensorflow as tf
 
-from bnnrl.jacobian import shifted_dense
+from bnnrl.jacobian import Factor, shifted_dense
 from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
 from bnnrl.network import Network
 from bnnrl.problem import Batch, Problem, align_targets, without_padding
@@ -124,9 +124,7 @@ def _columns(problem: Problem, theta: tf.Tensor, rows: Rows, offset: int) -> tup
     if not (network.is_dense_chain or (offset and last_dense(network, offset))):
         return _columns_by_copies(problem, theta, rows, offset)
     inputs, grads, root = _layers(problem, theta, rows, offset)
-    outer = lambda x, g: x[..., tf.newaxis, :, tf.newaxis] * g[..., tf.newaxis, :]  # [..., B, R, F, O]
-    each = [outer(x, g) for x, g in zip(inputs, grads, strict=True)]
-    return tf.concat([tf.reshape(a, [*a.shape[:-2], a.shape[-2] * a.shape[-1]]) for a in each], axis=-1), root
+    return tf.concat([Factor(x, g).matrix() for x, g in zip(inputs, grads, strict=True)], axis=-1), root
 
 
 def _layers(

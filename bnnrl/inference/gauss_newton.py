@@ -12,6 +12,7 @@ from bnnrl.checks import available_bytes, check_count, check_fields, check_flag,
 from bnnrl.inference.base import Info, Method, starting_point
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.linear_model import LinearModel, WeightPrior
+from bnnrl.learned_prior import LOG_RANGE
 from bnnrl.likelihoods import Gaussian
 from bnnrl.posterior import Linearised, LowRank, Point
 from bnnrl.priors import NormalPrior
@@ -23,7 +24,6 @@ _COPIES = 4  # float64 arrays of the Jacobian's size that a step holds at a time
 _FIRST_NOISE = 0.1
 _WARM_UP = 3  # steps before the evidence is climbed: its gradient means nothing far from a minimum
 _LARGEST_DAMPING = 10.0  # after a step that was taken: a changing prior needs weights that follow
-_LOG_RANGE = (math.log(1e-4), math.log(50.0))  # of the log-scales of the prior and of the noise
 
 
 class GaussNewtonState(NamedTuple):
@@ -155,7 +155,7 @@ class GaussNewton(Method):
         grad = tf.cond(climbs, climb, lambda: tf.zeros_like(hyper))
         first = tf.where(climbs, 0.8 * state.mean_grad + 0.2 * grad, state.mean_grad)
         second = tf.where(climbs, 0.95 * state.mean_square + 0.05 * tf.square(grad), state.mean_square)
-        new = tf.clip_by_value(hyper + self._hyper_step(state.step, first, second), *_LOG_RANGE)
+        new = tf.clip_by_value(hyper + self._hyper_step(state.step, first, second), *LOG_RANGE)
         theta = tf.concat([prior.weights(u), tf.where(climbs, new, hyper)], axis=-1)
         loc = theta[..., : u.shape[-1]]
         return state._replace(theta=theta, damping=damping, mean_grad=first, mean_square=second, loc=loc), norm

@@ -11,11 +11,10 @@ from scipy.optimize import minimize
 
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.laplace_normal import Curvature
-from bnnrl.learned_prior import LearnedPrior
+from bnnrl.learned_prior import LOG_RANGE, LearnedPrior
 from bnnrl.likelihoods import Gaussian
 from bnnrl.problem import Problem
 
-_SCALES = (math.log(1e-4), math.log(50.0))  # bounds of the log-scales of the prior, as in Gauss-Newton learning
 _NOISE = (math.log(1e-2), math.log(1e2))  # bounds of the logarithm of the factor of the noise
 
 
@@ -76,7 +75,7 @@ class Evidence:
         """Return the hyper-parameters that maximise evidence times hyperprior, and the log evidence there."""
         if not len(self._start):
             return self._start, self.value_and_grad(self._start)[0]
-        bounds = [_SCALES] * len(self._groups) + [_NOISE] * self._tunes_noise
+        bounds = [LOG_RANGE] * len(self._groups) + [_NOISE] * self._tunes_noise
 
         def loss(hyper: np.ndarray) -> tuple[float, np.ndarray]:
             value, grad = self.value_and_grad(hyper)

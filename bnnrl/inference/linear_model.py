@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import tensorflow as tf
 
+from bnnrl.inference.curvature import Rows
 from bnnrl.jacobian import Factor, outputs_and_factors, outputs_and_jacobian
 from bnnrl.learned_prior import LearnedPrior
-from bnnrl.problem import Batch, Problem, align_targets, without_padding
+from bnnrl.problem import Batch, Problem, align_targets
 
 
 class LinearModel(NamedTuple):
@@ -43,7 +44,8 @@ class LinearModel(NamedTuple):
             batch: (x, y) or (x, y, weight).
             prior: the normal prior of the weights.
         """
-        x, y, real = _rows(batch, theta.shape.rank - 1)
+        x, y, weight = Rows.of(theta, batch)
+        real = weight > 0
         theta = tf.concat([theta[..., : problem.network.num_params], hyper], axis=-1)
         weights, scales = problem.split(theta)[0], problem.weight_scales(theta) * prior.std
         factors, explicit = [], None
@@ -96,7 +98,7 @@ class LinearModel(NamedTuple):
         """Return J u, [..., n]."""
         if self.explicit is not None:
             return tf.linalg.matvec(self.explicit, u)
-        parts = tf.split(u, [factor_size(factor) for factor in self.factors], axis=-1)
+        parts = tf.split(u, [factor.size for factor in self.factors], axis=-1)
         return _flat(tf.add_n([factor.times(part) for factor, part in zip(self.factors, parts, strict=True)]))
 
     def transposed_times(self, v: tf.Tensor) -> tf.Tensor:
@@ -202,19 +204,6 @@ class WeightPrior(NamedTuple):
         return self.mean + self.std * u
 
 
-def factor_size(factor: Factor) -> int:
-    """Return the number of entries of a factor's weight."""
-    return factor.grads.shape[-1] * (1 if factor.inputs is None else factor.inputs.shape[-1])
-
-
-def _rows(batch: Batch, axis: int) -> tuple[Any, tf.Tensor, tf.Tensor]:
-    """Return x and y without what padding holds, and which rows are real, [..., N] bool."""
-    x, y = batch[:2]
-    real = batch[2] > 0 if len(batch) == 3 else tf.fill(y.shape[: axis + 1], True)
-    x, y = tf.nest.map_structure(lambda a: without_padding(a, real), (x, y))
-    return x, y, real
-
-
 def _each(problem: Problem, scales: tf.Tensor) -> list[tuple[tf.Tensor, tuple[int, ...]]]:
     """Return the scales of each weight, of its shape, and this shape."""
     return list(zip(problem.network.unflatten(scales), problem.network.shapes, strict=True))
@@ -231,14 +220,16 @@ def _flat(a: tf.Tensor) -> tf.Tensor:
 
 def _explicit(factors: list[Factor]) -> tf.Tensor:
     """Return J, [..., n, W]."""
-    jacobian = tf.concat([factor.matrix() for factor in factors], axis=-1)
-    *lead, N, T, W = jacobian.shape
-    return tf.reshape(jacobian, [*lead, N * T, W])
+    return _by_target(tf.concat([factor.matrix() for factor in factors], axis=-1))
 
 
 def _flat_matrix(jacobian: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
     """Return J in float64, [..., n, W], with zeros for padding."""
-    jacobian = tf.where(real[..., tf.newaxis, tf.newaxis], tf.cast(jacobian, tf.float64), 0.0)
+    return _by_target(tf.where(real[..., tf.newaxis, tf.newaxis], tf.cast(jacobian, tf.float64), 0.0))
+
+
+def _by_target(jacobian: tf.Tensor) -> tf.Tensor:
+    """Return a Jacobian [..., N, T, W] with one row for each target, [..., N·T, W]."""
     *lead, N, T, W = jacobian.shape
     return tf.reshape(jacobian, [*lead, N * T, W])
 

@@ -17,7 +17,7 @@ from bnnrl.compiled import CompiledFunction, share
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
-from bnnrl.network import Network
+from bnnrl.network import Network, map_one_by_one
 from bnnrl.problem import Problem
 from bnnrl.seeds import host_seed
 from bnnrl.structure import key_or_none
@@ -167,7 +167,4 @@ def _for_each(function: Callable[..., Any], theta: tf.Tensor, x: inputs.Arrays, 
     if draws * inputs.num_rows(x) <= _BATCHED:
         same = tf.nest.map_structure(lambda a: tf.broadcast_to(a, [draws, *a.shape]), x)
         return function(theta, same, statistics)
-    one = lambda own: function(own[0], x, own[1])
-    first = one(tf.nest.map_structure(lambda a: a[0], (theta, statistics)))  # for its shapes: the graph drops it
-    like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
-    return tf.map_fn(one, (theta, statistics), fn_output_signature=like)
+    return map_one_by_one(lambda own: function(own[0], x, own[1]), (theta, statistics))
