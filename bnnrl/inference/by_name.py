@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Method
@@ -20,6 +21,7 @@ from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
 from bnnrl.inference.nuts import NUTS
+from bnnrl.inference.registry import REGISTRY, get
 from bnnrl.inference.schedules import Schedule
 from bnnrl.inference.sgd import SGD
 from bnnrl.inference.sghmc import SGHMC
@@ -31,6 +33,7 @@ from bnnrl.inference.warm_start import WarmStart
 
 _DRAWS = 50  # kept of each chain of stochastic gradients, and collected by SWAG
 _TRANSITIONS = 200  # draws kept, at most, of each chain with Metropolis steps
+_LONG_STEP = 5e8  # rows × squared number of weights: multiplications of a Gauss-Newton step
 _FEW = 10  # transitions after the burn-in, or iterates of SWAG, below which a warning says that the run is short
 
 
@@ -98,6 +101,14 @@ def _chains(run: Run, make: Callable[[int, int], Method]) -> Method:
     return run.warmed(Ensemble(make(burn_in, run.thin(burn_in)), 2))
 
 
+def _gauss_newton(run: Run) -> Method:
+    """Return five anchored members, or a single one where a step on all rows takes long."""
+    steps = max(1, run.steps - 1)
+    if run.rows * run.num_params**2 > _LONG_STEP:
+        return GaussNewton(steps)
+    return Ensemble(GaussNewton(steps, anchored=True), 5)
+
+
 def _csgld(run: Run) -> Method:
     """Return four cycles in the second half of the run, the second half of each for draws."""
     cycle = max(2, (run.steps - run.half) // 4)
@@ -120,7 +131,7 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     "dropout": lambda run: MCDropout(run.falling(run.rate), rate=0.05),
     "swag": _swag,
     "laplace": _laplace,
-    "gauss_newton": lambda run: GaussNewton(steps=max(1, run.steps - 1)),
+    "gauss_newton": _gauss_newton,
     "bbb": lambda run: BBB(run.falling(run.rate)),
     "vadam": lambda run: VADAM(run.falling(30 * run.rate), prec_init=10.0 * run.rows + run.prior_precision),
     "bsam": lambda run: BSAM(run.falling(100 * run.rate), s_init=10.0, clip_radius=0.1),
@@ -142,7 +153,7 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
 _LEAST = {"swag": 2 * _FEW, "hmc": 40 + 4 * _FEW, "nuts": 40 + 4 * _FEW, "gauss_newton": 50}
 
 
-def for_run(name: str, run: Run) -> Method:
+def for_run(name: str, run: Run, **hyper_parameters: Any) -> Method:
     """Return the method of a name for a run of this length and size.
 
     The rules were chosen on regressions of some hundred rows and on images of handwritten digits. In a run that is too
@@ -151,11 +162,19 @@ def for_run(name: str, run: Run) -> Method:
     Args:
         name: a name of `bnnrl.inference.REGISTRY`, in lower case.
         run: the run.
+        **hyper_parameters: fields of the named method that do not follow from the run. With any of them, the run is
+            not checked for its length.
+
+    Raises:
+        ValueError: for an unknown hyper-parameter, or a value out of its range.
 
     Warns:
         ShortRunWarning: if the run is too short for the result to mean much.
     """
     method = _METHODS[name](run)
+    if hyper_parameters:
+        get(name, **hyper_parameters)  # raises ValueError
+        return _replaced(method, REGISTRY[name], hyper_parameters)
     least = max(_LEAST.get(name, 0), method.min_steps and 2 * _FEW)
     if run.steps < method.min_steps:
         method = Adam(run.falling(run.rate))
@@ -167,3 +186,10 @@ def for_run(name: str, run: Run) -> Method:
             stacklevel=4,  # the caller of `fit`
         )
     return method
+
+
+def _replaced(method: Any, cls: type, hyper_parameters: dict[str, Any]) -> Any:
+    """Return `method` with fields of another value, those of the wrapped method of class `cls`."""
+    if type(method) is cls:
+        return replace(method, **hyper_parameters)
+    return replace(method, method=_replaced(method.inner, cls, hyper_parameters))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from bnnrl.model.prediction import Predictor
 from bnnrl.model.serialization import ModelParts
 from bnnrl.model.training import Trainer, TrainingLoop, check_epochs, check_reporting
 from bnnrl.problem import Problem
-from bnnrl.storage import checkpoint
+from bnnrl.storage import checkpoint, config
 from bnnrl.storage.arrays import Arrays
 
 _DIAGNOSED_ROWS = 64  # of the training data, whose predictions tell whether chains have mixed
@@ -42,7 +42,8 @@ class BayesianModel:
             object `bnnrl.priors.Learned` for scales that are inferred with the weights. None for the
             method's default: N(0, 1), and "learned" for "gauss_newton".
         method: an inference method or its name, see `bnnrl.inference`. The hyper-parameters of a method by name follow
-            from the length of each `fit`, its rows and the number of weights.
+            from the length of each `fit`, its rows and the number of weights; `history.params["method"]` holds them.
+        hyper_parameters: those of the method given by name that are not to follow from the run, such as {"rank": 10}.
 
     Attributes:
         keras_model: the network.
@@ -64,9 +65,11 @@ class BayesianModel:
         likelihood,
         prior: priors.PriorLike | None = None,
         method: inference.Method | str = "adam",
+        hyper_parameters: Mapping[str, Any] | None = None,
     ):
         self.keras_model = keras_model
-        self.method: Any = inference.get(method)
+        self._given = dict(hyper_parameters or {})
+        self.method: Any = inference.get(method, **self._given)
         self._name = method.lower() if isinstance(method, str) else None  # its hyper-parameters then follow each run
         default = inference.innermost(self.method).default_prior
         self.prior: priors.PriorLike | None = priors.get(default if prior is None else prior)
@@ -126,7 +129,7 @@ class BayesianModel:
             verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line after each epoch.
 
         Returns:
-            The logs, also kept as `history`.
+            The logs, also kept as `history`. Their `params` hold the method with its hyper-parameters for this run.
 
         Raises:
             ValueError: if the data are not finite or do not fit each other, the network or the likelihood; if the
@@ -167,6 +170,7 @@ class BayesianModel:
         self._predictor.choose_reference(shards.first, seed)
         validate = None if validation is None else partial(self._scores, *validation)
         history = TrainingLoop(self, self._trainer, shards, validate).run(epochs, callbacks, verbose)
+        history.params["method"] = config.encode_or_repr(self.method)
         if self._trainer.is_sampler and self._trainer.has_posterior and diagnostics.are_chains(self.posterior):
             self._diagnose(inputs.take(shards.first, slice(_DIAGNOSED_ROWS)))
         return history
@@ -364,6 +368,8 @@ class BayesianModel:
             self._predictor.reference,
             self.x_scaler,
             self.y_scaler,
+            self._name,
+            self._given,
         ).encode()
 
     @classmethod
@@ -374,8 +380,11 @@ class BayesianModel:
             ValueError: if a part is of a class that this version does not know, holds code, or does not fit the others.
         """
         parts = ModelParts.decode(config, arrays)
-        model = cls(parts.network, parts.likelihood, parts.prior, parts.method or "adam")
+        method = parts.method_name or parts.method or "adam"
+        model = cls(parts.network, parts.likelihood, parts.prior, method, parts.hyper_parameters)
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)
+        if parts.method_name is None:
+            model._name = None
         size, found = model._problem.num_params, parts.posterior.sample(1, 0).shape
         if found != (1, size):
             raise ValueError(
@@ -399,7 +408,7 @@ class BayesianModel:
         prior = self._problem.normal_prior
         precision = 1.0 if prior is None else float(tf.reduce_max(prior.precision))
         run = inference.Run(steps, rows, shards.batch_size or rows, self._problem.num_params, precision)
-        self.method = inference.for_run(self._name, run)
+        self.method = inference.for_run(self._name, run, **self._given)
         self.optimizer = KerasOptimizerView(self.method)
 
     def _driver(self, batch_size: int | None) -> inference.Driver:

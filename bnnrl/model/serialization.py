@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -40,6 +40,8 @@ class ModelParts:
         reference: rows of the standardised training inputs, for the statistics of batch normalisation; None without it.
         x_scaler: the standardisation of the inputs, if any.
         y_scaler: the standardisation of the targets, if any.
+        method_name: the method's name, if its hyper-parameters follow from each run.
+        hyper_parameters: those of a method by name that do not follow from the run.
     """
 
     network: keras.Model
@@ -50,6 +52,8 @@ class ModelParts:
     reference: Any = None
     x_scaler: data.Scaler | None = None
     y_scaler: data.Scaler | None = None
+    method_name: str | None = None
+    hyper_parameters: dict[str, Any] = field(default_factory=dict)
 
     def encode(self) -> tuple[dict[str, Any], Arrays]:
         """Return a JSON-able description and named arrays.
@@ -64,10 +68,14 @@ class ModelParts:
             "likelihood": likelihoods.to_config(self.likelihood),
             "prior": prior_to_config(self.prior),
             "method": None,
+            "method_name": None,
+            "hyper_parameters": {},
             "posterior": description,
         }
         with suppress(ValueError):  # a method of the user's own is code
-            config["method"] = settings.encode(self.method)
+            method = settings.encode(self.method)
+            given = {name: settings.encode(value) for name, value in self.hyper_parameters.items()}
+            config |= {"method": method, "method_name": self.method_name, "hyper_parameters": given}
         groups = {
             "network": _numbered(self.network.non_trainable_variables),
             "posterior": draws,
@@ -89,6 +97,9 @@ class ModelParts:
             network.non_trainable_variables[int(name)].assign(value)
         reference = select(arrays, "reference")
         rows = [reference[str(i)] for i in range(len(reference))]
+        given = config.get("hyper_parameters", {})
+        if not isinstance(given, dict):
+            raise ValueError(f"Invalid hyper_parameters: expected values by name. Received: {given!r}.")
         return cls(
             network,
             likelihoods.from_config(config["likelihood"]),
@@ -98,6 +109,8 @@ class ModelParts:
             tf.nest.pack_sequence_as(network.input, rows) if len(rows) > 1 else next(iter(rows), None),
             _scaler(select(arrays, "x_scaler")),
             _scaler(select(arrays, "y_scaler")),
+            config.get("method_name"),
+            {name: settings.decode(value) for name, value in given.items()},
         )
 
 

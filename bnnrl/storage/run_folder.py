@@ -123,13 +123,22 @@ class RunKind:
             )
         return config
 
-    def write_config(self, folder: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+    def write_config(
+        self, folder: Path, settings: Mapping[str, Any], versions: Mapping[str, str], **found: Any
+    ) -> None:
         """Write config.json: the settings that repeat the run, and the versions of Python and packages.
+
+        Args:
+            folder: the run folder.
+            settings: what repeats the run.
+            versions: of Python and of packages.
+            **found: JSON-able entries about what the run made of its settings.
 
         Raises:
             WriteError: if the operating system refuses to write.
         """
         config = {"format": "bnnrl", "version": VERSION, "kind": self.name, "settings": settings, "versions": versions}
+        config |= found
         _write_text(folder / "config.json", json.dumps({**config, "sha256": _checksum(config)}, indent=2) + "\n")
 
 

@@ -77,7 +77,7 @@ def test_a_sampler_gets_all_rows_and_counts_their_likelihood(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 2))
     np.savez(tmp_path / "counts.npz", x=x, y=rng.poisson(np.exp(x[:, :1])))
-    settings = ["--set", "burn_in=20", "chains=2", "max_draws=4", "--epochs", 40]
+    settings = ["--set", "burn_in=10", "chains=2", "max_draws=4", "--epochs", 40]
     with pytest.warns(bnnrl.diagnostics.SamplingWarning):
         code = fit(tmp_path / "run", tmp_path / "counts.npz", "--method", "hmc", "--likelihood", "poisson", *settings)
     assert code == 0 and float(printed(capsys.readouterr().out)["nll"]) < 10

@@ -1,6 +1,7 @@
 """Methods by name: what follows from the length of a run."""
 
 import warnings
+from dataclasses import replace
 from typing import cast
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import bnnrl
-from bnnrl.inference import HMC, REGISTRY, SGLD, VADAM, Adam, Run, ShortRunWarning, for_run, innermost
+from bnnrl.inference import HMC, REGISTRY, SGLD, SWAG, VADAM, Adam, Run, ShortRunWarning, WarmStart, for_run, innermost
 from tests.scenarios import draws
 
 
@@ -51,6 +52,31 @@ def test_vadam_starts_within_a_tight_prior_and_chains_keep_a_bounded_number_of_d
     assert cast(VADAM, for_run("vadam", tight)).prec_init == 600.0
     long = cast(HMC, innermost(for_run("hmc", Run(10_000, 100, 100, 300))))
     assert long.max_draws == 200 and long.thin * long.max_draws == 2600 and long.burn_in == 2500
+
+
+def test_given_hyper_parameters_leave_the_others_to_the_run():
+    run = Run(1000, 100, 20, 300)
+    assert for_run("swag", run, rank=7) == replace(cast(SWAG, for_run("swag", run)), rank=7)
+    warmed = cast(WarmStart, for_run("sgld", run, step_size=1e-7))
+    assert (
+        warmed.steps == cast(WarmStart, for_run("sgld", run)).steps and cast(SGLD, innermost(warmed)).step_size == 1e-7
+    )
+    with pytest.raises(ValueError, match="hyper-parameter of 'swag'.*Received: 'rnk'.*'rank'"):
+        for_run("swag", run, rnk=7)
+
+
+def test_a_loaded_model_follows_its_next_run(tmp_path):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    given = {"rank": 3}
+    model = bnnrl.BayesianModel(network, bnnrl.likelihoods.Gaussian(0.5), method="swag", hyper_parameters=given)
+    x, y = draws(40, 2), draws(40, 1, seed=1)
+    history = model.fit(x, y, epochs=30, verbose=0)
+    assert history.params["method"]["class"] == "SWAG" and history.params["method"]["start"] == 15
+    model.save(tmp_path / "m")
+    loaded = bnnrl.load(tmp_path / "m")
+    assert loaded.method == model.method
+    loaded.fit(x, y, epochs=60, verbose=0)
+    assert (loaded.method.start, loaded.method.rank) == (30, 3)
 
 
 def test_a_refused_or_short_fit_leaves_the_next_one_its_method():
