@@ -62,7 +62,7 @@ def check_within(name: str, value: Any, interval: str, expected: str = "") -> fl
     return number
 
 
-def check_memory(name: str, count: int, bytes_each: int) -> None:
+def check_memory(name: str, count: int, bytes_each: int, remedy: str = "Ask for fewer at a time.") -> None:
     """Raise ValueError if `count` items of `bytes_each` bytes exceed 1 GiB and the memory that Linux has available.
 
     Beyond the available memory, Linux ends a process without a message. On other systems nothing is checked.
@@ -71,6 +71,7 @@ def check_memory(name: str, count: int, bytes_each: int) -> None:
         name: the argument that `count` is the value of, for the error.
         count: number of items.
         bytes_each: size of an item.
+        remedy: what to do, for the error.
     """
     if count * bytes_each <= _ALWAYS_ALLOWED_BYTES or (available := available_bytes()) is None:
         return
@@ -78,7 +79,7 @@ def check_memory(name: str, count: int, bytes_each: int) -> None:
         raise ValueError(
             f"Invalid `{name}`: expected at most {available // bytes_each}, for which the available memory of "
             f"{available / 2**30:.1f} GiB suffices. Received: {name}={count}, which takes "
-            f"{count * bytes_each / 2**30:.1f} GiB. Ask for fewer at a time."
+            f"{count * bytes_each / 2**30:.1f} GiB. {remedy}"
         )
 
 

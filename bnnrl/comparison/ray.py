@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
 import sys
 from typing import Any
 
+from bnnrl._ray import CONNECT_TIMEOUT, connect
 from bnnrl.comparison import jobs
 from bnnrl.comparison.jobs import Job
 
-CONNECT_TIMEOUT = 30.0  # seconds
 _POLL_INTERVAL = 0.5  # seconds that `poll` waits for a task to end
-_PROBE = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='error')"
 
 
 class RayExecutor:
@@ -32,21 +28,8 @@ class RayExecutor:
     """
 
     def __init__(self, num_parallel: int | None = None, timeout: float = CONNECT_TIMEOUT):
-        try:
-            import ray
-        except ImportError as error:
-            raise ValueError(
-                "Invalid `engine`: expected one that is installed. Received: engine='ray', and Ray cannot be imported "
-                f'({error}). Run `pip install "bnnrl[ray]"`, or use `--engine local`.'
-            ) from error
+        ray = connect("use `--engine local`", timeout)
         self._ray: Any = ray
-        address = os.environ.get("RAY_ADDRESS")
-        quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if address:
-            _check_answers(address, timeout)
-            ray.init(address, **quiet)
-        else:
-            ray.init("local", num_cpus=jobs.cores(), include_dashboard=False, **quiet)
         threads = 1
         if num_parallel is not None:
             cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
@@ -97,22 +80,3 @@ def _run_job(job: Job, threads: int) -> str | None:
         return jobs.wait(process)
     finally:
         jobs.stop_all([process])
-
-
-def _check_answers(address: str, timeout: float) -> None:
-    """Raise ValueError unless a cluster answers at the address.
-
-    Another process tries to connect, because a failed attempt can take minutes or kill its process.
-    """
-    expected = "Invalid RAY_ADDRESS: expected the address of a Ray cluster, such as 10.0.0.1:6379"
-    remedy = "Start a cluster with `ray start --head`, or unset the variable to use this machine."
-    try:
-        command = [sys.executable, "-P", "-c", _PROBE, address]
-        found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise ValueError(
-            f"{expected}. Received: {address!r}, which did not answer in {timeout:g} s. {remedy}"
-        ) from None
-    if found.returncode:
-        lines = found.stderr.strip().splitlines()
-        raise ValueError(f"{expected}. Received: {address!r} ({lines[-1] if lines else 'no reason given'}). {remedy}")

@@ -14,6 +14,7 @@ from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
 from bnnrl.inference.nuts import NUTS
+from bnnrl.inference.ray_driver import RayDriver
 from bnnrl.inference.registry import REGISTRY, get
 from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Polynomial, Schedule
@@ -54,6 +55,7 @@ __all__ = [
     "Method",
     "OptimizationMethod",
     "Polynomial",
+    "RayDriver",
     "Run",
     "Sampler",
     "Schedule",

@@ -136,6 +136,22 @@ class Driver:
             raise self._diverged(kept, start + last, np.atleast_1d(finite), found)
         return after, info
 
+    def advance_member(
+        self, progress: Progress, data: Batch, num_steps, seed, index, members: int, *counts
+    ) -> Progress:
+        """Return the progress of one member that is computed apart.
+
+        Args:
+            progress: the member's progress before these steps.
+            data: as in `run`.
+            num_steps: number of steps, int32 [].
+            seed: the seed of the whole run, a pair.
+            index: which member, int32 [].
+            members: M, the number of members.
+            *counts: `start`, `num_data`, `origin` and `total` of `run`, int32 [].
+        """
+        return self._loop.call("member", self._numbers, progress, data, num_steps, seed, index, members, *counts)
+
     def _call(self, *args):
         before = self._loop.num_traces
         try:

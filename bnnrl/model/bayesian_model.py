@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
-from bnnrl.checks import check_count, check_flag, check_path
+from bnnrl.checks import check_choice, check_count, check_flag, check_path
 from bnnrl.linearised import LinearisedProblem, is_linearised
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
 from bnnrl.model import inputs
@@ -100,6 +100,7 @@ class BayesianModel:
         callbacks=None,
         seed: int = 0,
         verbose: int | str = "auto",
+        engine: str = "local",
     ) -> keras.callbacks.History:
         """Infer the posterior, starting from fresh draws of the network's initialisers.
 
@@ -127,13 +128,16 @@ class BayesianModel:
             callbacks: Keras callbacks.
             seed: an integer from which all randomness of the fit derives.
             verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line after each epoch.
+            engine: "local" for this process. "ray" for Ray tasks on the cluster at RAY_ADDRESS, or on this machine, for
+                the members of an `Ensemble`; see `bnnrl.inference.RayDriver`.
 
         Returns:
             The logs, also kept as `history`. Their `params` hold the method with its hyper-parameters for this run.
 
         Raises:
             ValueError: if the data are not finite or do not fit each other, the network or the likelihood; if the
-                method needs more steps, or all rows at every step; if a loaded model lacks its prior or its method.
+                method needs more steps, or all rows at every step; if a loaded model lacks its prior or its method; if
+                the engine is unknown or cannot run the method.
             bnnrl.inference.Diverged: if a step is not finite. The model then has the last finite state.
 
         Warns:
@@ -146,6 +150,7 @@ class BayesianModel:
                 "a new BayesianModel from its `keras_model` and `likelihood` to fit it again."
             )
         check_reporting(callbacks, verbose)
+        check_choice("engine", engine, ("local", "ray"))
         before = self.x_scaler, self.y_scaler, self.method, self.optimizer
         try:
             if isinstance(x, data.Data):
@@ -159,7 +164,7 @@ class BayesianModel:
             self._choose_method(shards, epochs)
             validation = None if validation_data is None else self._adapter.rows(validation_data)
             epochs = check_epochs(epochs, self.method, shards)
-            driver, problem = self._driver(shards.batch_size), self._problem.with_num_data(shards.num_data)
+            driver, problem = self._driver(shards.batch_size, engine), self._problem.with_num_data(shards.num_data)
             self._trainer = Trainer(problem, self.method, driver, seed)
         except Exception:
             self.x_scaler, self.y_scaler, self.method, self.optimizer = (
@@ -231,12 +236,20 @@ class BayesianModel:
     def predict_distribution(self, x, num_samples: int = 100, seed=0) -> tfd.Distribution:
         """Return the predictive distribution of y, batch shape [B]: an equal mixture of the likelihood over samples.
 
+        The distribution holds the network's outputs for all rows and samples, S B K float32 numbers for K outputs of a
+        row, and twice as much is in memory while it is made. `predict`, `uncertainty` and `evaluate` hold a block of
+        rows only.
+
         Args:
             x: as in `predict`.
             num_samples: as in `predict`.
             seed: as in `predict`.
+
+        Raises:
+            ValueError: if twice the outputs exceed 1 GiB and the memory that Linux has available.
         """
         x = self._adapter.inputs(x)
+        self._predictor.check_memory(x, self._count(num_samples))
         return self._predictor.mixture(self._samples(num_samples, seed), x)
 
     def predict_samples(self, x, num_samples: int = 100, seed=0):
@@ -248,9 +261,15 @@ class BayesianModel:
             x: as in `predict`.
             num_samples: S. A posterior of fewer distinct values repeats them.
             seed: as in `predict`.
+
+        Raises:
+            ValueError: if twice the outputs, which is what this takes, exceed 1 GiB and the memory that Linux has
+                available.
         """
         pieces = self._predictor.draw(self.posterior, check_count("num_samples", num_samples), seed)
-        outputs, _ = self._predictor.all_outputs(pieces, self._adapter.inputs(x))
+        x = self._adapter.inputs(x)
+        self._predictor.check_memory(x, num_samples)
+        outputs, _ = self._predictor.all_outputs(pieces, x)
         return tf.nest.map_structure(lambda a: a.numpy(), outputs)
 
     def uncertainty(self, x, num_samples: int = 100, seed=0) -> metrics.Uncertainty:
@@ -411,8 +430,10 @@ class BayesianModel:
         self.method = inference.for_run(self._name, run, **self._given)
         self.optimizer = KerasOptimizerView(self.method)
 
-    def _driver(self, batch_size: int | None) -> inference.Driver:
-        """Return the compiled driver, the one of the last fit if it had the same method and batch size."""
+    def _driver(self, batch_size: int | None, engine: str) -> inference.Driver:
+        """Return the driver; in this process the last fit's, if that had the same method and batch size."""
+        if engine == "ray":
+            return inference.RayDriver(self._problem, self.method, batch_size)
         key = self.method, batch_size
         if self._compiled is None or self._compiled[0] != key:
             self._compiled = key, inference.Driver(self._problem, self.method, batch_size)

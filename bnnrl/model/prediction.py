@@ -13,6 +13,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, metrics, posterior
+from bnnrl.checks import check_memory
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.model import inputs
@@ -73,6 +74,11 @@ class Predictor:
         source = expanded(source) if isinstance(self._problem, LinearisedProblem) else source
         # A piece is in use while the next one is drawn.
         return posterior.pieces(source, n, seed, size if n <= size else max(1, size // 2))
+
+    def check_memory(self, x: inputs.Arrays, draws: int) -> None:
+        """Raise ValueError if the outputs for all rows and draws do not fit into memory twice, as they come to be."""
+        bytes_each = 2 * 4 * inputs.num_rows(x) * self._outputs_of_row
+        check_memory("num_samples", draws, bytes_each, "Ask for fewer samples, or pass fewer rows at a time.")
 
     def all_outputs(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tuple[Any, tf.Tensor]:
         """Return the outputs [S, B, ...] and the likelihood's parameters [S, L] of all pieces of θ, of S draws."""

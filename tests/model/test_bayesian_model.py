@@ -186,6 +186,16 @@ def test_predictions_do_not_depend_on_how_many_draws_are_in_memory(monkeypatch):
     np.testing.assert_allclose(bnn.predict_distribution(X).mean(), drawn, rtol=1e-5)
 
 
+@pytest.mark.parametrize("call", ["predict_distribution", "predict_samples"])
+def test_outputs_that_would_exhaust_the_memory_are_refused(monkeypatch, call):
+    predict = getattr(with_draws(linear(), likelihoods.Gaussian(1.0), *W), call)
+    monkeypatch.setattr("bnnrl.checks._ALWAYS_ALLOWED_BYTES", 0)
+    monkeypatch.setattr("bnnrl.checks.available_bytes", lambda: 2 * 2 * 4 * len(X))  # the outputs of 2 draws, twice
+    predict(X, num_samples=2)
+    with pytest.raises(ValueError, match=r"`num_samples`: expected at most 2, .* Received: num_samples=3.*fewer rows"):
+        predict(X, num_samples=3)
+
+
 @pytest.mark.parametrize("likelihood", ["categorical", "bernoulli", "poisson"])
 def test_scores_and_uncertainty_hold_the_outputs_of_few_rows(monkeypatch, likelihood):
     size = 3 if likelihood == "categorical" else 2
