@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from bnnrl.checks import check_choice, check_count, check_positive
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Method
 from bnnrl.inference.bbb import BBB
@@ -168,9 +169,17 @@ def for_run(name: str, run: Run, **hyper_parameters: Any) -> Method:
     Raises:
         ValueError: for an unknown hyper-parameter, or a value out of its range.
 
+    Raises:
+        ValueError: if there is no method of that name, or an entry of `run` is no count of at least 1 or, for
+            `prior_precision`, no positive number.
+
     Warns:
         ShortRunWarning: if the run is too short for the result to mean much.
     """
+    check_choice("name", name, tuple(_METHODS))
+    for entry in ("steps", "rows", "batch_size", "num_params"):
+        check_count(entry, getattr(run, entry))
+    check_positive("prior_precision", run.prior_precision)
     method = _METHODS[name](run)
     if hyper_parameters:
         get(name, **hyper_parameters)  # raises ValueError

@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnrl import inference, likelihoods, metrics, planners, policies, tasks
+from bnnrl import inference, likelihoods, metrics, planners, policies, priors, tasks
 from bnnrl.rl.search import PolicySearch
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.storage import config
@@ -23,7 +23,7 @@ CLASSES = [
     *(inference.WarmStart, inference.Schedule, inference.Polynomial),
     *(likelihoods.Gaussian, likelihoods.Custom, metrics.TemperatureScaling),
     *(policies.RBF, policies.MLP, policies.Linear, planners.CEM, planners.ICEM),
-    *(Dynamics, PolicySearch, tasks.Task, tasks.SaturatingCost),
+    *(priors.Learned, Dynamics, PolicySearch, tasks.Task, tasks.SaturatingCost),
 ]
 IDS = [cls.__name__ for cls in CLASSES]
 
@@ -72,3 +72,18 @@ def test_fields_of_any_type(cls, data):
 @given(data=st.data())
 def test_many_fields_of_any_type(cls, data):
     _check(cls, data)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bnnrl.inference.ShortRunWarning")
+@thorough(600)
+@given(data=st.data())
+def test_methods_for_a_run(data):
+    usual = {"steps": 500, "rows": 100, "batch_size": 10, "num_params": 40, "prior_precision": 1.0}
+    likely = st.integers(1, 10**6)
+    for entry in data.draw(st.sets(st.sampled_from(sorted(usual)), max_size=2)):
+        usual[entry] = data.draw(anything | likely, label=entry)
+    name = data.draw(st.sampled_from(sorted(inference.REGISTRY)) | anything, label="name")
+    names = {"name", *usual}
+    found = attempt("inference.for_run", names, lambda: inference.for_run(name, inference.Run(**usual)))
+    assert found is REFUSED or found.min_steps <= usual["steps"]

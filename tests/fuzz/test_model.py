@@ -22,7 +22,20 @@ from tests.fuzz.test_arrays import _spoilt
 X, Y = np.linspace(-1, 1, 24).reshape(12, 2), np.sin(np.arange(12.0))[:, np.newaxis]
 NAMES = {
     *("x", "y", "data", "dataset", "batch_size", "epochs", "validation_data", "callbacks", "seed", "verbose", "model"),
-    *("num_samples", "keras_model", "likelihood", "prior", "method", "folder", "overwrite", "y_scaler", "network", "n"),
+    *(
+        "num_samples",
+        "engine",
+        "structure",
+        "keras_model",
+        "likelihood",
+        "prior",
+        "method",
+        "folder",
+        "overwrite",
+        "y_scaler",
+        "network",
+        "n",
+    ),
 }
 
 
@@ -97,7 +110,7 @@ def test_fits(models, data):
     model, y = models[likelihood], _targets(likelihood)
     before = model.predict(X, 3)
     arguments = {"x": X, "y": y, "batch_size": 6, "epochs": 1, "validation_data": (X, y), "callbacks": [], "seed": 0}
-    arguments |= {"verbose": 0}
+    arguments |= {"verbose": 0, "engine": "local"}
     for key in data.draw(st.sets(st.sampled_from(sorted(arguments)), min_size=1, max_size=2)):
         value = arguments[key]
         if key == "validation_data":
@@ -133,6 +146,23 @@ def test_constructors(data):
 
 
 _NETWORK = _network()
+
+
+@pytest.mark.slow
+@thorough(300)
+@given(data=st.data())
+def test_laplace_of_a_keras_model(data):
+    likelihood = data.draw(st.sampled_from(["gaussian", "bernoulli", "poisson"]))
+    arguments = {"keras_model": _NETWORK, "data": (X, _targets(likelihood)), "likelihood": likelihood}
+    arguments |= {"structure": data.draw(st.sampled_from(["last_layer", "diagonal"])), "prior": "learned"}
+    for key in data.draw(st.sets(st.sampled_from(sorted(arguments)), max_size=2)):
+        pair = st.tuples(_spoilt(value=X), _spoilt(value=_targets(likelihood)))
+        arguments[key] = data.draw(pair | anything if key == "data" else anything, label=key)
+    try:
+        model = attempt("bnnrl.laplace", NAMES, lambda: bnnrl.laplace(**arguments))
+    except inference.Diverged:  # what large numbers do, which no check can foresee
+        return
+    assert model is REFUSED or _finite(model.predict(X, 3))
 
 
 @pytest.mark.slow

@@ -105,3 +105,17 @@ def test_a_model_fits_in_three_epochs(name):
         model.fit(x, y, batch_size=10, epochs=3, verbose=0)
     assert np.all(np.isfinite(model.predict(x)))
     assert model.method.min_steps <= (3 if model.method.full_batch_only else 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "message"),
+    [
+        ("adm", Run(10, 100, 20, 300), "Invalid `name`: .* Did you mean 'adam'"),
+        ("adam", Run(0, 100, 20, 300), "Invalid `steps`: expected an integer of at least 1"),
+        ("swag", Run(10, 100, 20, 2.5), "Invalid `num_params`: .*2.5"),  # pyright: ignore[reportArgumentType]
+        ("vadam", Run(10, 100, 20, 300, float("nan")), "Invalid `prior_precision`: .*nan"),
+    ],
+)
+def test_bad_input_is_refused(name, run, message):
+    with pytest.raises(ValueError, match=message):
+        for_run(name, run)
