@@ -47,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         # device, because Python would otherwise fail to write it when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except KeyboardInterrupt:  # before the command has begun, or after it has ended
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
     return code
 
 

@@ -14,7 +14,7 @@ from bnnrl._compilation_cache import CacheError
 from bnnrl.cli import interrupt
 from bnnrl.cli.cache import Cache
 from bnnrl.cli.train import Train, make_agent
-from bnnrl.exit_codes import FAILED
+from bnnrl.exit_codes import FAILED, INTERRUPTED
 from bnnrl.storage.atomic import WriteError
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
@@ -139,6 +139,15 @@ def test_a_failure_of_the_disk_is_told_in_a_line(monkeypatch, capsys, error):
     monkeypatch.setattr(Cache, "run", fail)
     assert cli.main(["cache"]) == FAILED
     assert capsys.readouterr() == ("", f"bnnrl: error: {error} Resume: by all means.\n")
+
+
+def test_ctrl_c_before_the_arguments_are_read_leaves_no_traceback(monkeypatch, capsys):
+    def press(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", press)
+    assert cli.main(["cache"]) == INTERRUPTED
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 @pytest.mark.slow
