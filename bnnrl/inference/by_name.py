@@ -167,11 +167,8 @@ def for_run(name: str, run: Run, **hyper_parameters: Any) -> Method:
             not checked for its length.
 
     Raises:
-        ValueError: for an unknown hyper-parameter, or a value out of its range.
-
-    Raises:
-        ValueError: if there is no method of that name, or an entry of `run` is no count of at least 1 or, for
-            `prior_precision`, no positive number.
+        ValueError: if there is no method of that name, an entry of `run` is no count of at least 1 or, for
+            `prior_precision`, no positive number, or a hyper-parameter is unknown or out of its range.
 
     Warns:
         ShortRunWarning: if the run is too short for the result to mean much.
