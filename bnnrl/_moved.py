@@ -96,7 +96,7 @@ NAMES: dict[str, str] = {
     "bnnrl.rl.checking.Level": "bnnrl.rl.checks.findings.Level",
     "bnnrl.rl.dynamics.Draws": "bnnrl.rl.simulator.regression.NetworkDraws",
     "bnnrl.rl.dynamics.Regressor": "bnnrl.rl.simulator.regression.RegressionModel",
-    "bnnrl.rl.dynamics.integrated": "bnnrl.rl.simulator.dynamics.integrate_positions",
+    "bnnrl.rl.dynamics.integrated": "bnnrl.rl.simulator.integration.integrate_positions",
     "bnnrl.rl.markov.dynamics": "bnnrl.rl.checks.hidden_state.judge_dynamics",
     "bnnrl.rl.markov.enough": "bnnrl.rl.checks.hidden_state.has_enough_data",
     "bnnrl.rl.markov.reward": "bnnrl.rl.checks.hidden_state.judge_reward",

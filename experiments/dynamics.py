@@ -4,7 +4,8 @@
 
 `--folder` has a file <name>-<seed>.npz for each learning run of an agent in bnnrl/CartPoleSwingUp-v0, with the arrays
 obs<i> [T + 1, 4] and act<i> [T, 1] of its episodes i = 0, 1, ... `gaussian process` is scikit-learn's, exact, with a
-squared exponential kernel of one length-scale for each input, a linear kernel and noise, by evidence.
+squared exponential kernel of one length-scale for each input, a linear kernel and noise, by evidence. A model with
+"midpoint" sees the middle of a step and is told which entries are velocities, see `bnnrl.rl.simulator.integration`.
 
 Errors are in standard deviations of the differences of the training steps. The negative log-likelihood of a step,
 summed over its 4 entries, is that of a mixture: of the members of an ensemble, or of the draws of another posterior. A
@@ -15,6 +16,7 @@ Writes a row for each fit, and a table of medians over seeds, to experiments/res
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +30,11 @@ GAUSSIAN_PROCESS = "gaussian process"
 COLUMNS = ("rmse", "nll", "within_90", "seconds")
 EPISODES = (1, 2, 3, 4, 5)
 DRAWS, DRAWS_OF_MEMBER = 100, 100
+VELOCITIES, DT = {0: 1, 2: 3}, 0.1
+METHODS = ("ensemble", "ensemble, midpoint", "gauss_newton", "gauss_newton, midpoint")
+METHODS += (GAUSSIAN_PROCESS, f"{GAUSSIAN_PROCESS}, midpoint")
+
+Step = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]  # obs, actions, noise -> next_obs
 
 
 class Steps(NamedTuple):
@@ -46,8 +53,8 @@ class Args:
     """Folder of recorded episodes."""
     name: str = "deep-pilco"
     """Name of the recordings: files <name>-<seed>.npz."""
-    methods: tuple[str, ...] = ("ensemble", "gauss_newton", GAUSSIAN_PROCESS)
-    """Methods of `bnnrl.Dynamics`, or "gaussian process"."""
+    methods: tuple[str, ...] = METHODS
+    """Methods of `bnnrl.Dynamics`, or "gaussian process"; each with ", midpoint" for `Dynamics(midpoint=True)`."""
     seeds: tuple[int, ...] = (100, 101, 102)
     jobs: int = 2
     """Number of runs at the same time, each with one thread."""
@@ -75,10 +82,22 @@ def joined(episodes: list[Steps]) -> Steps:
     return Steps(*(np.concatenate(parts) for parts in zip(*episodes, strict=True)))
 
 
-def features(steps: Steps) -> np.ndarray:
+def features(obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
     """Return what a model sees: both velocities, the angle's sine and cosine, the action; [N, 5]."""
-    angle = steps.obs[:, 2]
-    return np.column_stack([steps.obs[:, 1], steps.obs[:, 3], np.sin(angle), np.cos(angle), steps.actions])
+    angle = obs[:, 2]
+    return np.column_stack([obs[:, 1], obs[:, 3], np.sin(angle), np.cos(angle), actions])
+
+
+def moments(step: Step, test: Steps, draws: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means and standard deviations of the next observation given each draw, [S, N, 4].
+
+    The next observation is linear in the noise, which enters a velocity and, through it, a position.
+    """
+    tiled = lambda a: np.broadcast_to(a, (draws, *a.shape)).astype(np.float32)
+    obs, actions = tiled(test.obs), tiled(test.actions)
+    at = lambda noise: np.asarray(step(obs, actions, tiled(np.broadcast_to(noise, test.obs.shape))), np.float64)
+    mean = at(np.zeros(4))
+    return mean, np.sqrt(sum((at(unit) - mean) ** 2 for unit in np.eye(4)))
 
 
 class NetworkModel:
@@ -86,56 +105,77 @@ class NetworkModel:
 
     Args:
         method: a method of `bnnrl.Dynamics`.
+        midpoint: whether it sees the middle of a step, and which entries are velocities.
     """
 
-    def __init__(self, method: str):
+    def __init__(self, method: str, midpoint: bool):
+        import tensorflow as tf
+
         import bnnrl
         from bnnrl.rl.simulator.dynamics import DynamicsModel
         from bnnrl.rl.simulator.features import Features
 
-        settings = bnnrl.Dynamics(method=method)
+        settings = bnnrl.Dynamics(method=method, midpoint=midpoint)
         self._method, self._size = method, settings.size
-        self._dynamics = DynamicsModel(settings, Features(4, (2,), (0,)), 1, capacity=128)
+        told = {"velocities": VELOCITIES, "dt": DT} if midpoint else {}
+        self._dynamics = DynamicsModel(settings, Features(4, (2,), (0,)), 1, capacity=128, **told)
+        self._step = tf.function(lambda draws, *args: self._dynamics.make_step(draws)(*args), autograph=False)
 
     def fit(self, train: Steps, seed: int) -> None:
         """Fit to steps."""
         self._dynamics.fit(*train, seed)
 
     def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and standard deviations of the mixture's components, [C, N, 4], in standard units."""
-        import tensorflow as tf
-
+        """Return means and standard deviations of the mixture's components, [C, N, 4]."""
         members, per_member = (self._size, DRAWS_OF_MEMBER) if self._method == "gauss_newton" else (DRAWS, 1)
-        inputs = np.broadcast_to(features(test).astype(np.float32), (members * per_member, len(test.obs), 5))
-        found = self._dynamics.predictive(self._dynamics.sample(members * per_member, seed))(tf.constant(inputs))
-        grouped = lambda a: np.asarray(a, np.float64).reshape(members, per_member, *a.shape[1:])
-        means, stds = grouped(found.mean()), grouped(found.stddev() + 0.0 * found.mean())
+        draws = self._dynamics.sample(members * per_member, seed)
+        found = moments(lambda *args: self._step(draws, *args), test, members * per_member)
+        means, stds = (a.reshape(members, per_member, *a.shape[1:]) for a in found)
         return means.mean(axis=1), np.sqrt(means.var(axis=1) + (stds**2).mean(axis=1))
 
 
 class GaussianProcess:
-    """Exact Gaussian processes of scikit-learn, one for each entry."""
+    """Exact Gaussian processes of scikit-learn, one for each entry.
+
+    Args:
+        midpoint: whether they see the middle of a step, and which entries are velocities.
+    """
+
+    def __init__(self, midpoint: bool):
+        from bnnrl.rl.simulator.integration import Explicit, Midpoint
+
+        self._rule = Midpoint(VELOCITIES, DT) if midpoint else Explicit({}, DT)
 
     def fit(self, train: Steps, seed: int) -> None:
         """Fit to steps."""
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
-        x, y = features(train), train.next_obs - train.obs
-        self._mean, self._std = x.mean(axis=0), x.std(axis=0)
+        before, y = self._rule.regression(train.obs, train.next_obs)
+        x = features(before, train.actions)
+        self._inputs, self._targets = (x.mean(axis=0), x.std(axis=0)), (y.mean(axis=0), y.std(axis=0))
         scale = ConstantKernel(1.0, (1e-4, 1e4))
         lengths: Any = np.full(5, 2.0)
         kernel = scale * RBF(lengths, (0.1, 1e3)) + scale * DotProduct() + WhiteKernel(1e-2, (1e-6, 1.0))
-        fit = lambda target: GaussianProcessRegressor(kernel, random_state=seed).fit(
-            (x - self._mean) / self._std, target
-        )
-        self._models = [fit(column) for column in ((y - y.mean(axis=0)) / y.std(axis=0)).T]
+        standard = lambda a, scaler: (a - scaler[0]) / scaler[1]
+        self._models = [
+            GaussianProcessRegressor(kernel, random_state=seed).fit(standard(x, self._inputs), column)
+            for column in standard(y, self._targets).T
+        ]
 
     def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and standard deviations, [1, N, 4], in standard units."""
-        x = (features(test) - self._mean) / self._std
-        means, stds = zip(*(model.predict(x, return_std=True) for model in self._models), strict=True)
-        return np.stack(means, axis=-1)[np.newaxis], np.stack(stds, axis=-1)[np.newaxis]
+        """Return means and standard deviations, [1, N, 4]."""
+
+        def step(obs: np.ndarray, actions: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            def move(at: Any, noise: Any) -> np.ndarray:
+                x = (features(np.asarray(at)[0], actions[0]) - self._inputs[0]) / self._inputs[1]
+                means, stds = zip(*(model.predict(x, return_std=True) for model in self._models), strict=True)
+                z = np.stack(means, axis=-1) + (0.0 if noise is None else np.stack(stds, axis=-1) * noise[0])
+                return (obs + self._targets[0] + self._targets[1] * z).astype(np.float32)
+
+            return np.asarray(self._rule.next_obs(move, obs, noise))
+
+        return moments(step, test, 1)
 
 
 def scores(means: np.ndarray, stds: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -158,13 +198,19 @@ def scores(means: np.ndarray, stds: np.ndarray, y: np.ndarray) -> dict[str, floa
     }
 
 
+def make_model(method: str) -> NetworkModel | GaussianProcess:
+    """Return the model of an entry of the table: a method's name, or "gaussian process", and ", midpoint"."""
+    name, _, midpoint = method.partition(", ")
+    return GaussianProcess(bool(midpoint)) if name == GAUSSIAN_PROCESS else NetworkModel(name, bool(midpoint))
+
+
 def run(folder: Path, name: str, method: str, seeds: tuple[int, ...]) -> list[Row]:
     """Fit a method to the first episodes of each recording, and return a row for each fit."""
     quiet_single_thread()
     import warnings
 
     warnings.simplefilter("ignore")  # of scikit-learn: a kernel's parameter is close to its bound
-    model = GaussianProcess() if method == GAUSSIAN_PROCESS else NetworkModel(method)
+    model = make_model(method)
     model.fit(joined(read(folder, name, seeds[0])[:1]), 0)  # compiles
     rows = []
     for seed in seeds:
@@ -174,9 +220,9 @@ def run(folder: Path, name: str, method: str, seeds: tuple[int, ...]) -> list[Ro
             started = perf_counter()
             model.fit(train, 10 * seed + k)
             seconds = perf_counter() - started
-            change = train.next_obs - train.obs
-            y = (test.next_obs - test.obs - change.mean(axis=0)) / change.std(axis=0)
-            own = scores(*model.components(test, seed), y.astype(np.float64))
+            unit = (train.next_obs - train.obs).std(axis=0).astype(np.float64)
+            means, stds = model.components(test, seed)
+            own = scores(means / unit, stds / unit, test.next_obs / unit)
             rows.append({"method": method, "seed": seed, "episodes": k, **own, "seconds": seconds})
     return rows
 
@@ -208,7 +254,8 @@ def main(args: Args) -> None:
     """Run all methods, and write the results."""
     from bnnrl.rl.simulator.presets import PRESETS
 
-    check_names("methods", args.methods, [*PRESETS, GAUSSIAN_PROCESS])
+    known = [*PRESETS, GAUSSIAN_PROCESS]
+    check_names("methods", args.methods, [*known, *(f"{name}, midpoint" for name in known)])
     for seed in args.seeds:
         try:
             read(args.folder, args.name, seed)

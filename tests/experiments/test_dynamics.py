@@ -28,7 +28,7 @@ def test_steps_of_episodes_do_not_cross_their_ends(folder):
 
 def test_features_are_velocities_sine_cosine_and_action(folder):
     steps = dynamics.read(folder, "agent", 7)[0]
-    found = dynamics.features(steps)
+    found = dynamics.features(steps.obs, steps.actions)
     np.testing.assert_array_equal(found[:, :2], steps.obs[:, [1, 3]])
     np.testing.assert_allclose(found[:, 2] ** 2 + found[:, 3] ** 2, 1.0, rtol=1e-6)
     np.testing.assert_array_equal(found[:, 4:], steps.actions)

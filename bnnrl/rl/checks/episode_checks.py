@@ -14,7 +14,7 @@ from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.findings import Finding
 from bnnrl.rl.checks.task_functions import describe
 from bnnrl.rl.episodes import Episode, run_episode
-from bnnrl.rl.simulator.dynamics import integrate_positions
+from bnnrl.rl.simulator.integration import integrate_positions
 from bnnrl.rl.simulator.learned_env import true_transitions
 from bnnrl.rl.tasks.task import Task
 

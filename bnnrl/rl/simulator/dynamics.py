@@ -15,6 +15,7 @@ from bnnrl.inference import Driver
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Problem
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.integration import Explicit, Midpoint
 from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
 from bnnrl.rl.simulator.rollout import StepFunction
 from bnnrl.rl.simulator.settings import Dynamics
@@ -23,6 +24,8 @@ from bnnrl.structure import structure
 
 class DynamicsModel:
     """A regression network on transitions: from (features(obs), action) to next_obs - obs.
+
+    With `Dynamics.midpoint` the network sees the middle of each step, see `bnnrl.rl.simulator.integration`.
 
     Args:
         dynamics: settings of the network and its inference.
@@ -45,7 +48,9 @@ class DynamicsModel:
         velocities: Mapping[int, int] | None = None,
         dt: float | None = None,
     ):
-        self._features, self._velocities, self._dt = features, dict(velocities or {}), dt
+        self._features = features
+        known = {} if dt is None else dict(velocities or {})
+        self._rule = (Midpoint if dynamics.midpoint else Explicit)(known, dt or 0.0)
         num_inputs = features.size + num_actions
         self.regression = RegressionModel(dynamics, num_inputs, features.num_obs, dynamics.likelihood, capacity)
 
@@ -71,7 +76,9 @@ class DynamicsModel:
         Raises:
             NotShareable: if network or likelihood hold what cannot be compared.
         """
-        return self.regression.structure, structure([self._features, self._velocities, self._dt])
+        return self.regression.structure, structure(
+            [self._features, type(self._rule), self._rule.velocities, self._rule.dt]
+        )
 
     def unfitted(self) -> Self:
         """Return a copy without posterior and scalers, whose `make_step` is the same."""
@@ -93,8 +100,9 @@ class DynamicsModel:
             next_obs: [N, O].
             seed: seed of the initial weights, the order of the data and the method's noise.
         """
-        inputs = np.concatenate([self._features(tf.constant(obs, tf.float32)), actions], axis=-1)
-        self.regression.fit(inputs, next_obs - obs, seed)
+        before, change = self._rule.regression(obs, next_obs)
+        inputs = np.concatenate([self._features(tf.constant(before, tf.float32)), actions], axis=-1)
+        self.regression.fit(inputs, change, seed)
 
     def sample(self, num_draws: int, seed) -> NetworkDraws:
         """Return `num_draws` posterior samples of the weights, with the scalers.
@@ -113,29 +121,13 @@ class DynamicsModel:
         predictive = self.predictive(draws)
 
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-            distribution = predictive(tf.concat([self._features(obs), action], axis=-1))
-            delta = distribution.mean() + distribution.stddev() * noise
-            next_obs = obs + draws.target_mean + draws.target_std * delta
-            return integrate_positions(obs, next_obs, self._velocities, self._dt)
+            def move(at: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+                distribution = predictive(tf.concat([self._features(at), action], axis=-1))
+                delta = distribution.mean()
+                if noise is not None:
+                    delta += distribution.stddev() * noise
+                return obs + draws.target_mean + draws.target_std * delta
+
+            return self._rule.next_obs(move, obs, noise)
 
         return step
-
-
-def integrate_positions(
-    obs: tf.Tensor, next_obs: tf.Tensor, velocities: Mapping[int, int], dt: float | None
-) -> tf.Tensor:
-    """Return next observations [..., O] whose positions follow from velocities: x' = x + dt (v + v') / 2.
-
-    Args:
-        obs: [..., O].
-        next_obs: [..., O], predicted.
-        velocities: the velocity entry of each position entry; all other entries of `next_obs` stay.
-        dt: seconds between the two observations, or None where time has no meaning.
-    """
-    if not velocities or dt is None:
-        return next_obs
-    entries = tf.unstack(next_obs, axis=-1)
-    for position, velocity in velocities.items():
-        mean_velocity = (obs[..., velocity] + next_obs[..., velocity]) / 2
-        entries[position] = obs[..., position] + dt * mean_velocity
-    return tf.stack(entries, axis=-1)

@@ -36,7 +36,7 @@ class Dynamics:
     models of reward and termination, which are regression networks, too.
 
     Args:
-        hidden: widths of the hidden layers. None takes the preset of the method, as for the next five: see
+        hidden: widths of the hidden layers. None takes the preset of the method, as for the next few: see
             `bnnrl.rl.simulator.presets`.
         activation: a Keras activation.
         method: an inference method or its name.
@@ -47,6 +47,9 @@ class Dynamics:
         prior: "normal" for the prior of `prior_std`; "learned" for scales that are inferred with the weights, see
             `bnnrl.priors.Learned`.
         separate_outputs: whether each entry of the difference has a network of its own, of which it is the only output.
+        midpoint: whether the network sees the middle of a step, and its change is found by fixed-point iterations: four
+            evaluations of the network a step, and a smoother function to learn. For mechanical systems, and steps in
+            which the state changes little compared with the range over which the dynamics vary.
         steps: training steps of each fit. None takes the preset of a method given by name, see
             `bnnrl.rl.simulator.presets`, and 2000 for a method instance.
         batch_size: rows in a minibatch. None takes the preset of a method given by name. A method instance, like a
@@ -70,6 +73,7 @@ class Dynamics:
     learning_rate: float | None = None
     prior: str = _OF_PRESET
     separate_outputs: bool = _OF_PRESET
+    midpoint: bool = _OF_PRESET
 
     def __post_init__(self):
         preset = self._preset or Preset(cast(Any, None), 0.0, network=_network_for(self.method))
@@ -77,7 +81,7 @@ class Dynamics:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         check_choice("prior", self.prior, ("normal", "learned"))
-        check_fields(self, separate_outputs=check_flag)
+        check_fields(self, separate_outputs=check_flag, midpoint=check_flag)
         check_fields(self, hidden=check_counts, size=check_count, prior_std=check_positive)
         check_fields(self, **dict.fromkeys(("steps", "batch_size"), optional(check_count)))
         check_fields(self, activation=_check_activation, learning_rate=optional(check_positive))
