@@ -50,7 +50,7 @@ class DynamicsModel:
     ):
         self._features = features
         known = {} if dt is None else dict(velocities or {})
-        self._rule = (Midpoint if dynamics.midpoint else Explicit)(known, dt or 0.0)
+        self._rule = (Midpoint if dynamics.sees_midpoint(known) else Explicit)(known, dt or 0.0)
         num_inputs = features.size + num_actions
         self.regression = RegressionModel(dynamics, num_inputs, features.num_obs, dynamics.likelihood, capacity)
 
@@ -118,14 +118,17 @@ class DynamicsModel:
 
     def make_step(self, draws: NetworkDraws) -> StepFunction:
         """Return the step function of draws: (obs [S, P, O], action [S, P, A], noise [S, P, O]) -> next_obs."""
-        predictive = self.predictive(draws)
+        exact = self.predictive(draws)
+        rough = self.regression.predictive(draws, rough=True) if isinstance(self._rule, Midpoint) else exact
 
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             def move(at: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
-                distribution = predictive(tf.concat([self._features(at), action], axis=-1))
-                delta = distribution.mean()
-                if noise is not None:
-                    delta += distribution.stddev() * noise
+                inputs = tf.concat([self._features(at), action], axis=-1)
+                if noise is None:
+                    delta = rough(inputs).mean()
+                else:
+                    distribution = exact(inputs)
+                    delta = distribution.mean() + distribution.stddev() * noise
                 return obs + draws.target_mean + draws.target_std * delta
 
             return self._rule.next_obs(move, obs, noise)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-_ITERATIONS = 3  # that find the middle of a step
+_ITERATIONS = 3  # evaluations of the network that find the middle of a step, all but the last one roughly
 
-# (where the network is evaluated, noise or None for the mean) -> obs + the network's change
+# (where the network is evaluated, noise or None for a rough mean) -> obs + the network's change
 Move = Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
 
 
@@ -81,8 +81,9 @@ class Midpoint(Explicit):
     def next_obs(self, move: Move, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Return the next observation [..., O], given standard normal noise [..., O]."""
         at = obs
-        for _ in range(_ITERATIONS):
-            at = self._middle(obs, self._complete(obs, move(at, None)))
+        for i in range(_ITERATIONS):
+            last = i == _ITERATIONS - 1
+            at = self._middle(obs, self._complete(obs, move(at, tf.zeros_like(noise) if last else None)))
         return self._complete(obs, move(at, noise))
 
     def _complete(self, obs: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:

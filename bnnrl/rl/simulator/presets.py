@@ -39,7 +39,6 @@ class NetworkPreset(NamedTuple):
     likelihood: Gaussian = Gaussian("heteroscedastic", floor=3e-2)
     prior: str = "normal"
     separate_outputs: bool = False
-    midpoint: bool = False
 
 
 class Preset(NamedTuple):
@@ -102,7 +101,7 @@ PRESETS: dict[str, Preset] = {
         0.15,
         151,
         batch_size=None,
-        network=NetworkPreset((32,), "swish", Gaussian("learned"), "learned", separate_outputs=True, midpoint=True),
+        network=NetworkPreset((32,), "swish", Gaussian("learned"), "learned", separate_outputs=True),
         size=5,
     ),
     "bbb": Preset(lambda rate, steps, size: BBB(_cosine_decay(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),

@@ -163,17 +163,24 @@ class RegressionModel:
         source = expanded(self.posterior) if self._is_linearised else self.posterior
         return NetworkDraws(source.sample(num_draws, seed), *map(tf.constant, arrays))
 
-    def predictive(self, draws: NetworkDraws) -> Callable[[tf.Tensor], tfd.Distribution]:
+    def predictive(self, draws: NetworkDraws, rough: bool = False) -> Callable[[tf.Tensor], tfd.Distribution]:
         """Return a function from inputs [S, P, I] to the distribution of standardised targets [S, P, T].
 
         Whatever is the same in every call of the function is computed here, outside a rollout's loop.
+
+        Args:
+            draws: from `sample`.
+            rough: whether a linearised network may leave out the deviations of the draws, a third of the time.
         """
-        network, likelihood = self._predictive_problem.network, self.problem.likelihood
-        size = self._predictive_problem.num_params
+        problem, likelihood = self._predictive_problem, self.problem.likelihood
+        size = problem.num_params
         separate = draws.theta.shape[-1] // size if self._settings.separate_outputs else 1
         # Of T separate networks, the S draws of the first come first, [T S, D].
         each = tf.concat(tf.split(draws.theta, separate, axis=-1), axis=0)
-        theta, likelihood_params = self._predictive_problem.split(each)
+        if rough and self._is_linearised:
+            problem, each = self.problem, tf.split(each, 2, axis=-1)[0]
+        network = problem.network
+        theta, likelihood_params = problem.split(each)
         weights = network.stack(theta)
         # What separate networks return side by side, as one network returns it: all means, then all scales.
         side_by_side = lambda a: tf.concat(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -36,7 +36,7 @@ class Dynamics:
     models of reward and termination, which are regression networks, too.
 
     Args:
-        hidden: widths of the hidden layers. None takes the preset of the method, as for the next few: see
+        hidden: widths of the hidden layers. None takes the preset of the method, as for the next five: see
             `bnnrl.rl.simulator.presets`.
         activation: a Keras activation.
         method: an inference method or its name.
@@ -47,9 +47,9 @@ class Dynamics:
         prior: "normal" for the prior of `prior_std`; "learned" for scales that are inferred with the weights, see
             `bnnrl.priors.Learned`.
         separate_outputs: whether each entry of the difference has a network of its own, of which it is the only output.
-        midpoint: whether the network sees the middle of a step, and its change is found by fixed-point iterations: four
-            evaluations of the network a step, and a smoother function to learn. For mechanical systems, and steps in
-            which the state changes little compared with the range over which the dynamics vary.
+        midpoint: whether the network sees the middle of a step, which fixed-point iterations find: a smoother function
+            to learn, for four evaluations of the network a step, see `bnnrl.rl.simulator.integration.Midpoint`. None,
+            the default, takes it for Gauss-Newton learning where `Task.velocities` are known.
         steps: training steps of each fit. None takes the preset of a method given by name, see
             `bnnrl.rl.simulator.presets`, and 2000 for a method instance.
         batch_size: rows in a minibatch. None takes the preset of a method given by name. A method instance, like a
@@ -73,7 +73,7 @@ class Dynamics:
     learning_rate: float | None = None
     prior: str = _OF_PRESET
     separate_outputs: bool = _OF_PRESET
-    midpoint: bool = _OF_PRESET
+    midpoint: bool | None = None
 
     def __post_init__(self):
         preset = self._preset or Preset(cast(Any, None), 0.0, network=_network_for(self.method))
@@ -81,7 +81,7 @@ class Dynamics:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         check_choice("prior", self.prior, ("normal", "learned"))
-        check_fields(self, separate_outputs=check_flag, midpoint=check_flag)
+        check_fields(self, separate_outputs=check_flag, midpoint=optional(check_flag))
         check_fields(self, hidden=check_counts, size=check_count, prior_std=check_positive)
         check_fields(self, **dict.fromkeys(("steps", "batch_size"), optional(check_count)))
         check_fields(self, activation=_check_activation, learning_rate=optional(check_positive))
@@ -97,6 +97,12 @@ class Dynamics:
     def num_steps(self) -> int:
         """Training steps of each fit."""
         return self.steps or (self._preset.steps if self._preset else _DEFAULT_STEPS)
+
+    def sees_midpoint(self, velocities: Mapping[int, int]) -> bool:
+        """Return whether the network sees the middle of a step, given `Task.velocities`."""
+        if self.midpoint is None:
+            return bool(velocities) and isinstance(innermost(self.resolve_method()), GaussNewton)
+        return self.midpoint
 
     @property
     def rows(self) -> int | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bnnrl.inference import REGISTRY, WarmStart
+from bnnrl.inference import REGISTRY, GaussNewton, WarmStart
 from bnnrl.inference.base import innermost
 from bnnrl.rl.simulator.presets import PRESETS
 from bnnrl.rl.simulator.settings import Dynamics
@@ -59,3 +59,11 @@ def test_a_method_by_name_has_the_runs_length(name, steps):
         inner = STAGED.get(name)
         schedule = (getattr(method, inner) if inner else method).learning_rate
         assert schedule.initial == 0.5 and schedule.final == 0.005 and schedule.steps <= steps
+
+
+def test_the_middle_is_seen_where_it_pays_or_where_it_is_asked_for():
+    told = {0: 1}
+    assert Dynamics(method="gauss_newton").sees_midpoint(told) and Dynamics(method=GaussNewton()).sees_midpoint(told)
+    assert not Dynamics(method="gauss_newton").sees_midpoint({}) and not Dynamics().sees_midpoint(told)
+    assert Dynamics(midpoint=True).sees_midpoint({})
+    assert not Dynamics(method="gauss_newton", midpoint=False).sees_midpoint(told)
