@@ -1,4 +1,7 @@
-"""Times the work of approximate.py with posteriors (SGLD, variational inference) and laplace-torch, two threads."""
+"""Times the work of approximate.py with posteriors (SGLD, variational inference) and laplace-torch, two threads.
+
+laplace-torch predicts the exact mean and covariance of the linearised network's outputs, without draws.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,36 @@ import torch  # pyright: ignore[reportMissingImports]
 import tyro
 from turns import num_threads, serve
 
-ROWS, FEATURES, TARGETS, WIDTH, NOISE, BATCH = 1000, 6, 4, 200, 0.7, 64
+ROWS, FEATURES, TARGETS, NOISE, BATCH, PASS = 1000, 6, 4, 0.7, 64, 250
+HESSIANS = {"last_layer": "full", "diagonal": "diag", "kronecker": "kron", "full": "full"}
 
 
 @dataclass
 class Args:
     """Settings of the benchmark."""
 
-    method: Literal["sgld", "vi", "laplace"] = "sgld"
-    """The inference method."""
+    method: Literal["sgld", "vi", "laplace", "predict"] = "sgld"
+    """What is timed."""
+    structure: Literal["last_layer", "diagonal", "kronecker", "full"] = "last_layer"
+    """The structure of Laplace's curvature."""
+    width: int = 200
+    """Units in each hidden layer."""
     count: int = 100
-    """Items in a block: steps, or for Laplace's approximation passes over the rows."""
+    """Items in a block."""
 
 
-def network() -> torch.nn.Module:
+def network(width: int) -> torch.nn.Module:
     """Return the network."""
     linear, relu = torch.nn.Linear, torch.nn.ReLU
-    return torch.nn.Sequential(linear(FEATURES, WIDTH), relu(), linear(WIDTH, WIDTH), relu(), linear(WIDTH, TARGETS))
+    return torch.nn.Sequential(linear(FEATURES, width), relu(), linear(width, width), relu(), linear(width, TARGETS))
 
 
-def steps_of(method: str, count: int, x: torch.Tensor, y: torch.Tensor) -> Callable:
+def steps_of(args: Args, x: torch.Tensor, y: torch.Tensor) -> Callable:
     """Return a function that takes steps of a method of the package posteriors."""
     import posteriors  # pyright: ignore[reportMissingImports]
     import torchopt  # pyright: ignore[reportMissingImports]
 
-    net = network()
+    net = network(args.width)
     outputs = partial(torch.func.functional_call, net)
     params = {name: p.detach().clone() for name, p in net.named_parameters()}
 
@@ -44,7 +52,7 @@ def steps_of(method: str, count: int, x: torch.Tensor, y: torch.Tensor) -> Calla
         log_likelihood = -0.5 * residual.square().sum() / BATCH
         return log_likelihood - 0.5 * sum(p.square().sum() for p in params.values()) / ROWS, torch.tensor([])
 
-    if method == "sgld":
+    if args.method == "sgld":
         transform = posteriors.sgmcmc.sgld.build(log_posterior, 1e-3, temperature=1 / ROWS)
     else:
         transform = posteriors.vi.diag.build(log_posterior, torchopt.adam(1e-3), 1 / ROWS, init_log_sds=-3.0)
@@ -52,25 +60,39 @@ def steps_of(method: str, count: int, x: torch.Tensor, y: torch.Tensor) -> Calla
 
     def block():
         nonlocal state
-        for _ in range(count):
+        for _ in range(args.count):
             rows = torch.randint(ROWS, (BATCH,))
             state, _ = transform.update(state, (x[rows], y[rows]))
 
     return block
 
 
-def laplace_passes(count: int, x: torch.Tensor, y: torch.Tensor) -> Callable:
-    """Return a function that computes the curvature by laplace-torch."""
+def laplace(args: Args, x: torch.Tensor, y: torch.Tensor) -> Callable:
+    """Return a function that fits Laplace's approximation, or predicts by one."""
     from laplace import Laplace  # pyright: ignore[reportMissingImports]
     from torch.utils.data import DataLoader, TensorDataset  # pyright: ignore[reportMissingImports]
 
-    net, batches = network(), DataLoader(TensorDataset(x, y), batch_size=250)
+    net, batches = network(args.width), DataLoader(TensorDataset(x, y), batch_size=PASS)
+    subset = "last_layer" if args.structure == "last_layer" else "all"
 
-    def block():
-        for _ in range(count):
-            Laplace(net, "regression", "last_layer", "full", sigma_noise=NOISE).fit(batches)
+    def fitted():
+        found = Laplace(net, "regression", subset, HESSIANS[args.structure], sigma_noise=NOISE)
+        found.fit(batches)
+        if args.structure != "kronecker":  # its eigenvectors are computed by `fit`
+            _ = found.posterior_scale  # computed at the first use
+        return found
 
-    return block
+    if args.method == "laplace":
+        return lambda: [fitted() for _ in range(args.count)]
+    known = fitted()
+
+    def predict():
+        with torch.no_grad():
+            for _ in range(args.count):
+                for rows in x.split(PASS):
+                    known(rows)
+
+    return predict
 
 
 def main(args: Args) -> None:
@@ -78,8 +100,8 @@ def main(args: Args) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(num_threads())
     x, y = torch.randn(ROWS, FEATURES), torch.randn(ROWS, TARGETS)
-    block = laplace_passes(args.count, x, y) if args.method == "laplace" else steps_of(args.method, args.count, x, y)
-    serve(block, args.count)
+    make = laplace if args.method in ("laplace", "predict") else steps_of
+    serve(make(args, x, y), args.count)
 
 
 if __name__ == "__main__":

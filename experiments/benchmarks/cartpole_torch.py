@@ -104,9 +104,9 @@ class Policy(torch.nn.Module):
         return LIMIT * torch.tanh(units @ self.weights / LIMIT)
 
 
-def sampled_rollout(model: GaussianProcesses, policy: Policy) -> torch.Tensor:
-    """Return the mean cost of the particles' rollouts, with a gradient for the policy."""
-    predict, obs, total = model.predictor(), 0.01 * torch.randn(PARTICLES, OBS), 0.0
+def sampled_rollout(predict: Callable, policy: Policy) -> torch.Tensor:
+    """Return the mean cost of the particles' rollouts by a model's predictor, with a gradient for the policy."""
+    obs, total = 0.01 * torch.randn(PARTICLES, OBS), 0.0
     for _ in range(HORIZON):
         mean, deviation = predict(torch.cat([features(obs), policy(obs)], -1))
         change = (mean + deviation * torch.randn_like(mean)).T  # [P, 2]
@@ -152,7 +152,8 @@ def mc_pilco_step(points: int, part: str) -> Callable:
     """Return the function that takes a policy update, or a training step of the model."""
     inputs, targets = torch.randn(points, OBS + 2), 0.1 * torch.randn(2, points)
     model, policy = GaussianProcesses(inputs, targets), Policy()
-    loss = model.negative_log_likelihood if part == "fit" else lambda: sampled_rollout(model, policy)
+    predict = model.predictor()  # once, because the model does not change during a policy search
+    loss = model.negative_log_likelihood if part == "fit" else lambda: sampled_rollout(predict, policy)
     optimizer = torch.optim.Adam((model if part == "fit" else policy).parameters(), 1e-2)
 
     def step():

@@ -3,7 +3,7 @@
 import itertools
 
 import torch  # pyright: ignore[reportMissingImports]
-from turns import serve
+from turns import num_threads, serve
 
 ROWS, BATCH, WIDTH, MEMBERS = 1000, 64, 200, 5
 STEPS = 100
@@ -12,7 +12,7 @@ STEPS = 100
 def main():
     """Serve timed blocks to run.py."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(num_threads())
     x_all, y_all = torch.randn(ROWS, 6), torch.randn(ROWS, 4)
     sizes = [6, WIDTH, WIDTH, 4]
     (k1, b1), (k2, b2), (k3, b3) = layers = [

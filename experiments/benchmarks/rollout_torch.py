@@ -7,7 +7,7 @@ import itertools
 import sys
 
 import torch  # pyright: ignore[reportMissingImports]
-from turns import serve
+from turns import num_threads, serve
 
 DRAWS, PER_DRAW, HORIZON, OBS, ACTIONS, WIDTH, UNITS = 10, 10, 25, 5, 1, 200, 50
 UPDATES = 10
@@ -42,7 +42,7 @@ def make_policy(name):
 def main():
     """Serve timed blocks to run.py."""
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(num_threads())
     policy = make_policy(sys.argv[1])
     optimizer = torch.optim.Adam(policy.parameters(), 1e-3)
     sizes = [OBS + ACTIONS, WIDTH, WIDTH, 2 * OBS]

@@ -4,7 +4,7 @@ Each script is a process that compiles and warms up before it is timed. The proc
 A B C A B C ..., so that other work on the machine affects all of them equally. The figures of all rounds are in
 benchmarks.csv and peers.csv. A comparison that is not run again keeps its figures there.
 
-    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 15] [--only NUTS] [--cores 1] [--lock FILE]
+    python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 9] [--only NUTS] [--cores 1] [--lock FILE]
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import venv
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -58,7 +59,8 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
     "peers": {
         "Policy update on MC-PILCO's cart-pole, one thread": {
             "bnnrl": ["cartpole.py"],
-            **{f"MC-PILCO's work, {n} points": ["cartpole_torch.py", "--points", str(n)] for n in (60, 180, 300)},
+            **{f"MC-PILCO's work, {n} points": ["cartpole_torch.py", "--points", str(n)] for n in (60, 120, 180, 300)},
+            "MC-PILCO's work, 60 points, float32": ["cartpole_torch.py", "--points", "60", "--float32"],
             "TorchRL's PILCO, 60 points": ["cartpole_torch.py", "--stack", "torchrl", "--points", "60"],
         },
         "Training step of the ensemble of PETS": {
@@ -79,19 +81,32 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         },
         "Step of SGLD": {
             "bnnrl": ["approximate.py"],
+            "BlackJAX": ["approximate_jax.py"],
             "posteriors": ["approximate_torch.py"],
         },
         "Step of variational inference": {
             "bnnrl": ["approximate.py", "--method", "vi"],
+            "BlackJAX": ["approximate_jax.py", "--method", "vi"],
+            "NumPyro": ["approximate_jax.py", "--method", "vi", "--package", "numpyro"],
             "posteriors": ["approximate_torch.py", "--method", "vi"],
         },
-        "Laplace's curvature of the last layer": {
-            "bnnrl": ["approximate.py", "--method", "laplace", "--count", "1"],
-            "laplace-torch": ["approximate_torch.py", "--method", "laplace", "--count", "2"],
+        **{
+            f"{title} by Laplace's approximation, {structure.replace('_', ' ')}": {
+                stack: [script, "--method", method, "--structure", structure, "--width", width, "--count", count]
+                for stack, script in (("bnnrl", "approximate.py"), ("laplace-torch", "approximate_torch.py"))
+            }
+            for structure, width, count in (
+                ("last_layer", "200", "1"),
+                ("diagonal", "200", "1"),
+                ("kronecker", "200", "1"),
+                ("full", "20", "1"),
+            )
+            for title, method in (("Fit", "laplace"), ("Prediction", "predict"))
         },
     },
 }
 _DRAWS_IN_BLOCK = 100  # of the samplers
+_LIMIT_S = 600  # for an answer of a script, which takes some seconds, or a minute to compile
 
 
 @dataclass
@@ -100,7 +115,7 @@ class Args:
 
     peers: Path | None = None
     """A Python interpreter with the packages in peers.txt. By default, an environment is made beside this file."""
-    rounds: int = 15
+    rounds: int = 9
     """Number of rounds. In a round, every script has one turn."""
     only: tuple[str, ...] = ()
     """Words of the titles of the comparisons to run, all if none is given."""
@@ -111,7 +126,7 @@ class Args:
 
 
 class NotRunError(RuntimeError):
-    """A script that stopped, with the reason."""
+    """A script that stopped or did not answer, with the reason."""
 
 
 Row = dict[str, Any]
@@ -122,6 +137,7 @@ class Entrant:
 
     def __init__(self, python: Path, script: list[str]):
         self._name, self._errors = " ".join(script), tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._is_late = False
         self._process = subprocess.Popen(
             [str(python), str(HERE / script[0]), *script[1:]],
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -134,31 +150,53 @@ class Entrant:
         self.first_s = self._answer()["first_s"]
 
     def turn(self) -> dict[str, float]:
-        """Run one block, and return its figures."""
-        print(file=self._process.stdin, flush=True)
+        """Run one block, and return its figures.
+
+        Raises:
+            NotRunError: if the script has stopped, or does not answer in ten minutes.
+        """
+        with suppress(BrokenPipeError):  # a script that has stopped: `_answer` tells why
+            print(file=self._process.stdin, flush=True)
         return self._answer()
 
     def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
+        """End the process, if it has not stopped, and delete its messages."""
+        with suppress(BrokenPipeError):
+            self._process.communicate()
+        self._errors.close()
 
     def _answer(self) -> dict[str, float]:
-        line = self._process.stdout.readline() if self._process.stdout else ""
+        limit = threading.Timer(_LIMIT_S, self._give_up)
+        limit.start()
+        # Packages print lines of their own.
+        line = next((line for line in self._process.stdout or () if line.startswith("{")), "")
+        limit.cancel()
         if not line:
             self._errors.seek(0)
             last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
-            raise NotRunError(f"{self._name} stopped: {last}")
+            reason = f"did not answer in {_LIMIT_S} s" if self._is_late else f"stopped: {last}"
+            self.close()
+            raise NotRunError(f"{self._name} {reason}")
         return json.loads(line)
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._process.kill()
 
 
 def timed(entrants: dict[str, Entrant], rounds: int) -> list[dict[str, dict[str, float]]]:
-    """Return the figures of all processes for each round, after one turn that does not count, and end the processes."""
-    for entrant in entrants.values():
-        entrant.turn()
-    found = [{name: entrant.turn() for name, entrant in entrants.items()} for _ in range(rounds)]
-    for entrant in entrants.values():
-        entrant.close()
-    return found
+    """Return the figures of all processes for each round, after one turn that does not count, and end the processes.
+
+    Raises:
+        NotRunError: if a script stops, or does not answer in time.
+    """
+    try:
+        for entrant in entrants.values():
+            entrant.turn()
+        return [{name: entrant.turn() for name, entrant in entrants.items()} for _ in range(rounds)]
+    finally:
+        for entrant in entrants.values():
+            entrant.close()
 
 
 def compare(title: str, scripts: dict[str, list[str]], peers: Path, args: Args) -> list[Row]:
@@ -171,9 +209,15 @@ def compare(title: str, scripts: dict[str, list[str]], peers: Path, args: Args) 
             more = ["--outputs", f"{folder}/{stack}.npy"] if script[0].startswith("samplers") else []
             try:
                 entrants[stack] = Entrant(python, [*script, *more])
+                entrants[stack].turn()
             except NotRunError as error:
+                entrants.pop(stack, None)
                 rows.append({"comparison": title, "stack": stack, "missing": str(error)})
-        rounds = timed(entrants, args.rounds)
+        try:
+            rounds = timed(entrants, args.rounds)
+        except NotRunError as error:
+            rounds = []
+            rows.append({"comparison": title, "stack": "the other stacks", "missing": str(error)})
         sizes = {stack: _effective_size(Path(folder) / f"{stack}.npy") for stack in entrants}
     for i, turns in enumerate(rounds):
         for stack, turn in turns.items():
@@ -265,6 +309,21 @@ def locked(path: Path | None):
         yield
 
 
+def check(args: Args) -> None:
+    """Exit with a message if an argument is invalid."""
+    available = len(os.sched_getaffinity(0))
+    if args.rounds < 1:
+        raise SystemExit(f"Invalid `--rounds`: expected at least 1. Received: {args.rounds}.")
+    if args.cores is not None and not 1 <= args.cores <= available:
+        raise SystemExit(f"Invalid `--cores`: expected 1 to {available}, which are here. Received: {args.cores}.")
+    if args.peers is not None and not os.access(args.peers, os.X_OK):
+        raise SystemExit(f"Invalid `--peers`: expected a Python interpreter. Received: {args.peers}.")
+    titles = [title for comparisons in TABLES.values() for title in comparisons]
+    for word in args.only:
+        if not any(word in title for title in titles):
+            raise SystemExit(f"Invalid `--only`: expected a part of one of {titles}. Received: {word!r}.")
+
+
 def make_peers() -> Path:
     """Return the Python interpreter of the environment of other packages, which is made if necessary."""
     folder = HERE / ".venv-peers"
@@ -272,12 +331,24 @@ def make_peers() -> Path:
     wanted = "".join(file.read_text() for file in _peer_files())
     if not ready.exists() or ready.read_text() != wanted:
         venv.create(folder, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         with_deps, without = _peer_files()
-        subprocess.run([*pip, "-r", str(with_deps)], check=True)
-        subprocess.run([*pip, "--no-deps", "-r", str(without)], check=True)
-        ready.write_text(wanted)
+        if _installed(python, with_deps) & _installed(python, without, "--no-deps"):
+            ready.write_text(wanted)
     return python
+
+
+def _installed(python: Path, listed: Path, *options: str) -> bool:
+    """Install the packages that a file lists, one by one if they fail together, and return whether all are there.
+
+    The scripts whose packages are missing stop, and the tables say so.
+    """
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *options]
+    if subprocess.run([*pip, "-r", str(listed)]).returncode == 0:
+        return True
+    packages = [line for line in listed.read_text().splitlines() if line and not line.startswith("#")]
+    missing = [package for package in packages if subprocess.run([*pip, package]).returncode]
+    print(f"Not installed: {', '.join(missing) or 'none'}.", flush=True)
+    return not missing
 
 
 def _peer_files() -> tuple[Path, Path]:
@@ -317,18 +388,18 @@ def write(name: str, rows: list[Row], peers: Path) -> None:
 
 def main(args: Args) -> None:
     """Run the comparisons, and write the tables after each."""
+    check(args)
     peers = args.peers or make_peers()
     if args.cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])  # the scripts inherit it
     suffix = "" if args.cores is None else f", {args.cores} processor{'s' * (args.cores > 1)}"
     for name, comparisons in TABLES.items():
-        rows = read_rows(name)
         for title, scripts in comparisons.items():
             if args.only and not any(word in title for word in args.only):
                 continue
             title += suffix
-            rows = [row for row in rows if row["comparison"] != title]
-            rows += compare(title, scripts, peers, args)
+            found = compare(title, scripts, peers, args)
+            rows = [row for row in read_rows(name) if row["comparison"] != title] + found
             print("\n".join(table(title, rows)), flush=True)
             write(name, rows, peers)
 
