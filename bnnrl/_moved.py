@@ -89,6 +89,7 @@ NAMES: dict[str, str] = {
     "bnnrl.front.Optimizer": "bnnrl.model.keras_optimizer.KerasOptimizerView",
     "bnnrl.inference.chain.Draws": "bnnrl.inference.draw_buffer.DrawBuffer",
     "bnnrl.inference.chain.put": "bnnrl.inference.draw_buffer.write_slot",
+    "bnnrl.inference.nearest": "bnnrl.checks.nearest",
     "bnnrl.inference.hmc.Adaptation": "bnnrl.inference.hamiltonian.Adaptation",
     "bnnrl.ray_engine.Ray": "bnnrl.comparison.ray.RayExecutor",
     "bnnrl.ray_engine.WAIT": "bnnrl.comparison.ray.CONNECT_TIMEOUT",

@@ -1,5 +1,6 @@
 """Inference methods, by class or by lower-case name."""
 
+from bnnrl import _moved
 from bnnrl.inference.adam import Adam
 from bnnrl.inference.base import Diverged, Info, Method, OptimizationMethod, innermost
 from bnnrl.inference.bbb import BBB
@@ -26,6 +27,8 @@ from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
 from bnnrl.inference.warm_start import WarmStart
 from bnnrl.storage import config
+
+__getattr__ = _moved.lookup(__name__)
 
 config.register(*REGISTRY.values(), Polynomial, Schedule, WarmStart)
 
