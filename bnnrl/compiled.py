@@ -62,9 +62,13 @@ class CompiledFunction:
             ) from error
 
     def trace(self, *args: Any) -> None:
-        """Trace the function for arguments of these types, unless it is traced for them, without compiling it."""
-        with _function_names.restored():
-            self._function.get_concrete_function(*args)
+        """Trace the function for arguments of these types, unless it is traced for them, without compiling it.
+
+        Nothing is traced where TensorFlow runs functions eagerly.
+        """
+        if not tf.config.functions_run_eagerly():
+            with _function_names.restored():
+                self._function.get_concrete_function(*args)
 
     def _call(self, *args: Any) -> Any:
         with _function_names.restored():

@@ -94,6 +94,8 @@ def _run(fds: list[int], code: str, argv: list[str], cwd: str, environment: dict
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
         os.close(fd)
+    # A shell starts its background jobs with SIGINT ignored, and a process inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

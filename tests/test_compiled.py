@@ -1,8 +1,9 @@
 """Programs shared by objects of the same structure."""
 
 import pytest
+import tensorflow as tf
 
-from bnnrl.compiled import SharedPrograms
+from bnnrl.compiled import CompiledFunction, SharedPrograms
 
 
 def test_an_equal_key_gives_the_same_object_and_none_a_new_one():
@@ -35,3 +36,16 @@ def test_clear_drops_all():
 def test_a_capacity_below_1_is_refused():
     with pytest.raises(ValueError, match="Invalid `capacity`"):
         SharedPrograms(capacity=0)
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_nothing_is_traced_where_functions_run_eagerly(eagerly):
+    calls = []
+    function = CompiledFunction(lambda x: calls.append(x) or 2 * x, jit_compile=False)
+    tf.config.run_functions_eagerly(eagerly)
+    try:
+        function.trace(tf.constant(1.0))
+        assert len(calls) == (not eagerly)
+        assert function(tf.constant(1.0)).numpy() == 2.0 and len(calls) == 1
+    finally:
+        tf.config.run_functions_eagerly(False)

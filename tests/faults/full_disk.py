@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 import bnnrl
-from bnnrl import cli, report
+from bnnrl import cli
 from bnnrl.comparison import jobs
 from bnnrl.rl.reporting import html
+from bnnrl.storage import checkpoint
 from bnnrl.storage.atomic import WriteError
 from tests.faults import processes
 from tests.faults.processes import ENV_ID, TRAIN
@@ -104,13 +105,8 @@ def at_every_change(
     return told
 
 
-def write_short_report(folder: Path, *_: Any, **__: Any) -> None:
-    """Stand for `html.write`, which takes longer than all the rest; `report_again` calls that."""
-    report.write(folder / "report.html", "report", [])
-
-
 def train_begins(folder: Path) -> list[str]:
-    html.write = write_short_report
+    html.write = processes.write_short_report
     begin = [*TRAIN, "--trials", "1", "--folder"]
 
     def check(place: Path) -> None:
@@ -119,6 +115,39 @@ def train_begins(folder: Path) -> list[str]:
         assert len(bnnrl.load(place).history) == 1 and processes.leftovers(place) == []
 
     return at_every_change(folder, lambda place: None, lambda place: command(*begin, str(place)), check)
+
+
+def train_resumes(folder: Path) -> list[str]:
+    html.write = processes.write_short_report
+    run, whole = folder / "run", folder / "whole"
+    assert command(*TRAIN, "--trials", "1", "--folder", str(run))[0] == 0
+    resume = lambda place: command("train", "--resume", str(place), "--trials", "2")
+    shutil.copytree(run, whole)
+    assert resume(whole)[0] == 0
+    expected = processes.state(whole)
+
+    def check(place: Path) -> None:
+        assert resume(place)[0] == 0
+        assert processes.state(place) == expected and processes.leftovers(place) == []
+
+    return at_every_change(folder, lambda place: shutil.copytree(run, place), resume, check)
+
+
+def fit(folder: Path) -> list[str]:
+    table = folder / "rows.csv"
+    table.write_text("x,y\n" + "".join(f"{i},{i % 3}.5\n" for i in range(20)))
+    options = ["fit", str(table), "--method", "adam", "--hidden", "2", "--epochs", "1", "--samples", "1", "--folder"]
+
+    def check(place: Path) -> None:
+        if checkpoint.newest_step(place) is not None:
+            assert command("report", str(place))[0] == 0
+        else:
+            if (place / "config.json").exists():
+                shutil.rmtree(place)
+            assert command(*options, str(place))[0] == 0
+        assert (place / "report.html").exists() and processes.leftovers(place) == []
+
+    return at_every_change(folder, lambda place: None, lambda place: command(*options, str(place)), check)
 
 
 def report_again(folder: Path) -> list[str]:
@@ -165,5 +194,6 @@ def save_model(folder: Path) -> list[str]:
 def main() -> None:
     """Run the function that the first argument names in the folder of the second, and print the errors told."""
     tf.config.run_functions_eagerly(True)
+    processes.draw_nothing()
     os.makedirs(sys.argv[2])
     print(json.dumps(globals()[sys.argv[1]](Path(sys.argv[2]))))

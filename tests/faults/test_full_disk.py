@@ -14,6 +14,8 @@ CAUSE = (
 )
 REMEDIES = {
     "train_begins": r"Finished trials kept: [01]. Resume: bnnrl train --resume FOLDER\n$",
+    "train_resumes": r"Finished trials kept: [12]. Resume: bnnrl train --resume FOLDER\n$",
+    "fit": r"(remove FOLDER, and start again\.|Write its report: bnnrl report FOLDER)\n$",
     "report_again": "",
     "compare": r"Resume: bnnrl compare --resume FOLDER\n$",
     "save_model": "",
