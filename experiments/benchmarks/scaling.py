@@ -14,6 +14,7 @@ from __future__ import annotations
 import resource
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -42,9 +43,8 @@ class Args:
     """Name of the result files."""
 
 
-def measure(axis: str, size: int, repeats: int) -> Row:
-    """Return milliseconds and MiB of one update."""
-    quiet_single_thread()
+def make_update(particles: int, horizon: int, width: int) -> Callable[[int], object]:
+    """Return the function that takes the i-th update and waits for it. TensorFlow is imported here."""
     import tensorflow as tf
 
     from bnnrl.inference import Adam
@@ -56,8 +56,7 @@ def measure(axis: str, size: int, repeats: int) -> Row:
     from bnnrl.rl.simulator.settings import Dynamics
     from bnnrl.seeds import fold_in, normal
 
-    sizes = BASE | {axis: size}
-    particles, horizon, width, obs_size = sizes["particles"], sizes["horizon"], sizes["width"], 5
+    obs_size = 5
     model = DynamicsModel(Dynamics(hidden=(width, width)), Features(obs_size), 1)
     draws = NetworkDraws(
         model.problem.init(0, DRAWS),
@@ -80,12 +79,25 @@ def measure(axis: str, size: int, repeats: int) -> Row:
         return adam.update(state, tape.gradient(value, state.theta))
 
     state = adam.start(controller.init(4, 1, normal([100, obs_size], 5)))
+
+    def run(i: int) -> object:
+        nonlocal state
+        state = update(state, draws, start, tf.constant(i))
+        return state.theta.numpy()
+
+    return run
+
+
+def measure(axis: str, size: int, repeats: int) -> Row:
+    """Return milliseconds and MiB of one update."""
+    quiet_single_thread()
+    sizes = BASE | {axis: size}
+    update = make_update(**sizes)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for i in range(repeats + 2):
         began = perf_counter()
-        state = update(state, draws, start, tf.constant(i))
-        state.theta.numpy()
+        update(i)
         seconds.append(perf_counter() - began)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024  # of KiB
     return {"axis": axis, **sizes, "milliseconds": 1e3 * statistics.median(seconds[2:]), "mebibytes": grown}
