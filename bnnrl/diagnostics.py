@@ -19,6 +19,7 @@ import tensorflow as tf
 from bnnrl.checks import as_array
 from bnnrl.inference.base import Info, State
 from bnnrl.inference.hamiltonian import HMCState
+from bnnrl.inference.mclmc import MCLMCState
 from bnnrl.inference.warm_start import WarmStartState
 from bnnrl.posterior import Mixture, Posterior, Samples
 
@@ -39,7 +40,7 @@ class Diagnostics(NamedTuple):
     ess: np.ndarray  # [...] bulk effective sample size of each quantity, over all chains
     accept: float | None  # mean acceptance probability
     divergent: float | None  # share of the transitions that diverged
-    step_size: float | None  # the adapted ε, in prior standard deviations
+    step_size: float | None  # the adapted ε, in units of the chains' scales
 
 
 def diagnose(
@@ -190,10 +191,10 @@ def _rhat(values: np.ndarray) -> np.ndarray:
 
 
 def _step_size(state: State | None) -> float | None:
-    """Return the adapted ε of HMC or NUTS, warm-started or not; None for other states."""
+    """Return the adapted ε of HMC, NUTS or MCLMC, warm-started or not; None for other states."""
     while isinstance(state, WarmStartState):
         state = state.method
-    return float(state.adaptation.step_size) if isinstance(state, HMCState) else None
+    return float(state.adaptation.step_size) if isinstance(state, HMCState | MCLMCState) else None
 
 
 def _problems(found: Diagnostics, function: Function | None) -> list[str]:

@@ -39,7 +39,7 @@ def methods(steps: int) -> dict[str, Any]:
         WIDE: bi.Ensemble(adam, 5),
         "dropout": bi.MCDropout(falling(3e-3), rate=0.1),
         "sgld": bi.Ensemble(bi.SGLD(3e-5, steps // 2, per_epoch, 50), 2),
-        "hmc": bi.WarmStart(bi.HMC(1e-3, 20, chains=2, burn_in=60, max_draws=20), bi.Adam(3e-3), 600),
+        "hmc": bi.WarmStart(bi.HMC(1e-3, 20, chains=2, burn_in=60, max_draws=20, mass="identity"), bi.Adam(3e-3), 600),
         "swag": bi.SWAG(bi.Adam(1e-3), start=steps // 2, every=per_epoch, rank=20),
         "laplace": bi.Laplace(adam, start=steps - 2 * per_epoch),
         "bbb": bi.BBB(falling(3e-3), temperature=0.03),

@@ -47,8 +47,9 @@ def fits() -> dict[str, Fit]:
 
     adam = lambda steps: bi.Adam(bi.Schedule(0.02, 1e-4, steps))
     return {
-        "hmc": Fit(bi.HMC(0.005, burn_in=200, max_draws=250), 450),
-        "nuts": Fit(bi.NUTS(0.005, burn_in=200, max_draws=250), 450),
+        "hmc": Fit(bi.HMC(0.005, burn_in=200, max_draws=250, mass="identity"), 450),
+        "nuts": Fit(bi.NUTS(0.005, burn_in=200, max_draws=250, mass="identity"), 450),
+        "mclmc": Fit(bi.MCLMC(0.005, burn_in=200, max_draws=250), 450),
         "sgld": Fit(bi.Ensemble(bi.SGLD(4e-6, 50_000, 400, 250), 4), 150_000),
         "psgld": Fit(bi.Ensemble(bi.PSGLD(4e-6, burn_in=50_000, thin=400, max_draws=250), 4), 150_000),
         "csgld": Fit(bi.Ensemble(bi.CyclicalSGLD(8e-6, 15_000, 0.5, 300, 250), 4), 150_000),

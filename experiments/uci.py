@@ -122,11 +122,15 @@ def methods(rows: int) -> dict[str, Any]:
         "psgld": warm(bi.Ensemble(bi.PSGLD(step, burn_in=per_epoch, thin=thin, max_draws=50), 2)),
         "csgld": bi.Ensemble(bi.CyclicalSGLD(2 * step, max(2, steps // 4), 0.5, max(1, steps // 80), 50), 2),
         "sghmc": warm(bi.Ensemble(bi.SGHMC(step, 0.05, 0.0, per_epoch, thin, 50), 2)),
-        "hmc": bi.WarmStart(bi.HMC(1e-2, 20, chains=2, burn_in=100, max_draws=100), bi.Adam(1e-2), 500),
+        "hmc": bi.WarmStart(
+            bi.HMC(1e-2, 20, chains=2, burn_in=100, max_draws=100, mass="identity"), bi.Adam(1e-2), 500
+        ),
         "gauss_newton": bi.GaussNewton(),
         "gauss_newton x 5": bi.Ensemble(bi.GaussNewton(anchored=True), 5),
         SWISH: bi.Ensemble(bi.GaussNewton(anchored=True), 5),
-        "nuts": bi.WarmStart(bi.NUTS(1e-2, 6, chains=2, burn_in=100, max_draws=100), bi.Adam(1e-2), 500),
+        "nuts": bi.WarmStart(
+            bi.NUTS(1e-2, 6, chains=2, burn_in=100, max_draws=100, mass="identity"), bi.Adam(1e-2), 500
+        ),
     }
 
 

@@ -104,6 +104,7 @@ METHODS = {
     "svgd": inference.SVGD(3e-2, 2),
     "hmc": inference.HMC(5e-3, 5, chains=2, burn_in=15, max_draws=3),
     "nuts": inference.NUTS(5e-3, 2, chains=2, burn_in=15, max_draws=3),
+    "mclmc": inference.MCLMC(5e-3, max_leapfrog=3, chains=2, burn_in=15, max_draws=3),
 }
 # 24 rows determine little of 250 000 weights. A sampler at temperature 1 therefore moves toward the prior, where the
 # loss is higher, unless it starts at a mode and takes small steps.
@@ -115,6 +116,7 @@ LARGE = METHODS | {
     "sghmc": inference.WarmStart(inference.SGHMC(1e-8, 0.1, 0.0, burn_in=5, thin=5, max_draws=3), ADAM, 40),
     "hmc": inference.WarmStart(inference.HMC(1e-4, 5, chains=2, burn_in=5, max_draws=3), ADAM, 20),
     "nuts": inference.WarmStart(inference.NUTS(1e-4, 2, chains=2, burn_in=5, max_draws=3), ADAM, 20),
+    "mclmc": inference.WarmStart(inference.MCLMC(1e-4, max_leapfrog=3, chains=2, burn_in=0, max_draws=3), ADAM, 20),
 }
 FAST = {
     ("dense", "laplace"),
@@ -153,7 +155,7 @@ def check(network, method, tmp_path):
     model, inferred_by = NETWORKS[network][0](), (LARGE if network == "keras application" else METHODS)[method]
     bnn = bnnrl.BayesianModel(model, bnnrl.likelihoods.Gaussian(0.3), method=inferred_by)
     x, y = data(network)
-    sampler = method in ("hmc", "nuts")
+    sampler = METHODS[method].full_batch_only
     history = bnn.fit(x, y, batch_size=None if sampler else N // 2, epochs=30, verbose=0, seed=1).history["loss"]
     assert np.isfinite(history).all() and np.mean(history[-3:]) < history[0]
     mean = bnn.predict(x, num_samples=3)

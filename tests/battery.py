@@ -24,6 +24,7 @@ from bnnrl.inference import (
     BSAM,
     HMC,
     IVON,
+    MCLMC,
     NUTS,
     PSGLD,
     SGD,
@@ -91,6 +92,7 @@ CASES: dict[str, Case] = {
     "sghmc": Case(SGHMC(1e-5, burn_in=1, thin=1, max_draws=4)),
     "hmc": Case(HMC(0.01, 3, chains=2, burn_in=1, max_draws=4)),
     "nuts": Case(NUTS(0.01, 3, chains=2, burn_in=1, max_draws=4)),
+    "mclmc": Case(MCLMC(0.3, max_leapfrog=3, chains=2, burn_in=1, max_draws=4)),
 }
 
 
@@ -196,6 +198,8 @@ def check_bayesian_model(case: Case, folder: Path) -> None:
     method: Any = case.method
     if isinstance(method, HMC | NUTS):
         method = replace(method, step_size=3e-3, target_accept=None)  # a burn-in of one step adapts nothing
+    if isinstance(method, MCLMC):
+        method = replace(method, step_size=3e-3, burn_in=0)
     model = BayesianModel(network, Gaussian(0.1), method=method)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SamplingWarning)  # 30 epochs are no time for chains to mix

@@ -14,6 +14,7 @@ from bnnrl.inference.gauss_newton import GaussNewton
 from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
+from bnnrl.inference.mclmc import MCLMC
 from bnnrl.inference.nuts import NUTS
 from bnnrl.inference.ray_driver import RayDriver
 from bnnrl.inference.registry import REGISTRY, get
@@ -37,6 +38,7 @@ __all__ = [
     "BSAM",
     "HMC",
     "IVON",
+    "MCLMC",
     "NUTS",
     "PSGLD",
     "REGISTRY",

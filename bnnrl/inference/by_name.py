@@ -21,6 +21,7 @@ from bnnrl.inference.gauss_newton import GaussNewton
 from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
+from bnnrl.inference.mclmc import MCLMC
 from bnnrl.inference.nuts import NUTS
 from bnnrl.inference.registry import REGISTRY, get
 from bnnrl.inference.schedules import Schedule
@@ -148,10 +149,11 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     ),
     "hmc": lambda run: _transitions(run, HMC),
     "nuts": lambda run: _transitions(run, partial(NUTS, max_doublings=6)),
+    "mclmc": lambda run: _transitions(run, MCLMC),
 }
 
 # Steps of a run for half of which Adam trains, and which leave ten draws or iterates after the burn-in.
-_LEAST = {"swag": 2 * _FEW, "hmc": 40 + 4 * _FEW, "nuts": 40 + 4 * _FEW, "gauss_newton": 50}
+_LEAST = {"swag": 2 * _FEW, "hmc": 40 + 4 * _FEW, "nuts": 40 + 4 * _FEW, "mclmc": 40 + 4 * _FEW, "gauss_newton": 50}
 
 
 def for_run(name: str, run: Run, **hyper_parameters: Any) -> Method:

@@ -21,15 +21,17 @@ _DIVERGENT = 1000.0  # the energy error, in nats, from which Stan counts a traje
 
 @dataclass(frozen=True)
 class HMC(HamiltonianSampler):
-    """Hamiltonian Monte Carlo: parallel chains, with an identity mass matrix in units of the prior.
+    """Hamiltonian Monte Carlo: parallel chains, with a diagonal mass matrix.
 
         p ~ N(0, I);  L times:  p += (ε/2) σ ∇ log p(θ, data);  θ += ε σ p;  p += (ε/2) σ ∇ log p(θ, data)
         accept (θ', p') with probability min(1, exp(H − H')),  H = −log p(θ, data) + |p|²/2
 
-    σ is the prior standard deviation of each parameter, so that the prior of θ/σ is N(0, I). Under the prior alone, a
-    trajectory of length Lε = π/2 ends at a point that is independent of its start. One ε for all chains is adapted to
-    the acceptance probability over the burn-in by dual averaging, and then kept. Each transition multiplies ε by a
-    random number from [1 − jitter, 1 + jitter], as trajectories of equal lengths can be periodic.
+    σ is the scale of each parameter: the prior's standard deviation at first, so that the prior of θ/σ is N(0, I). With
+    `mass="diagonal"`, as in Stan, three windows of the burn-in, each twice as long as the one before, set σ to the
+    standard deviation of the chains' draws. If θ/σ is N(0, I), a trajectory of length Lε = π/2 ends at a point that is
+    independent of its start. One ε for all chains is adapted to the acceptance probability over the burn-in by dual
+    averaging, anew after each window, and then kept. Each transition multiplies ε by a random number from
+    [1 − jitter, 1 + jitter], as trajectories of equal lengths can be periodic.
 
     Energies are summed in float64: the difference of two sums over all data would have few digits left in float32.
 
@@ -38,12 +40,13 @@ class HMC(HamiltonianSampler):
 
     Source: Neal, "MCMC using Hamiltonian dynamics", 2011, section 3; Izmailov et al., "What Are Bayesian Neural Network
     Posteriors Really Like?", ICML 2021, for the trajectory's length; Hoffman & Gelman, "The No-U-Turn Sampler", JMLR
-    2014, section 3.2, for ε.
+    2014, section 3.2, for ε; Stan Reference Manual,
+    "HMC algorithm parameters", for the windows.
 
     Args:
         step_size: ε at the start, or at all steps if `target_accept` is None.
         num_leapfrog: L; None for `trajectory` / ε, but `max_leapfrog` at most.
-        trajectory: length Lε of a trajectory in prior standard deviations, if `num_leapfrog` is None.
+        trajectory: length Lε of a trajectory in units of σ, if `num_leapfrog` is None.
         max_leapfrog: largest number of gradients of a transition, if `num_leapfrog` is None.
         chains: C, the number of chains.
         burn_in: number of first transitions, which adapt ε and give no draw.
@@ -51,6 +54,8 @@ class HMC(HamiltonianSampler):
         max_draws: K, the number of draws kept of each chain, the newest.
         target_accept: mean acceptance probability to which ε is adapted, in (0, 1); None for no adaptation.
         jitter: in [0, 1), relative range of the random factor of ε.
+        mass: "diagonal" for scales that the burn-in estimates from the chains' draws; "identity" for the
+            prior's standard deviations.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -66,6 +71,7 @@ class HMC(HamiltonianSampler):
     max_draws: int = 100
     target_accept: float | None = 0.8
     jitter: float = 0.1
+    mass: str = "diagonal"
 
     tensor_fields: ClassVar = ("step_size", "trajectory", "burn_in", "thin")
 
@@ -82,7 +88,7 @@ class HMC(HamiltonianSampler):
         # The uncalibrated kernel has no Metropolis step: TFP's would take the difference of energies in float32.
         kernel = tfp.mcmc.UncalibratedHamiltonianMonteCarlo(
             lambda theta: problem.log_joint(theta, batch),
-            step_size=epsilon * problem.prior_stddev(),
+            step_size=epsilon * state.scales.scale,
             num_leapfrog_steps=self._leapfrogs(state.adaptation.step_size),
         )
         results = kernel.bootstrap_results(state.theta)._replace(

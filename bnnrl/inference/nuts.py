@@ -16,10 +16,10 @@ from bnnrl.problem import Batch, Problem
 
 @dataclass(frozen=True)
 class NUTS(HamiltonianSampler):
-    """No-U-Turn Sampler: parallel chains, with multinomial sampling from a trajectory, in units of the prior.
+    """No-U-Turn Sampler: parallel chains, with multinomial sampling from a trajectory.
 
     A trajectory is doubled, forward or backward in time, until its ends approach each other; then one of its points is
-    drawn with probability proportional to its density. `HMC` explains the units, the adaptation of ε, and the steps of
+    drawn with probability proportional to its density. `HMC` explains the scales, the adaptation, and the steps of
     the driver. Chains run side by side, so that a transition takes as long as the longest trajectory of all chains.
 
     Source: Hoffman & Gelman, "The No-U-Turn Sampler", JMLR 2014; Betancourt, "A Conceptual Introduction to Hamiltonian
@@ -33,6 +33,8 @@ class NUTS(HamiltonianSampler):
         thin: number of transitions for each draw that is kept, see `Sampler`.
         max_draws: K, the number of draws kept of each chain, the newest.
         target_accept: mean acceptance probability to which ε is adapted, in (0, 1); None for no adaptation.
+        mass: "diagonal" for scales that the burn-in estimates from the chains' draws; "identity" for the
+            prior's standard deviations.
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -45,6 +47,7 @@ class NUTS(HamiltonianSampler):
     thin: int = 1
     max_draws: int = 100
     target_accept: float | None = 0.8
+    mass: str = "diagonal"
 
     tensor_fields: ClassVar = ("step_size", "burn_in", "thin")
 
@@ -58,7 +61,7 @@ class NUTS(HamiltonianSampler):
         # TFP's kernel compares energies in float32: relative to the energy of the start, they keep enough digits.
         relative = lambda theta: tf.cast(problem.log_joint(theta, batch, tf.float64) - log_joint, tf.float32)
         kernel = tfp.mcmc.NoUTurnSampler(
-            relative, state.adaptation.step_size * problem.prior_stddev(), max_tree_depth=self.max_doublings
+            relative, state.adaptation.step_size * state.scales.scale, max_tree_depth=self.max_doublings
         )
         results = kernel.bootstrap_results(state.theta)._replace(
             target_log_prob=tf.zeros_like(log_joint, tf.float32), grads_target_log_prob=[grad]

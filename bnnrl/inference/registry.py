@@ -16,6 +16,7 @@ from bnnrl.inference.gauss_newton import GaussNewton
 from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
+from bnnrl.inference.mclmc import MCLMC
 from bnnrl.inference.nuts import NUTS
 from bnnrl.inference.sgd import SGD
 from bnnrl.inference.sghmc import SGHMC
@@ -43,6 +44,7 @@ REGISTRY: dict[str, type] = {
     "sghmc": SGHMC,
     "hmc": HMC,
     "nuts": NUTS,
+    "mclmc": MCLMC,
 }
 
 

@@ -10,6 +10,7 @@ from bnnrl.inference import (
     BSAM,
     HMC,
     IVON,
+    MCLMC,
     NUTS,
     PSGLD,
     SGD,
@@ -83,6 +84,11 @@ def _warm_started(sampler: Callable[[int], Method], warm_up: int, steps: int, ba
     return Preset(build, 9e-3, steps, batch_size)
 
 
+def _few_draws(sampler: Callable[..., Method], size: int, **settings: int) -> Method:
+    """Return a sampler of two draws of each chain, in units of the prior: a burn-in of 40 estimates no scales."""
+    return sampler(1e-3, chains=size, burn_in=40, thin=20, max_draws=2, mass="identity", **settings)
+
+
 # Temperatures below 1: with 5000 weights and 50 rows, the prior dominates the variational posterior at temperature 1,
 # whose predictions then hardly depend on the data.
 PRESETS: dict[str, Preset] = {
@@ -122,6 +128,7 @@ PRESETS: dict[str, Preset] = {
     "psgld": _warm_started(lambda size: Ensemble(PSGLD(3e-6, burn_in=1000, thin=200, max_draws=5), size), 1000, 3000),
     "csgld": _warm_started(lambda size: Ensemble(CyclicalSGLD(2e-6, 1000, 0.5, 100, 10), size), 1000, 3000),
     "sghmc": _warm_started(lambda size: Ensemble(SGHMC(3e-7, 0.1, 0.0, 1000, 200, 5), size), 1000, 3000),
-    "hmc": _warm_started(lambda size: HMC(1e-3, 15, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680, None),
-    "nuts": _warm_started(lambda size: NUTS(1e-3, 4, chains=size, burn_in=40, thin=20, max_draws=2), 600, 680, None),
+    "hmc": _warm_started(lambda size: _few_draws(HMC, size, num_leapfrog=15), 600, 680, None),
+    "nuts": _warm_started(lambda size: _few_draws(NUTS, size, max_doublings=4), 600, 680, None),
+    "mclmc": _warm_started(lambda size: _few_draws(MCLMC, size, max_leapfrog=8), 600, 680, None),
 }

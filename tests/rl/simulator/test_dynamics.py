@@ -12,7 +12,7 @@ from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed
 
 pytestmark = pytest.mark.usefixtures("without_xla")
-SAMPLERS = ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"]
+SAMPLERS = ["hmc", "nuts", "mclmc", "sgld", "psgld", "csgld", "sghmc"]
 A = np.array([[0.9, 0.2], [-0.1, 0.8]])
 B = np.array([[0.0], [0.5]])
 

@@ -11,7 +11,7 @@ from bnnrl.rl.simulator.settings import Dynamics
 from tests.scenarios import linear_regression
 
 STAGED = {"ensemble": "method", "laplace": "optimizer"}
-SAMPLERS = ["hmc", "nuts", "sgld", "psgld", "csgld", "sghmc"]
+SAMPLERS = ["hmc", "nuts", "mclmc", "sgld", "psgld", "csgld", "sghmc"]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
