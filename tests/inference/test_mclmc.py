@@ -45,7 +45,7 @@ def integrate(theta, u, epsilon, scale):
 @pytest.mark.parametrize("adjusted", [False, True])
 def test_golden_transitions(adjusted):
     """The prior's standard deviation is 1.5, the scale of a step; some adjusted trajectories are rejected."""
-    epsilon, trajectory = 0.05, 0.25
+    epsilon, trajectory = (0.12, 0.6) if adjusted else (0.05, 0.25)
     method = MCLMC(epsilon, trajectory, adjusted=adjusted, chains=2, burn_in=0)
     theta = (LINE.mean + 0.1 * draws(2, 3)).astype(np.float32).astype(np.float64)
     state = method.init(LINE.problem, seed=0, theta=tf.constant(theta))
@@ -73,8 +73,10 @@ def test_golden_transitions(adjusted):
             outcomes.append(uniform([2], accept_seed).numpy()[i] < accept)
             theta[i], u[i] = (found, v) if outcomes[-1] else (theta[i], anew[i])
         np.testing.assert_allclose(state.theta, theta, rtol=1e-4)
-        np.testing.assert_allclose(state.direction, u, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(state.direction, u, rtol=1e-3, atol=3e-4)
         np.testing.assert_allclose(state.grad, [-24 * LINE.grad(q) for q in theta], rtol=1e-3, atol=2e-2)
+        # Go on from the float32 values, so that rounding does not add up over transitions.
+        theta, u = (value.numpy().astype(np.float64) for value in (state.theta, state.direction))
     assert any(outcomes) and all(outcomes) != adjusted
 
 
@@ -140,6 +142,7 @@ def test_exact_draws_stay_exact_and_only_for_the_right_target(adjusted):
         assert min(p) > 1e-3 if right else max(p) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # ten draws have not mixed
 def test_the_burn_in_adapts_the_step_to_the_energy_error_and_the_scales_to_the_draws():
     method = MCLMC(1e-3, chains=20, burn_in=60, max_draws=10, max_leapfrog=10)
     driver = Driver(LINE.problem, method, None, jit_compile=False)
@@ -164,7 +167,7 @@ def test_divergent_trajectories_are_counted_and_rejected(adjusted):
         np.testing.assert_array_equal(info.accept, 0)
         np.testing.assert_array_equal(state.theta, start.theta)
         assert np.isfinite(state.log_joint).all() and np.isfinite(state.grad).all()
-        assert float(state.adaptation.step_size) < step_size
+        assert adjusted or float(state.adaptation.step_size) <= step_size / 2
 
 
 def test_chains_by_name_start_from_an_ensemble():
