@@ -18,6 +18,7 @@ __version__ = "0.2.0"
 
 _EXPORTS = {
     "BayesianModel": "bnnrl.model",
+    "Converged": "bnnrl.model",
     "laplace": "bnnrl.model.post_hoc",
     "Problem": "bnnrl.problem",
     "load": "bnnrl.storage.load",
@@ -34,9 +35,9 @@ _SUBMODULES = {
 }
 # fmt: off
 __all__ = [
-    "PILCO", "BayesianModel", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks", "check",
-    "data", "diagnostics", "inference", "laplace", "likelihoods", "load", "metrics", "planners", "plots", "policies",
-    "posterior", "priors", "report", "tasks", "tracking",
+    "PILCO", "BayesianModel", "Converged", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks",
+    "check", "data", "diagnostics", "inference", "laplace", "likelihoods", "load", "metrics", "planners", "plots",
+    "policies", "posterior", "priors", "report", "tasks", "tracking",
 ]
 # fmt: on
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         tracking,
     )
     from bnnrl.model.bayesian_model import BayesianModel
+    from bnnrl.model.convergence import Converged
     from bnnrl.model.post_hoc import laplace
     from bnnrl.problem import Problem
     from bnnrl.rl import planners, policies, tasks

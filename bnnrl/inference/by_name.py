@@ -51,6 +51,7 @@ class Run(NamedTuple):
     batch_size: int  # rows of a step
     num_params: int  # D
     prior_precision: float = 1.0  # the largest of θ's entries, if the prior is normal
+    limit: int | None = None  # the steps at most, if the run goes on after `steps` until chains have converged
 
     @property
     def epoch(self) -> int:
@@ -83,9 +84,17 @@ class Run(NamedTuple):
         """Return a sampler that starts where Adam ends after half of the run."""
         return WarmStart(sampler, Adam(self.rate), self.half)
 
+    def kept(self, draws: int) -> int:
+        """Return how many draws a chain keeps that keeps `draws` in a run of known length."""
+        return draws if self.limit is None else 5 * draws
+
+    def sampled(self, burn_in: int) -> int:
+        """Return the number of steps after the first half and a burn-in."""
+        return max(1, (self.limit or self.steps) - self.half - burn_in)
+
     def thin(self, burn_in: int) -> int:
         """Return how many steps of a chain's second half there are for each kept draw."""
-        return max(1, (self.steps - self.half - burn_in) // _DRAWS)
+        return max(1, self.sampled(burn_in) // self.kept(_DRAWS))
 
 
 def _laplace(run: Run) -> Method:
@@ -114,16 +123,17 @@ def _gauss_newton(run: Run) -> Method:
 def _csgld(run: Run) -> Method:
     """Return four cycles in the second half of the run, the second half of each for draws."""
     cycle = max(2, (run.steps - run.half) // 4)
-    thin = max(1, (run.steps - run.half) // (2 * _DRAWS))
-    return run.warmed(Ensemble(CyclicalSGLD(2 * run.chain_step, cycle, 0.5, thin, _DRAWS), 2))
+    draws = run.kept(_DRAWS)
+    thin = max(1, run.sampled(0) // (2 * draws))
+    return run.warmed(Ensemble(CyclicalSGLD(2 * run.chain_step, cycle, 0.5, thin, draws), 2))
 
 
 def _transitions(run: Run, make: Callable[..., Method]) -> Method:
     """Return a sampler with Metropolis steps: half of the run for Adam, a quarter each for burn-in and draws."""
     burn_in = (run.steps - run.half) // 2
-    transitions = max(1, run.steps - run.half - burn_in)
-    thin = -(-transitions // _TRANSITIONS)
-    return run.warmed(make(chains=2, burn_in=burn_in, thin=thin, max_draws=min(transitions, _TRANSITIONS)))
+    transitions, most = run.sampled(burn_in), run.kept(_TRANSITIONS)
+    thin = -(-transitions // most)
+    return run.warmed(make(chains=2, burn_in=burn_in, thin=thin, max_draws=min(transitions, most)))
 
 
 _METHODS: dict[str, Callable[[Run], Method]] = {
@@ -139,13 +149,13 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     "bsam": lambda run: BSAM(run.falling(100 * run.rate), s_init=10.0, clip_radius=0.1),
     "ivon": lambda run: IVON(run.falling(10 * run.rate), hess_init=1.0, clip_radius=0.3),
     "svgd": lambda run: SVGD(run.falling(run.rate), 10),
-    "sgld": lambda run: _chains(run, lambda burn_in, thin: SGLD(run.chain_step, burn_in, thin, _DRAWS)),
+    "sgld": lambda run: _chains(run, lambda burn_in, thin: SGLD(run.chain_step, burn_in, thin, run.kept(_DRAWS))),
     "psgld": lambda run: _chains(
-        run, lambda burn_in, thin: PSGLD(run.chain_step, burn_in=burn_in, thin=thin, max_draws=_DRAWS)
+        run, lambda burn_in, thin: PSGLD(run.chain_step, burn_in=burn_in, thin=thin, max_draws=run.kept(_DRAWS))
     ),
     "csgld": _csgld,
     "sghmc": lambda run: _chains(
-        run, lambda burn_in, thin: SGHMC(run.chain_step, burn_in=burn_in, thin=thin, max_draws=_DRAWS)
+        run, lambda burn_in, thin: SGHMC(run.chain_step, burn_in=burn_in, thin=thin, max_draws=run.kept(_DRAWS))
     ),
     "hmc": lambda run: _transitions(run, HMC),
     "nuts": lambda run: _transitions(run, partial(NUTS, max_doublings=6)),
@@ -179,6 +189,8 @@ def for_run(name: str, run: Run, **hyper_parameters: Any) -> Method:
     for entry in ("steps", "rows", "batch_size", "num_params"):
         check_count(entry, getattr(run, entry))
     check_positive("prior_precision", run.prior_precision)
+    if run.limit is not None:
+        check_count("limit", run.limit, run.steps)
     method = _METHODS[name](run)
     if hyper_parameters:
         get(name, **hyper_parameters)  # raises ValueError

@@ -16,6 +16,7 @@ from bnnrl.checks import check_choice, check_count, check_flag, check_path
 from bnnrl.linearised import LinearisedProblem, is_linearised
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
 from bnnrl.model import inputs
+from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.device_data import Shards
 from bnnrl.model.keras_optimizer import KerasOptimizerView
@@ -101,6 +102,8 @@ class BayesianModel:
         seed: int = 0,
         verbose: int | str = "auto",
         engine: str = "local",
+        until: Any = None,
+        max_epochs: int | None = None,
     ) -> keras.callbacks.History:
         """Infer the posterior, starting from fresh draws of the network's initialisers.
 
@@ -123,16 +126,21 @@ class BayesianModel:
             y: targets [N, ...]; None if they come with `x`.
             batch_size: rows in a minibatch. None for all rows at every step, which HMC, NUTS and Gauss-Newton learning
                 need; given by name, they take all rows whatever `batch_size` is.
-            epochs: passes over the data.
+            epochs: passes over the data. With `until`, the number by which a method by name plans its stages.
             validation_data: (x, y) or a tf.data.Dataset; the validation part of `bnnrl.data.load` if None.
             callbacks: Keras callbacks.
             seed: an integer from which all randomness of the fit derives.
             verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line after each epoch.
             engine: "local" for this process. "ray" for Ray tasks on the cluster at RAY_ADDRESS, or on this machine, for
                 the members of an `Ensemble`; see `bnnrl.inference.RayDriver`.
+            until: "converged", or a `bnnrl.Converged` of other bounds, to end the fit of a sampler with parallel chains
+                as soon as R-hat is below 1.01 and the effective sample size at least 400 for its predictions of the
+                first training rows; after `max_epochs` at most, with a warning that names the worst predictions.
+            max_epochs: the epochs at most with `until`; None for ten times `epochs`.
 
         Returns:
-            The logs, also kept as `history`. Their `params` hold the method with its hyper-parameters for this run.
+            The logs, also kept as `history`. Their `params` hold the method with its hyper-parameters for this run, and
+            with `until` whether it "converged".
 
         Raises:
             ValueError: if the data are not finite or do not fit each other, the network or the likelihood; if the
@@ -151,6 +159,7 @@ class BayesianModel:
             )
         check_reporting(callbacks, verbose)
         check_choice("engine", engine, ("local", "ray"))
+        rule, limit = rule_and_limit(until, max_epochs, check_count("epochs", epochs))
         before = self.x_scaler, self.y_scaler, self.method, self.optimizer
         try:
             if isinstance(x, data.Data):
@@ -161,9 +170,11 @@ class BayesianModel:
             if self._name and inference.get(self._name).full_batch_only:
                 batch_size = None
             shards = self._adapter.shards(x, y, batch_size)
-            self._choose_method(shards, epochs)
+            self._choose_method(shards, epochs, None if rule is None else limit)
+            if rule is not None:
+                require_chains(self.method)
             validation = None if validation_data is None else self._adapter.rows(validation_data)
-            epochs = check_epochs(epochs, self.method, shards)
+            limit = check_epochs(limit, self.method, shards)
             driver, problem = self._driver(shards.batch_size, engine), self._problem.with_num_data(shards.num_data)
             self._trainer = Trainer(problem, self.method, driver, seed)
         except Exception:
@@ -174,10 +185,15 @@ class BayesianModel:
         self._predictor = self._make_predictor(inference.innermost(self.method).linearised)
         self._predictor.choose_reference(shards.first, seed)
         validate = None if validation is None else partial(self._scores, *validation)
-        history = TrainingLoop(self, self._trainer, shards, validate).run(epochs, callbacks, verbose)
+        first = inputs.take(shards.first, slice(_DIAGNOSED_ROWS))
+        stop = None if rule is None else StopWhenConverged(rule, partial(self._chains_of_fit, first))
+        callbacks = keras.tree.flatten([callbacks or [], stop or []])
+        history = TrainingLoop(self, self._trainer, shards, validate).run(limit, callbacks, verbose)
         history.params["method"] = config.encode_or_repr(self.method)
+        if stop is not None:
+            history.params["converged"] = stop.converged
         if self._trainer.is_sampler and self._trainer.has_posterior and diagnostics.are_chains(self.posterior):
-            self._diagnose(inputs.take(shards.first, slice(_DIAGNOSED_ROWS)))
+            self._diagnose(first)
         return history
 
     @property
@@ -419,14 +435,15 @@ class BayesianModel:
         self._predictor = self._make_predictor(is_linearised(found))
         self._trainer, self._loaded_posterior = None, found
 
-    def _choose_method(self, shards: Shards, epochs: int) -> None:
-        """Give a method by name the hyper-parameters for this run."""
+    def _choose_method(self, shards: Shards, epochs: int, limit: int | None) -> None:
+        """Give a method by name the hyper-parameters for this run, of `limit` epochs at most if it is not None."""
         if self._name is None:
             return
-        steps, rows = check_count("epochs", epochs) * shards.steps, shards.num_data
+        steps, rows = epochs * shards.steps, shards.num_data
+        most = None if limit is None else limit * shards.steps
         prior = self._problem.normal_prior
         precision = 1.0 if prior is None else float(tf.reduce_max(prior.precision))
-        run = inference.Run(steps, rows, shards.batch_size or rows, self._problem.num_params, precision)
+        run = inference.Run(steps, rows, shards.batch_size or rows, self._problem.num_params, precision, most)
         self.method = inference.for_run(self._name, run, **self._given)
         self.optimizer = KerasOptimizerView(self.method)
 
@@ -464,6 +481,12 @@ class BayesianModel:
         return block_scores(
             ((of_rows(rows), y[rows]) for rows in blocks), lambda stride: of_rows(slice(None, None, stride))
         )
+
+    def _chains_of_fit(self, x: inputs.Arrays) -> np.ndarray | None:
+        """Return the outputs for inputs in standard units along the chains so far; None before the first draw."""
+        if not self._fitted().has_posterior:
+            return None
+        return diagnostics.chains(self.posterior, self._predictor.first_outputs(x))
 
     def _diagnose(self, x: inputs.Arrays) -> diagnostics.Diagnostics:
         info, state = (None, None) if self._trainer is None else (self._trainer.info, self._trainer.state)
