@@ -17,6 +17,7 @@ from bnnrl.inference.laplace import Laplace
 from bnnrl.inference.mclmc import MCLMC
 from bnnrl.inference.nuts import NUTS
 from bnnrl.inference.ray_driver import RayDriver
+from bnnrl.inference.recommendation import Recommendation, recommend
 from bnnrl.inference.registry import REGISTRY, get
 from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Polynomial, Schedule
@@ -61,6 +62,7 @@ __all__ = [
     "OptimizationMethod",
     "Polynomial",
     "RayDriver",
+    "Recommendation",
     "Run",
     "Sampler",
     "Schedule",
@@ -69,4 +71,5 @@ __all__ = [
     "for_run",
     "get",
     "innermost",
+    "recommend",
 ]
