@@ -52,7 +52,8 @@ def diagnose(
         posterior: the posterior of a sampler: Samples, or a Mixture of Samples, one for each chain.
         function: from the draws of a chain [K, D] to quantities [K, ...] whose convergence matters, such as
             predictions; None for θ itself, which for a neural network hardly ever converges.
-        info: the Info of a run after the burn-in, for the acceptance; None for a method without a Metropolis step.
+        info: the Info of a run after the burn-in, for the acceptance; None, or an acceptance of NaN, for a method
+            without a Metropolis step.
         state: the state of the sampler, for the step size.
 
     Warns:
@@ -63,7 +64,7 @@ def diagnose(
         ValueError: if the posterior does not consist of chains of equal length, with at least four draws each.
     """
     values = chains(posterior, function)
-    accept = None if info is None else float(np.mean(info.accept))
+    accept = None if info is None or np.isnan(np.mean(info.accept)) else float(np.mean(info.accept))
     divergent = None if info is None else float(np.mean(info.divergent))
     found = Diagnostics(split_rhat(values), bulk_ess(values), accept, divergent, _step_size(state))
     for message in _problems(found, function):

@@ -75,6 +75,11 @@ class HamiltonianSampler(Sampler):
         check_fields(self, step_size=check_positive, chains=check_count, target_accept=optional(in_between))
         check_fields(self, mass=partial(check_choice, choices=MASSES))
 
+    @property
+    def has_metropolis_step(self) -> bool:
+        """Whether the end of a trajectory is accepted or rejected."""
+        return True
+
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> Any:
         """Return the state before the first transition, all chains at θ [D], or each at its own θ [C, D]."""
         start = starting_point(problem, seed, theta, self.chains)

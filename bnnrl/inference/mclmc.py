@@ -104,6 +104,11 @@ class MCLMC(HamiltonianSampler):
         check_fields(self, trajectory=check_positive, max_leapfrog=check_count, energy_error=check_positive)
         check_fields(self, adjusted=check_flag)
 
+    @property
+    def has_metropolis_step(self) -> bool:
+        """Whether the end of a trajectory is accepted or rejected."""
+        return self.adjusted
+
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> MCLMCState:
         """Return the state before the first transition, all chains at θ [D], or each at its own θ [C, D]."""
         if problem.num_params < 2:

@@ -38,6 +38,11 @@ class Sampler(Method):
         check_fields(self, burn_in=partial(check_count, least=0), thin=check_count, max_draws=check_count)
 
     @property
+    def has_metropolis_step(self) -> bool:
+        """Whether steps are accepted or rejected, so that `Info.accept` tells whether they have the right size."""
+        return False
+
+    @property
     def min_steps(self) -> int:
         """The burn-in and the step of the first draw."""
         return self.burn_in + 1

@@ -92,11 +92,17 @@ class Trainer:
 
     @property
     def info(self) -> inference.Info | None:
-        """The mean Info of the epochs after the burn-in; None for a method without Metropolis steps."""
+        """The mean Info of the epochs after the burn-in; None for a method that takes minibatches.
+
+        The acceptance is NaN for a method without a Metropolis step.
+        """
         if not self._infos_after_burn_in:
             return None
         parts = zip(*self._infos_after_burn_in, strict=True)
-        return inference.Info(*(np.mean([np.mean(epoch) for epoch in part]) for part in parts))
+        info = inference.Info(*(np.mean([np.mean(epoch) for epoch in part]) for part in parts))
+        inner = inference.innermost(self._method)
+        rejects = not isinstance(inner, inference.Sampler) or inner.has_metropolis_step
+        return info if rejects else info._replace(accept=np.nan)
 
     def run_epoch(self, shards: Shards) -> float:
         """Take the next epoch's steps and return the loss, −log p(θ, data) / N in nats averaged over them.

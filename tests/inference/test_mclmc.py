@@ -1,14 +1,18 @@
 """MCLMC against the equations in NumPy and known targets, and checks that the tests can fail."""
 
+import warnings
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.stats import kstest, norm
 
 import bnnrl
-from bnnrl.diagnostics import diagnose
+from bnnrl.diagnostics import SamplingWarning, diagnose
 from bnnrl.inference import MCLMC, Driver, Ensemble, WarmStart
 from bnnrl.inference.mclmc import _turned
+from bnnrl.likelihoods import Gaussian
 from bnnrl.seeds import as_seed, fold_in, normal, split, uniform
 from tests.scenarios import chains_of, draws, expected_moments, gaussian_target, linear_regression, moments, z_scores
 
@@ -173,6 +177,18 @@ def test_chains_by_name_start_from_an_ensemble():
     method = bnnrl.inference.for_run("mclmc", bnnrl.inference.Run(400, 100, 100, 300))
     assert isinstance(method, WarmStart) and isinstance(method.method, MCLMC) and method.steps == 200
     assert method.method.burn_in == 100
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_the_acceptance_of_unadjusted_chains_is_no_reason_to_warn():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    for adjusted in (False, True):
+        method = MCLMC(1e-3, adjusted=adjusted, chains=2, burn_in=5, max_leapfrog=3, target_accept=None)
+        bnn = bnnrl.BayesianModel(network, Gaussian(0.5), method=method)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SamplingWarning)
+            bnn.fit(LINE.x, LINE.y, None, epochs=12, verbose=0)
+        assert adjusted == any("Acceptance is" in str(w.message) for w in caught)
 
 
 def test_what_is_refused():
