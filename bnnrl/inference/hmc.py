@@ -71,7 +71,7 @@ class HMC(HamiltonianSampler):
     max_draws: int = 100
     target_accept: float | None = 0.8
     jitter: float = 0.1
-    mass: str = "diagonal"
+    mass: str = "identity"
 
     tensor_fields: ClassVar = ("step_size", "trajectory", "burn_in", "thin")
 

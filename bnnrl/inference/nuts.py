@@ -47,7 +47,7 @@ class NUTS(HamiltonianSampler):
     thin: int = 1
     max_draws: int = 100
     target_accept: float | None = 0.8
-    mass: str = "diagonal"
+    mass: str = "identity"
 
     tensor_fields: ClassVar = ("step_size", "burn_in", "thin")
 

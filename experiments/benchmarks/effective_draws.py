@@ -61,9 +61,9 @@ def small_network() -> Target:
 TARGETS = {"normal": normal_distribution, "network": small_network}
 METHODS: dict[str, Any] = {
     "hmc, identity": HMC(mass="identity"),
-    "hmc": HMC(),
+    "hmc": HMC(mass="diagonal"),
     "nuts, identity": NUTS(mass="identity"),
-    "nuts": NUTS(),
+    "nuts": NUTS(mass="diagonal"),
     "mclmc": MCLMC(),
     "mclmc, adjusted": MCLMC(adjusted=True),
 }
