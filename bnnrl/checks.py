@@ -109,6 +109,11 @@ def check_fraction(name: str, value: Any) -> float:
     return check_within(name, value, "[0, 1)")
 
 
+def check_open_unit(name: str, value: Any) -> float:
+    """Return `value` as a float, or raise ValueError unless it is a number in (0, 1)."""
+    return check_within(name, value, "(0, 1)")
+
+
 def check_flag(name: str, value: Any) -> bool:
     """Return `value` as a bool, or raise ValueError unless it is True or False."""
     if not isinstance(value, bool | np.bool_):

@@ -56,6 +56,8 @@ class Fit:
     """Fraction of the rows for the test data, on which the fit is scored."""
     validation: float = 0.0
     """Fraction of the rows for the validation data, on which the loss is computed after each epoch."""
+    calibrate: Annotated[str | None, optional("STR", "none")] = None
+    """Calibration on the validation data, such as auto, normalized, cqr, spread, isotonic, aps or temperature."""
     data_dir: Annotated[str | None, optional("STR", "that of TFDS")] = None
     """Folder where TensorFlow Datasets (TFDS) has prepared data sets. If given, DATASET is the name of one of them."""
     seed: int = 0

@@ -13,6 +13,7 @@ from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.storage import config, run_folder
 
 _SHOWN_ROWS = 5000  # rows of a scatter plot or a curve at most; more would not be seen
+_LEVELS = (0.5, 0.9, 0.95)  # of the intervals or sets whose coverage is shown
 _SHOWN_SCALES = 20  # of a learned prior
 _CHAIN_ROWS = 4  # rows whose predictions are followed along chains
 
@@ -54,14 +55,19 @@ class FitReport:
         return self.rows.train if self.rows.test is None else self.rows.test
 
     @property
+    def _shown_rows(self) -> tuple[Any, np.ndarray]:
+        """The first rows of the scored part."""
+        part = self._scored_part
+        x, y = part if isinstance(part, tuple) else next(part.batch(_SHOWN_ROWS).as_numpy_iterator())
+        return x[:_SHOWN_ROWS], np.asarray(y[:_SHOWN_ROWS])
+
+    @property
     def _title(self) -> str:
         return f"{self.rows.name}, {self.settings['method']}, seed {self.settings['seed']}"
 
     def _draw(self) -> Pictures:
         """Draw the pictures that suit the likelihood and the posterior, and return their captions."""
-        part = self._scored_part
-        x, y = part if isinstance(part, tuple) else next(part.batch(_SHOWN_ROWS).as_numpy_iterator())
-        x, y = x[:_SHOWN_ROWS], np.asarray(y[:_SHOWN_ROWS])
+        x, y = self._shown_rows
         pictures = self._draw_losses()
         if self.rows.class_names:
             pictures |= self._draw_classes(x, y.astype(int), list(self.rows.class_names))
@@ -114,6 +120,30 @@ class FitReport:
             "autocorrelation.png": "Autocorrelation of the network's first output along the chains, by lag.",
         }
 
+    def _coverage(self) -> list[Any]:
+        """Return the section on the coverage of intervals or sets; nothing for a likelihood without either."""
+        x, y = self._shown_rows
+        samples, classes = self.settings["samples"], isinstance(self.model.likelihood, likelihoods.Categorical)
+        lines = {}
+        for level in _LEVELS:
+            try:
+                if classes:
+                    sets = self.model.predict_set(x, level, samples)
+                    hits = np.take_along_axis(sets, y.astype(int)[:, np.newaxis], axis=1)
+                    size = f"mean size {sets.sum(axis=1).mean():.3g} of {sets.shape[1]} classes"
+                else:
+                    low, high = self.model.interval(x, level, samples)
+                    hits = (low <= y.reshape(low.shape)) & (y.reshape(low.shape) <= high)
+                    size = f"mean width {np.mean(high - low):.4g}"
+            except ValueError:  # no quantiles, or a calibration that does not serve this level
+                continue
+            lines[f"{level:.0%} {'sets' if classes else 'intervals'}"] = f"{metrics.coverage(hits)}; {size}"
+        if not lines:
+            return []
+        found = [f"{kind} by {c.method!r}" for kind, c in self.model.calibrations.items()]
+        text = f"Calibrated on the validation data: {', '.join(found)}." if found else "Not calibrated after the fit."
+        return [report.Heading("Coverage"), report.Text(text), report.Table(lines)]
+
     def _learned_scales(self) -> list[Any]:
         """Return the section of what a learned prior found, the largest scales first; nothing for another prior."""
         scales = self.model.prior_scales(self.settings["samples"])
@@ -132,6 +162,7 @@ class FitReport:
             report.Heading("Scores"),
             report.Table(scores),
             report.Text(f"{num_params} parameters, {self.settings['samples']} posterior samples."),
+            *self._coverage(),
             report.Heading("Pictures"),
             *(report.Picture(self.folder / name, caption, caption) for name, caption in pictures.items()),
             *self._learned_scales(),

@@ -15,6 +15,7 @@ from bnnrl.checks import check_count
 from bnnrl.cli import interrupt
 from bnnrl.cli.fit_report import FitReport
 from bnnrl.cli.output import warn
+from bnnrl.model import calibration
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint, config, lock, run_folder
@@ -128,6 +129,7 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
     check_count("epochs", settings["epochs"])
     rows = load_data(settings)
     model = make_model(settings, rows)
+    _check_calibration(settings, rows, model.likelihood)
     path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
     recorder = Recorder(path)
     history = recorder.rows
@@ -146,6 +148,9 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
             if not history:  # the folder is empty, and would be in the way of the next attempt
                 shutil.rmtree(path)
             raise ValueError(error) from error
+        if settings["calibrate"]:
+            how = {"method": settings["calibrate"], "num_samples": settings["samples"], "seed": settings["seed"]}
+            model.calibrate(rows, **how)
         method = config.encode_or_repr(model.method)
         run_folder.FIT.write_config(path, settings, run_folder.current_versions(), method=method)
         checkpoint.write_step(path, len(history), *model.to_saved())
@@ -154,6 +159,18 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
         for name in pictures:
             tracker.picture(Path(name).stem, path / name, len(history) - 1)
     return path, scores
+
+
+def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: likelihoods.Likelihood) -> None:
+    """Raise ValueError, before the fit, if the model cannot be calibrated as the settings say."""
+    if settings["calibrate"] is None:
+        return
+    if rows.validation is None:
+        raise ValueError("Invalid `--calibrate`: expected validation data. Received: none. Add --validation 0.2.")
+    classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli)
+    method = calibration.method_for(settings["calibrate"], classes, isinstance(likelihood, likelihoods.Poisson))
+    part: Any = rows.validation
+    calibration.check_rows(method, len(part[0]) if isinstance(part, tuple) else int(part.cardinality()), level=0.95)
 
 
 def _advice(path: Path) -> str:

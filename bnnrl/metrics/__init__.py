@@ -11,6 +11,7 @@ from bnnrl.metrics.classification import (
     ood_auroc,
     precision_recall_f1,
 )
+from bnnrl.metrics.conformal import Coverage, conformal_quantile, coverage
 from bnnrl.metrics.predictive import Uncertainty, mean, scores, uncertainty
 from bnnrl.metrics.regression import (
     QuantileCalibration,
@@ -29,6 +30,7 @@ from bnnrl.metrics.regression import (
 
 __all__ = [
     "ClassScores",
+    "Coverage",
     "QuantileCalibration",
     "Reliability",
     "TemperatureScaling",
@@ -37,7 +39,9 @@ __all__ = [
     "adaptive_ece",
     "auroc",
     "brier",
+    "conformal_quantile",
     "confusion_matrix",
+    "coverage",
     "crps",
     "crps_gaussian",
     "ece",

@@ -49,7 +49,7 @@ def block_uncertainty(blocks: Iterable[tfd.Distribution]) -> Uncertainty:
 
 
 def _uncertainty(distribution: tfd.Distribution) -> Uncertainty:
-    probs = _probs(distribution)
+    probs = probabilities(distribution)
     if probs is None:
         aleatoric = tf.reduce_mean(_moment(distribution, "variance"), axis=0).numpy()
         epistemic = tf.math.reduce_variance(mean(distribution), axis=0).numpy()
@@ -135,16 +135,28 @@ def block_scores(
 
 
 def _row_scores(distribution: tfd.Distribution, y: np.ndarray) -> _RowScores:
-    draws = distribution.batch_shape[0]
-    target = align_targets(distribution, tf.broadcast_to(y, [draws, *y.shape]))  # [S, b, ...]
-    log_prob = distribution.log_prob(target)
-    log_prob = tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))  # [S, b]
-    probs = _probs(distribution)
+    target, log_sum = _log_sum(distribution, y)
+    probs = probabilities(distribution)
     try:
         expected = tf.reduce_mean(mean(distribution) if probs is None else probs, axis=0)
     except ValueError:  # the likelihood has no mean
         expected = None
-    return _RowScores(target[0], tf.reduce_logsumexp(log_prob, axis=0), expected)
+    return _RowScores(target, log_sum, expected)
+
+
+def _log_sum(distribution: tfd.Distribution, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the targets [b, ...] in the type of the distribution, and the log of the sum over draws of p(y), [b]."""
+    draws = distribution.batch_shape[0]
+    target = align_targets(distribution, tf.broadcast_to(y, [draws, *y.shape]))  # [S, b, ...]
+    log_prob = distribution.log_prob(target)
+    log_prob = tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))  # [S, b]
+    return target[0], tf.reduce_logsumexp(log_prob, axis=0)
+
+
+def nll_sum(distribution: tfd.Distribution, y: np.ndarray) -> float:
+    """Return the negative log-likelihood −Σ_b log p(y_b | x_b) of the rows in nats."""
+    log_sum = _log_sum(distribution, y)[1].numpy().astype(np.float64)
+    return float(len(y) * np.log(distribution.batch_shape[0]) - np.sum(log_sum))
 
 
 def _point_scores(target: tf.Tensor, expected: tf.Tensor) -> dict[str, float]:
@@ -226,7 +238,7 @@ def _of_target(distribution: tfd.Distribution) -> tfd.Distribution:
     return distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
 
 
-def _probs(distribution: tfd.Distribution) -> tf.Tensor | None:
+def probabilities(distribution: tfd.Distribution) -> tf.Tensor | None:
     """Return class probabilities [S, B, C], or [S, B, K, 2] for Bernoulli; None for targets that are not classes."""
     base = _of_target(distribution)
     if isinstance(base, tfd.Categorical):

@@ -12,10 +12,11 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
-from bnnrl.checks import check_choice, check_count, check_flag, check_path
+from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path
 from bnnrl.linearised import LinearisedProblem, is_linearised
+from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
-from bnnrl.model import inputs
+from bnnrl.model import calibration, inputs
 from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.device_data import Shards
@@ -339,6 +340,141 @@ class BayesianModel:
         scales = self._problem.prior_scales(self.posterior.sample(check_count("num_samples", num_samples), seed))
         return {name: float(tf.reduce_mean(values)) for name, values in scales.items()}
 
+    # Calibrating
+
+    def calibrate(
+        self, x, y=None, method: str = "auto", level: float = 0.95, num_samples: int = 100, seed=0
+    ) -> calibration.Calibration:
+        """Calibrate predictions on rows that the model was not trained on, such as the validation part of the data.
+
+        Conformal methods give `interval` and `predict_set` a coverage of at least `level` on average over rows that
+        are exchangeable with the calibration rows, whatever the model. Methods for real targets and counts, whose
+        target entries have intervals of their own:
+
+        - "normalized": |y − mean| / std. Intervals are as wide as the model is uncertain. The choice of "auto".
+        - "absolute": |y − mean|. All intervals have the same width.
+        - "cqr": how far y is outside the central interval, for skewed likelihoods; `interval` then serves this level.
+
+        For classes, "aps", the choice of "auto", and "lac"; see `bnnrl.metrics.conformal.class_scores`.
+
+        Recalibration changes the predictive distribution itself:
+
+        - "temperature", for classes: logits are divided by the temperature of the largest likelihood of the rows.
+        - "spread", for real targets: deviations from the predictive mean are multiplied by the factor of the largest
+          likelihood of the rows. Both are honoured by everything but `predict_samples`.
+        - "isotonic", for real targets: `quantiles` and `interval` follow the isotonic regression of the rows'
+          predictive distribution function.
+
+        A conformal calibration after a recalibration, on other rows, calibrates its intervals or sets. A recalibration
+        drops every earlier calibration, and `fit` drops all. They are saved with the model.
+
+        Source: Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 2018; Romano, Patterson and
+        Candès, "Conformalized Quantile Regression", NeurIPS 2019; Guo et al., "On Calibration of Modern Neural
+        Networks", ICML 2017; Kuleshov, Fenner and Ermon, "Accurate Uncertainties for Deep Learning Using Calibrated
+        Regression", ICML 2018.
+
+        Args:
+            x: inputs [N, ...], a pair (x, y), a finite tf.data.Dataset of pairs, or the result of `bnnrl.data.load`,
+                whose validation part is taken.
+            y: targets [N, ...]; None if they come with `x`.
+            method: one of the above.
+            level: the coverage that the rows have to suffice for.
+            num_samples: as in `predict`.
+            seed: as in `predict`.
+
+        Returns:
+            What was found: the factor, or the scores of the rows.
+
+        Raises:
+            ValueError: if the method is not one for the likelihood, or there are too few rows; the error says how many
+                are needed.
+        """
+        if isinstance(x, data.Data):
+            x = calibration.validation_part(x)
+        level, (x, y) = check_open_unit("level", level), self._adapter.rows(x, y)
+        by_rows = partial(self._by_rows, x, num_samples, seed)
+        before = self._predictor.calibrations
+        method = calibration.choose_method(method, self._distribution(inputs.take(x, slice(1)), num_samples, seed))
+        calibration.check_rows(method, len(y), level)
+        try:
+            if method in calibration.RECALIBRATION:
+                self._predictor.calibrations = {}
+            isotonic = calibration.isotonic_of(self._predictor.calibrations)
+            found = calibration.calibrate(method, level, y, by_rows, isotonic, seed)
+        except Exception:
+            self._predictor.calibrations = before
+            raise
+        kind = "recalibration" if found.recalibrates else "conformal"
+        self._predictor.calibrations = {**self._predictor.calibrations, kind: found}
+        return found
+
+    @property
+    def calibrations(self) -> dict[str, calibration.Calibration]:
+        """The "recalibration" and the "conformal" calibration of the model, so far as there are such."""
+        return dict(self._predictor.calibrations)
+
+    def interval(self, x, level: float = 0.95, num_samples: int = 100, seed=0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lower and upper ends of the prediction interval of each target entry, each [B, ...].
+
+        After a conformal calibration, see `calibrate`, it is the conformal interval. Otherwise it is the central
+        interval of the predictive distribution.
+
+        Args:
+            x: as in `predict`.
+            level: the probability with which the interval is to hold the target.
+            num_samples: as in `predict`.
+            seed: as in `predict`.
+
+        Raises:
+            ValueError: if the likelihood has no quantiles, or the calibration rows do not suffice for the level.
+        """
+        level = check_open_unit("level", level)
+        ends = lambda distribution, _: np.stack(
+            calibration.interval(distribution, level, self._predictor.calibrations), axis=1
+        )
+        low, high = self._by_rows(self._adapter.inputs(x), num_samples, seed, ends).swapaxes(0, 1)
+        return low, high
+
+    def quantiles(self, x, levels, num_samples: int = 100, seed=0) -> np.ndarray:
+        """Return quantiles of the predictive distribution, recalibrated if the model is, [L, B, ...].
+
+        Args:
+            x: as in `predict`.
+            levels: L levels between 0 and 1.
+            num_samples: as in `predict`.
+            seed: as in `predict`.
+
+        Raises:
+            ValueError: if the likelihood has no quantiles, or an isotonic recalibration has too few rows for a level.
+        """
+        levels = check_levels("levels", levels)
+        isotonic = calibration.isotonic_of(self._predictor.calibrations)
+        of_block = lambda distribution, _: np.stack(
+            [calibration.quantile_at(distribution, p, isotonic) for p in levels], axis=1
+        )
+        return self._by_rows(self._adapter.inputs(x), num_samples, seed, of_block).swapaxes(0, 1)
+
+    def predict_set(self, x, level: float = 0.95, num_samples: int = 100, seed=0) -> np.ndarray:
+        """Return which classes are in the prediction set of each row, bool [B, C]; for a Bernoulli [B, K, 2].
+
+        After a conformal calibration, see `calibrate`, it is the conformal set, which "aps" may leave empty in rare
+        cases and "lac" where no class is probable. Otherwise the set holds the most probable classes, as few as have
+        the probability `level` together.
+
+        Args:
+            x: as in `predict`.
+            level: the probability with which the set is to hold the class.
+            num_samples: as in `predict`.
+            seed: as in `predict`; also of the random numbers of "aps".
+
+        Raises:
+            ValueError: if the targets are not classes, or the calibration rows do not suffice for the level.
+        """
+        level, conformal = check_open_unit("level", level), self._predictor.calibrations.get("conformal")
+        x = self._adapter.inputs(x)
+        probs = self._by_rows(x, num_samples, seed, calibration.class_probabilities)
+        return calibration.prediction_set(probs, level, conformal, seed)
+
     # Diagnosing chains
 
     def diagnose(self, x) -> diagnostics.Diagnostics:
@@ -405,6 +541,7 @@ class BayesianModel:
             self.y_scaler,
             self._name,
             self._given,
+            self._predictor.calibrations,
         ).encode()
 
     @classmethod
@@ -426,7 +563,7 @@ class BayesianModel:
                 f"Invalid posterior: expected {size} parameters, as the network has. Received: {found[1:]}."
             )
         model.become(parts.posterior)
-        model._predictor.reference = parts.reference
+        model._predictor.reference, model._predictor.calibrations = parts.reference, parts.calibrations
         model.x_scaler, model.y_scaler = parts.x_scaler, parts.y_scaler
         return model
 
@@ -472,6 +609,12 @@ class BayesianModel:
     def _distribution(self, x: inputs.Arrays, num_samples: int, seed) -> tfd.Distribution:
         """Return the distribution of y under each posterior sample, [S, B, ...], for inputs in standard units."""
         return self._predictor.distribution(self._samples(num_samples, seed), x)
+
+    def _by_rows(self, x: inputs.Arrays, num_samples: int, seed, function) -> np.ndarray:
+        """Return function(distribution, rows) of blocks of rows, for x in standard units, joined along the rows."""
+        blocks = self._predictor.blocks(x, self._count(num_samples))
+        of_block = lambda rows: function(self._distribution(inputs.take(x, rows), num_samples, seed), rows)
+        return np.concatenate([of_block(rows) for rows in blocks])
 
     def _scores(self, x: inputs.Arrays, y: np.ndarray, num_samples: int = 100, seed=0) -> dict[str, float]:
         """Return the scores on inputs in standard units and targets in their own."""

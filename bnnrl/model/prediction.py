@@ -16,7 +16,7 @@ from bnnrl import data, metrics, posterior
 from bnnrl.checks import check_memory
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.linearised import LinearisedProblem, expanded
-from bnnrl.model import inputs
+from bnnrl.model import calibration, inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.network import Network, map_one_by_one
 from bnnrl.problem import Problem
@@ -43,11 +43,13 @@ class Predictor:
     Attributes:
         reference: rows of the training inputs, standardised. Each draw's batch normalisation takes its statistics from
             them. None for a network without batch normalisation.
+        calibrations: the model's "recalibration" and "conformal" calibration, so far as there are such.
     """
 
     def __init__(self, problem: Problem, adapter: DataAdapter):
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
+        self.calibrations: dict[str, calibration.Calibration] = {}
         self._network = problem.network
         self._outputs_of_row = _outputs_of_row(problem)
         self._outputs_of = share(_key(self._network), partial(_compiled_outputs, self._network))
@@ -106,8 +108,13 @@ class Predictor:
         return lambda theta: tf.nest.flatten(self.outputs(theta, x))[0]
 
     def distribution(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tfd.Distribution:
-        """Return the distribution of the targets under each draw, batch shape [S, B, ...], in the targets' units."""
-        return self._in_target_units(self._problem.likelihood(*self.all_outputs(pieces, x)))
+        """Return the distribution of the targets under each draw, batch shape [S, B, ...], in the targets' units.
+
+        It is recalibrated by a temperature or a spread, if the model has one.
+        """
+        outputs, params = self.all_outputs(pieces, x)
+        distribution = self._in_target_units(self._problem.likelihood(outputs, params))
+        return calibration.recalibrated(distribution, self.calibrations, draws_axis=0)
 
     def mixture(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tfd.Distribution:
         """Return the equal mixture of `distribution` over the draws, batch shape [B]."""
@@ -116,6 +123,7 @@ class Predictor:
         outputs, params = self.all_outputs(pieces, x)
         outputs = tf.nest.map_structure(swap, outputs)
         components = self._in_target_units(self._problem.likelihood(outputs, params)[:, :, 0])
+        components = calibration.recalibrated(components, self.calibrations, draws_axis=1)
         target_axes = components.batch_shape.rank - 2  # axes beyond [B, S] belong to one target
         components = tfd.Independent(components, target_axes) if target_axes else components
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(components.batch_shape[:2])), components)

@@ -16,6 +16,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, likelihoods, posterior, priors
 from bnnrl.inference import Method
+from bnnrl.model.calibration import Calibration
 from bnnrl.storage import config as settings
 from bnnrl.storage.arrays import Arrays, flatten, select
 
@@ -42,6 +43,7 @@ class ModelParts:
         y_scaler: the standardisation of the targets, if any.
         method_name: the method's name, if its hyper-parameters follow from each run.
         hyper_parameters: those of a method by name that do not follow from the run.
+        calibrations: the "recalibration" and the "conformal" calibration, so far as there are such.
     """
 
     network: keras.Model
@@ -54,6 +56,7 @@ class ModelParts:
     y_scaler: data.Scaler | None = None
     method_name: str | None = None
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
 
     def encode(self) -> tuple[dict[str, Any], Arrays]:
         """Return a JSON-able description and named arrays.
@@ -72,6 +75,9 @@ class ModelParts:
             "hyper_parameters": {},
             "posterior": description,
         }
+        calibrated = {kind: found.to_saved() for kind, found in self.calibrations.items()}
+        if calibrated:
+            config["calibrations"] = {kind: saved[0] for kind, saved in calibrated.items()}
         with suppress(ValueError):  # a method of the user's own is code
             method = settings.encode(self.method)
             given = {name: settings.encode(value) for name, value in self.hyper_parameters.items()}
@@ -82,6 +88,7 @@ class ModelParts:
             "reference": {} if self.reference is None else _numbered(tf.nest.flatten(self.reference)),
             "x_scaler": vars(self.x_scaler) if self.x_scaler else {},
             "y_scaler": vars(self.y_scaler) if self.y_scaler else {},
+            **{kind: saved[1] for kind, saved in calibrated.items()},
         }
         return config, flatten(groups)
 
@@ -111,6 +118,10 @@ class ModelParts:
             _scaler(select(arrays, "y_scaler")),
             config.get("method_name"),
             {name: settings.decode(value) for name, value in given.items()},
+            {
+                kind: Calibration.from_saved(entry, select(arrays, kind))
+                for kind, entry in config.get("calibrations", {}).items()
+            },
         )
 
 

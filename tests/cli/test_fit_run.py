@@ -41,12 +41,23 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     assert [row["epoch"] for row in rows] == ["1", "2", "3"] and float(rows[-1]["val_nll"]) > 0
     assert json.loads((folder / "config.json").read_text())["settings"]["hyper"] == ["learning_rate=0.02"]
     report = (folder / "report.html").read_text()
+    assert re.search(r"95% sets.*[01]\.\d+ of 30 rows, 95 % confidence interval 0\.\d+ to [01]\.\d+; mean size", report)
     assert report.count("data:image/png") == len(pictures) and "learning_rate=0.02" in report
     model = bnnrl.load(folder)
     assert model.method == bnnrl.inference.Adam(0.02) and model.x_scaler is not None
     assert cli.main(["evaluate", str(folder)]) == 0
     again = printed(capsys.readouterr().out)
     assert again == {name: told[name] for name in again}  # the same rows, the same draws
+
+
+def test_a_fit_is_calibrated_on_its_validation_data(tmp_path):
+    folder = tmp_path / "run"
+    options = ("--method", "adam", "--validation", 0.3, "--calibrate", "normalized")
+    assert fit(folder, "diabetes", *options) == 0
+    found = bnnrl.load(folder).calibrations["conformal"]
+    assert found.method == "normalized" and len(found.values) == 133
+    report = (folder / "report.html").read_text()
+    assert "conformal by &#x27;normalized&#x27;" in report and "95% intervals" in report
 
 
 def test_a_report_is_written_anew(tmp_path, capsys):
@@ -104,6 +115,9 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["iris", "--epochs", "0"], "epochs"),
         (["iris", "--test", "1.5"], "test"),
         (["iris", "--method", "hmc", "--set", "burn_in=100"], "epochs"),
+        (["iris", "--calibrate", "auto"], "--validation 0.2"),
+        (["iris", "--calibrate", "cqr", "--validation", "0.2"], "temperature"),
+        (["iris", "--calibrate", "aps", "--validation", "0.1"], "at least 19 rows"),
     ],
 )
 def test_mistakes_are_told_and_leave_nothing(arguments, words, tmp_path, capsys):

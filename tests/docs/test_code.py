@@ -57,6 +57,15 @@ def test_a_trained_keras_model():
     assert 0 < std[0] < std[1] and abs(space["bnn"].posterior.log_evidence) < 1e4
 
 
+@pytest.mark.usefixtures("without_xla")
+def test_calibration():
+    space: dict[str, Any] = {}
+    for block in code("docs/guides/calibration.md"):
+        exec(block.replace("epochs=200", "epochs=20, verbose=0"), space)
+    assert 0.8 < space["coverage"].share <= 1 and space["likely"].shape == (36, 3)
+    assert set(space["classifier"].calibrations) == {"recalibration"}
+
+
 def test_own_likelihood_and_prior():
     space: dict[str, Any] = {}
     for block in code("docs/guides/own_likelihood_and_prior.md"):
