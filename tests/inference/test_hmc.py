@@ -94,8 +94,13 @@ def run(method, line=LINE, steps=200, seed=1, jit_compile=True):
 
 @pytest.mark.parametrize(
     "method",
-    [HMC(chains=200), pytest.param(NUTS(chains=200, max_doublings=5), marks=pytest.mark.slow)],
-    ids=lambda m: type(m).__name__,
+    [
+        HMC(chains=200),
+        pytest.param(HMC(chains=200, mass="diagonal"), marks=pytest.mark.slow),
+        pytest.param(NUTS(chains=200, max_doublings=5), marks=pytest.mark.slow),
+        pytest.param(NUTS(chains=200, max_doublings=5, mass="diagonal"), marks=pytest.mark.slow),
+    ],
+    ids=lambda m: f"{type(m).__name__}, {m.mass}",
 )
 def test_conjugate_regression(method):
     _, info, chains = run(method)
