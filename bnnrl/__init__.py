@@ -30,14 +30,14 @@ _EXPORTS = {
 }
 _SUBMODULES = {
     **{name: f"bnnrl.{name}" for name in ("callbacks", "data", "diagnostics", "inference", "likelihoods", "metrics")},
-    **{name: f"bnnrl.{name}" for name in ("plots", "posterior", "priors", "report", "tracking")},
+    **{name: f"bnnrl.{name}" for name in ("plots", "posterior", "priors", "report", "sklearn", "tracking")},
     **{name: f"bnnrl.rl.{name}" for name in ("planners", "policies", "tasks")},
 }
 # fmt: off
 __all__ = [
     "PILCO", "BayesianModel", "Converged", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks",
     "check", "data", "diagnostics", "inference", "laplace", "likelihoods", "load", "metrics", "planners", "plots",
-    "policies", "posterior", "priors", "report", "tasks", "tracking",
+    "policies", "posterior", "priors", "report", "sklearn", "tasks", "tracking",
 ]
 # fmt: on
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         posterior,
         priors,
         report,
+        sklearn,
         tracking,
     )
     from bnnrl.model.bayesian_model import BayesianModel

@@ -66,6 +66,15 @@ def test_calibration():
     assert set(space["classifier"].calibrations) == {"recalibration"}
 
 
+@pytest.mark.usefixtures("without_xla")
+def test_scikit_learn(capsys):
+    space: dict[str, Any] = {}
+    (block,) = code("docs/reference/sklearn.md")
+    exec(block.replace("ensemble", "adam"), space)
+    assert float(capsys.readouterr().out) == pytest.approx(0.4, abs=0.1)
+    assert space["mean"].shape == space["std"].shape == (42,) and space["low"].shape == (42, 1)
+
+
 def test_own_likelihood_and_prior():
     space: dict[str, Any] = {}
     for block in code("docs/guides/own_likelihood_and_prior.md"):
