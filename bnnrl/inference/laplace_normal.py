@@ -5,8 +5,10 @@ Each class takes N H for the P entries (weights, likelihood's parameters) and a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -42,11 +44,25 @@ class Curvature(Protocol):
         ...
 
 
+class _Newest:
+    """Keeps the newest value of a function of arrays: the evidence and the normal distribution need the same one."""
+
+    def __init__(self):
+        self._arguments, self._value = None, None
+
+    def __call__(self, function: Callable[..., Any], *arguments: np.ndarray) -> Any:
+        """Return function(*arguments), computed unless the arguments are equal to those of the call before."""
+        if self._arguments is None or not all(map(np.array_equal, self._arguments, arguments)):
+            self._arguments, self._value = arguments, function(*arguments)
+        return self._value
+
+
 @dataclass(frozen=True)
 class Full:
     """N H as a matrix [P, P], positive semi-definite."""
 
     matrix: np.ndarray
+    _newest: _Newest = field(default_factory=_Newest, init=False, repr=False, compare=False)
 
     def log_det(self, precision: np.ndarray, factor: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log det(f N H f + Λ), and Λᵢ times the variance of each entry, [P]."""
@@ -62,7 +78,8 @@ class Full:
         return LowRank(_float32(loc), tf.zeros([len(loc)]), _float32(root))
 
     def _root(self, precision: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, float]:
-        return covariance_root(factor[:, np.newaxis] * self.matrix * factor, precision)
+        scaled = lambda factor: factor[:, np.newaxis] * self.matrix * factor
+        return self._newest(lambda precision, factor: covariance_root(scaled(factor), precision), precision, factor)
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,7 @@ class KroneckerFactored:
     outputs: tuple[np.ndarray, ...]  # G, [O, O] each
     own: np.ndarray  # [L, L]
     num_data: float
+    _newest: _Newest = field(default_factory=_Newest, init=False, repr=False, compare=False)
 
     def log_det(self, precision: np.ndarray, factor: np.ndarray) -> tuple[float, np.ndarray]:
         """Return log det(f N H f + Λ), and Λᵢ times the variance of each entry, [P]."""
@@ -115,17 +133,24 @@ class KroneckerFactored:
         lefts, scales, rights = (tuple(map(_float32, part)) for part in zip(*blocks, strict=True))
         return Kronecker(_float32(loc), lefts, scales, rights)
 
-    def _eigen(self, precision: np.ndarray, factor: np.ndarray):
-        """Yield λ^(−½) [I], the eigenvectors [I, I], the eigenvalues 1 + N a g [I, O] and the eigenvectors [O, O]."""
+    def _eigen(self, precision: np.ndarray, factor: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """Return λ^(−½) [I], the eigenvectors [I, I], the eigenvalues 1 + N a g [I, O] and the eigenvectors [O, O]."""
+        return self._newest(lambda *arguments: list(self._eigen_of_layers(*arguments)), precision, factor)
+
+    def _eigen_of_layers(self, precision: np.ndarray, factor: np.ndarray):
         inputs = [*self.inputs, *([self.own / self.num_data] if len(self.own) else [])]
-        outputs = [*self.outputs, *([np.eye(1)] if len(self.own) else [])]
-        layers = zip(inputs, outputs, self._by_layer(precision), self._by_layer(factor), strict=True)
-        for A, G, own_precision, own_factor in layers:
+        layers = zip(inputs, self._outputs_eigen, self._by_layer(precision), self._by_layer(factor), strict=True)
+        for A, (g, right), own_precision, own_factor in layers:
             scale = 1 / np.sqrt(own_precision[:, 0])
             a, left = np.linalg.eigh(scale[:, np.newaxis] * A * scale)
-            g, right = np.linalg.eigh(G)
             products = np.maximum(a, 0)[:, np.newaxis] * np.maximum(g, 0)
             yield scale, left, 1 + self.num_data * own_factor[0, 0] ** 2 * products, right
+
+    @cached_property
+    def _outputs_eigen(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The eigenvalues [O] and the eigenvectors [O, O] of each G, which do not depend on the prior."""
+        found = map(np.linalg.eigh, (*self.outputs, *([np.eye(1)] if len(self.own) else [])))
+        return [(values, vectors) for values, vectors in found]
 
     def _by_layer(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the entries of each layer, [I, O], and those of the likelihood's parameters, [L, 1], if any."""
