@@ -36,6 +36,7 @@ def without_xla():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tensorflow.function", plain_function)
         patch.setattr("bnnrl.compiled.SHARED", PLAIN)
+        patch.setattr("bnnrl.inference.ranking.xla_sort", None)
         yield
 
 

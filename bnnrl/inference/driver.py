@@ -14,6 +14,7 @@ from bnnrl.compiled import CompiledFunction, share
 from bnnrl.inference.base import Diverged, Info, Method, State, as_method, innermost
 from bnnrl.inference.dealing import Dealing, Progress, gathered, starts
 from bnnrl.inference.divergence import describe
+from bnnrl.inference.ranking import order_of
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import MemberSeed, as_seed, fold_in, split, uniform
 from bnnrl.structure import key_or_none, numbers, structure, with_numbers
@@ -196,6 +197,7 @@ class _Loop:
         self._compiled = self._compile(jit_compile is not False)
 
     def _compile(self, jit_compile: bool) -> dict[str, CompiledFunction]:
+        self._by_xla = jit_compile
         return {
             "together": CompiledFunction(self._together, jit_compile),
             "member": CompiledFunction(self._member, jit_compile),
@@ -264,7 +266,7 @@ class _Loop:
         method = with_numbers(method, iter(tensors[of_problem:]))
         lead = progress.state.theta.shape[:-1]  # [] or [M]
         order_seed, noise_seed = split(seed)
-        batches = _Batches(data, lead, self._batch_size, order_seed, count, origin)
+        batches = _Batches(data, lead, self._batch_size, order_seed, count, origin, self._by_xla)
         # A sampler with Metropolis steps needs the same log joint at all steps.
         noise = problem.network.draws_noise and not self._method.full_batch_only
 
@@ -294,11 +296,14 @@ class _Batches:
         seed: seed of the permutations.
         count: N, [] int32.
         origin: [] int32, the number of the step at which the first epoch began.
+        by_xla: whether XLA compiles the loop.
     """
 
-    def __init__(self, data: Batch, lead, batch_size: int | None, seed, count: tf.Tensor, origin: tf.Tensor):
+    def __init__(
+        self, data: Batch, lead, batch_size: int | None, seed, count: tf.Tensor, origin: tf.Tensor, by_xla: bool
+    ):
         self._data, self._lead, self._batch_size = data, lead, batch_size
-        self._seed, self._count, self._origin = seed, count, origin
+        self._seed, self._count, self._origin, self._by_xla = seed, count, origin, by_xla
         self._capacity = int(data[1].shape[0])
         self._steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
 
@@ -327,7 +332,7 @@ class _Batches:
         epoch_seed = fold_in(self._seed, self._origin + (step - self._origin) // self._steps_per_epoch)
         keys = uniform([*self._lead, self._capacity], epoch_seed)
         keys = tf.where(tf.range(self._capacity) < self._count, keys, 2.0)  # padding sorts last
-        return tf.argsort(keys, axis=-1)
+        return order_of(keys, self._by_xla)
 
 
 _MASKS = 0x6D61736B  # the network's noise: a child of the step's seed that no method takes

@@ -25,11 +25,10 @@ LOAD_AND_LEARN = """
 import sys
 import numpy as np
 import bnnrl
-import tensorflow as tf
 from bnnrl import posterior
-from tests.plain_graphs import plain_function
+from tests.plain_graphs import use_plain_graphs
 from tests.rl.point_mass import TASK
-tf.function = plain_function
+use_plain_graphs()
 agent = bnnrl.load(sys.argv[1], task=TASK)
 np.save(sys.argv[2] + ".npy", agent.predict(np.load(sys.argv[1] + ".npy"))[0])
 agent.learn(2, evaluation_episodes=2).save(sys.argv[2])
