@@ -190,9 +190,10 @@ class BayesianModel:
         stop = None if rule is None else StopWhenConverged(rule, partial(self._chains_of_fit, first))
         callbacks = keras.tree.flatten([callbacks or [], stop or []])
         history = TrainingLoop(self, self._trainer, shards, validate).run(limit, callbacks, verbose)
-        history.params["method"] = config.encode_or_repr(self.method)
+        params: Any = history.params
+        params["method"] = config.encode_or_repr(self.method)
         if stop is not None:
-            history.params["converged"] = stop.converged
+            params["converged"] = stop.converged
         if self._trainer.is_sampler and self._trainer.has_posterior and diagnostics.are_chains(self.posterior):
             self._diagnose(first)
         return history

@@ -118,7 +118,8 @@ class StopWhenConverged(keras.callbacks.Callback):
         rhat, ess = split_rhat(values), bulk_ess(values)
         self._found = rhat, ess
         self.converged = bool(np.all((rhat < self._rule.rhat) & (ess >= self._rule.ess)))
-        self.model.stop_training = self.model.stop_training or self.converged
+        model: Any = self.model
+        model.stop_training = model.stop_training or self.converged
 
     def _message(self) -> str:
         """Return what has not converged, with the worst entries and a remedy."""

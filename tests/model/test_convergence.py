@@ -1,6 +1,7 @@
 """Fits that end when their chains have converged."""
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ def model(method) -> bnnrl.BayesianModel:
 def test_a_fit_ends_when_its_chains_have_converged():
     bnn = model(HMC(0.05, 5, chains=4, burn_in=40, max_draws=1000, mass="identity"))
     rule = bnnrl.Converged(rhat=1.05, ess=200)
-    history = bnn.fit(LINE.x, LINE.y, None, epochs=60, until=rule, max_epochs=600, verbose=0)
+    history: Any = bnn.fit(LINE.x, LINE.y, None, epochs=60, until=rule, max_epochs=600, verbose=0)
     assert history.params["converged"] and 60 <= len(history.epoch) < 600
     found = bnn.diagnose(LINE.x)
     assert found.rhat.max() < 1.05 and found.ess.min() >= 200
@@ -33,7 +34,7 @@ def test_a_fit_ends_when_its_chains_have_converged():
 def test_chains_that_do_not_converge_say_which_predictions_are_worst():
     bnn = model(Ensemble(SGLD(1e-6, burn_in=2, thin=1, max_draws=100), 2))
     with pytest.warns(SamplingWarning) as caught:
-        history = bnn.fit(LINE.x, LINE.y, 24, epochs=2, until="converged", max_epochs=40, verbose=0)
+        history: Any = bnn.fit(LINE.x, LINE.y, 24, epochs=2, until="converged", max_epochs=40, verbose=0)
     assert not history.params["converged"] and len(history.epoch) == 40
     message = str(caught[0].message)
     assert "not converged after 40 epochs: of 24 predictions, 24 have an R-hat of 1.01 or more, and 24" in message
