@@ -34,8 +34,8 @@ _DIAGNOSED_ROWS = 64  # of the training data, whose predictions tell whether cha
 class BayesianModel:
     """A Keras network, a likelihood and a prior, with the posterior that an inference method finds.
 
-    The Keras model gives the architecture. The values of its trainable weights are neither used nor changed; those of
-    its frozen layers are part of the function. `bnnrl.laplace` starts from the weights of a trained Keras model.
+    The Keras model gives the architecture. The values of its trainable weights are not changed, and only used by
+    `fit(initial="keras")` and `bnnrl.laplace`; those of its frozen layers are part of the function.
 
     Args:
         keras_model: a built Keras model.
@@ -105,8 +105,9 @@ class BayesianModel:
         engine: str = "local",
         until: Any = None,
         max_epochs: int | None = None,
+        initial: Any = None,
     ) -> keras.callbacks.History:
-        """Infer the posterior, starting from fresh draws of the network's initialisers.
+        """Infer the posterior, by default starting from fresh draws of the network's initialisers.
 
         The logs of an epoch hold "loss", −log p(θ, data) / N in nats averaged over its steps. With validation data they
         hold every entry of `evaluate` as "val_*" too, and the nll also as "val_loss", from the first epoch that leaves
@@ -138,6 +139,10 @@ class BayesianModel:
                 as soon as R-hat is below 1.01 and the effective sample size at least 400 for its predictions of the
                 first training rows; after `max_epochs` at most, with a warning that names the worst predictions.
             max_epochs: the epochs at most with `until`; None for ten times `epochs`.
+            initial: "keras" to start from the weights of the Keras model, which was trained on the same data in the
+                same units; θ [D] or [M, D] to start from, such as samples of an earlier posterior; None for fresh
+                draws. With [D], all members or chains start there. To infer the last layers only, set `trainable` of
+                the others to False before the BayesianModel is made.
 
         Returns:
             The logs, also kept as `history`. Their `params` hold the method with its hyper-parameters for this run, and
@@ -146,7 +151,7 @@ class BayesianModel:
         Raises:
             ValueError: if the data are not finite or do not fit each other, the network or the likelihood; if the
                 method needs more steps, or all rows at every step; if a loaded model lacks its prior or its method; if
-                the engine is unknown or cannot run the method.
+                the engine is unknown or cannot run the method; if `initial` has another shape, or is one θ for SVGD.
             bnnrl.inference.Diverged: if a step is not finite. The model then has the last finite state.
 
         Warns:
@@ -177,7 +182,7 @@ class BayesianModel:
             validation = None if validation_data is None else self._adapter.rows(validation_data)
             limit = check_epochs(limit, self.method, shards)
             driver, problem = self._driver(shards.batch_size, engine), self._problem.with_num_data(shards.num_data)
-            self._trainer = Trainer(problem, self.method, driver, seed)
+            self._trainer = Trainer(problem, self.method, driver, seed, self._initial_theta(initial))
         except Exception:
             self.x_scaler, self.y_scaler, self.method, self.optimizer = (
                 before  # a fit that is refused leaves the model as it was
@@ -584,6 +589,16 @@ class BayesianModel:
         run = inference.Run(steps, rows, shards.batch_size or rows, self._problem.num_params, precision, most)
         self.method = inference.for_run(self._name, run, **self._given)
         self.optimizer = KerasOptimizerView(self.method)
+
+    def _initial_theta(self, initial: Any) -> tf.Tensor | None:
+        """Return θ, [D] or [M, D], that the argument `initial` of `fit` stands for; None for fresh draws."""
+        if initial is None:
+            return None
+        if not isinstance(initial, str):
+            return tf.constant(inputs.finite("initial", initial))
+        check_choice("initial", initial, ("keras",))
+        weights = self._problem.network.flatten([tf.convert_to_tensor(v) for v in self.keras_model.trainable_variables])
+        return self._problem.join(weights, self.likelihood.init(self._problem.num_outputs))
 
     def _driver(self, batch_size: int | None, engine: str) -> inference.Driver:
         """Return the driver; in this process the last fit's, if that had the same method and batch size."""

@@ -54,15 +54,28 @@ class Trainer:
         method: the inference method.
         driver: the compiled steps of `method`.
         seed: of the initial state, the order of the rows, and the method's own randomness.
+        theta: θ to start from, [M, D], or [D] for all members and chains; None for a draw of the initialisers.
+
+    Raises:
+        ValueError: if `theta` does not have the shape of the method's θ, or is the same for all particles of SVGD.
     """
 
-    def __init__(self, problem: Problem, method: inference.Method, driver: inference.Driver, seed: int):
+    def __init__(
+        self,
+        problem: Problem,
+        method: inference.Method,
+        driver: inference.Driver,
+        seed: int,
+        theta: tf.Tensor | None = None,
+    ):
         self.driver = driver
         self._problem, self._method, self._seed = problem, method, seed
         self._steps_taken = 0
         self._infos_after_burn_in: list[inference.Info] = []
         self._posterior: Posterior | None = None
         self.state = method.init(problem, seed)
+        if theta is not None:
+            self.state = method.init(problem, seed, _for_all_members(theta, self.state.theta.shape, method))
 
     @property
     def state(self) -> State:
@@ -139,6 +152,18 @@ class Trainer:
             return infos[0]
         parts = zip(*infos, strict=True)
         return inference.Info(*(sum(w * a for w, a in zip(weights, part, strict=True)) for part in parts))
+
+
+def _for_all_members(theta: tf.Tensor, shape: tf.TensorShape, method: inference.Method) -> tf.Tensor:
+    """Return θ in the shape of the method's θ, [D] or [M, D]; one θ [D] is repeated."""
+    if theta.shape[-1:] != shape[-1:] or (theta.shape.rank != 1 and theta.shape != shape):
+        raise ValueError(f"Invalid `initial`: expected shape {shape} or {shape[-1:]}. Received: shape {theta.shape}.")
+    if theta.shape != shape and isinstance(inference.innermost(method), inference.SVGD):
+        raise ValueError(
+            f"Invalid `initial`: expected a θ for each particle of SVGD, {shape}, as equal particles never part. "
+            f"Received: shape {theta.shape}."
+        )
+    return tf.broadcast_to(theta, shape)
 
 
 class TrainingLoop:
