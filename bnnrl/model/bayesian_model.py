@@ -195,10 +195,8 @@ class BayesianModel:
         stop = None if rule is None else StopWhenConverged(rule, partial(self._chains_of_fit, first))
         callbacks = keras.tree.flatten([callbacks or [], stop or []])
         history = TrainingLoop(self, self._trainer, shards, validate).run(limit, callbacks, verbose)
-        params: Any = history.params
-        params["method"] = config.encode_or_repr(self.method)
-        if stop is not None:
-            params["converged"] = stop.converged
+        found = {"method": config.encode_or_repr(self.method)} | ({} if stop is None else {"converged": stop.converged})
+        history.params = {**(history.params or {}), **found}  # a copy: callbacks share the dictionary
         if self._trainer.is_sampler and self._trainer.has_posterior and diagnostics.are_chains(self.posterior):
             self._diagnose(first)
         return history
