@@ -137,11 +137,11 @@ def run(folder: Path | None, name: str, method: str, seeds: tuple[int, ...]) -> 
     rows: list[Row] = []
     for seed in seeds:
         data = load(folder, name, seed)
-        told = ""
+        scores, told = dict.fromkeys(SCORES, float("nan")), ""
         try:
             scores = fit(make_model(name, method, data.train[0].shape[1]), data, seed)
         except (ValueError, Diverged) as error:
-            scores, told = dict.fromkeys(SCORES, float("nan")), str(error).splitlines()[0]
+            told = str(error).splitlines()[0]
         rows.append({"set": name, "method": method, "seed": seed, **scores, "failure": told})
     return rows
 

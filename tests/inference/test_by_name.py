@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -71,7 +71,8 @@ def test_a_loaded_model_follows_its_next_run(tmp_path):
     model = bnnrl.BayesianModel(network, bnnrl.likelihoods.Gaussian(0.5), method="swag", hyper_parameters=given)
     x, y = draws(40, 2), draws(40, 1, seed=1)
     history = model.fit(x, y, epochs=30, verbose=0)
-    assert history.params["method"]["class"] == "SWAG" and history.params["method"]["start"] == 15
+    used: dict[str, Any] = (history.params or {})["method"]
+    assert used["class"] == "SWAG" and used["start"] == 15
     model.save(tmp_path / "m")
     loaded = bnnrl.load(tmp_path / "m")
     assert loaded.method == model.method

@@ -560,8 +560,9 @@ def test_labels_outside_the_likelihoods_support(likelihood, outputs, label):
 
 @pytest.mark.parametrize("argument", ["epochs", "batch_size"])
 def test_counts(argument):
+    counts: dict[str, Any] = {argument: 0}
     with pytest.raises(ValueError, match=f"Invalid `{argument}`: expected an integer of at least 1"):
-        bnnrl.BayesianModel(linear(), "gaussian").fit(X, Y, verbose=0, **{argument: 0})
+        bnnrl.BayesianModel(linear(), "gaussian").fit(X, Y, verbose=0, **counts)
 
 
 def test_bad_validation_data_is_told_before_training_starts():
