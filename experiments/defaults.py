@@ -137,7 +137,8 @@ def run(folder: Path | None, name: str, method: str, seeds: tuple[int, ...]) -> 
     rows: list[Row] = []
     for seed in seeds:
         data = load(folder, name, seed)
-        scores, told = dict.fromkeys(SCORES, float("nan")), ""
+        scores: dict[str, float] = dict.fromkeys(SCORES, float("nan"))
+        told = ""
         try:
             scores = fit(make_model(name, method, data.train[0].shape[1]), data, seed)
         except (ValueError, Diverged) as error:

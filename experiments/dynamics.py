@@ -170,10 +170,10 @@ class GaussianProcess:
             def move(at: Any, noise: Any) -> np.ndarray:
                 x = (features(np.asarray(at)[0], actions[0]) - self._inputs[0]) / self._inputs[1]
                 means, stds = zip(*(model.predict(x, return_std=True) for model in self._models), strict=True)
-                z = np.stack(means, axis=-1) + (
-                    0.0 if noise is None else np.stack(stds, axis=-1) * np.asarray(noise)[0]
-                )
-                return np.asarray(obs + self._targets[0] + self._targets[1] * np.asarray(z), np.float32)
+                z = np.stack(means, axis=-1)
+                if noise is not None:
+                    z = z + np.stack(stds, axis=-1) * np.asarray(noise)[0]
+                return np.asarray(obs + self._targets[0] + self._targets[1] * z, np.float32)
 
             return np.asarray(self._rule.next_obs(move, obs, noise))
 

@@ -1,6 +1,7 @@
 """BayesianModel: known answers, fitting, callbacks, saving, samplers, and errors for bad input."""
 
 import subprocess
+from typing import Any
 
 import keras
 import numpy as np
