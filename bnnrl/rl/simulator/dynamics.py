@@ -76,9 +76,7 @@ class DynamicsModel:
         Raises:
             NotShareable: if network or likelihood hold what cannot be compared.
         """
-        return self.regression.structure, structure(
-            [self._features, type(self._rule), self._rule.velocities, self._rule.dt]
-        )
+        return self.regression.structure, structure([self._features, self._rule])
 
     def unfitted(self) -> Self:
         """Return a copy without posterior and scalers, whose `make_step` is the same."""
