@@ -1,6 +1,6 @@
 """Problems with known posteriors, small networks and statistics, shared by the tests."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -62,6 +62,17 @@ def two_inputs() -> keras.Model:
 def draws(*shape: int, seed=0) -> np.ndarray:
     """Return standard normal numbers, float32."""
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def trained_network() -> tuple[Any, np.ndarray, np.ndarray]:
+    """Return a Keras model trained on 80 rows of a noisy sine, and their inputs and targets."""
+    keras.utils.set_random_seed(0)
+    x = np.linspace(-1, 1, 80, dtype=np.float32)[:, np.newaxis]
+    y = np.sin(3 * x) + 0.1 * draws(80, 1)
+    network: Any = keras.Sequential([keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
+    network.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=False)
+    network.fit(x, y, epochs=60, verbose=0)
+    return network, x, y
 
 
 class Subclassed(keras.Model):

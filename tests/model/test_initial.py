@@ -1,14 +1,12 @@
 """`fit(initial=...)`: inference that starts from given weights."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import pytest
 
 import bnnrl
 from bnnrl import inference, likelihoods
-from tests.scenarios import draws
+from tests.scenarios import trained_network
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -18,12 +16,7 @@ STILL = inference.Adam(1e-9)  # a fit by which no weight moves
 @pytest.fixture(scope="module")
 def trained():
     """Return a trained Keras model, its data and its root mean squared error."""
-    keras.utils.set_random_seed(0)
-    x = np.linspace(-1, 1, 80, dtype=np.float32)[:, np.newaxis]
-    y = np.sin(3 * x) + 0.1 * draws(80, 1)
-    network: Any = keras.Sequential([keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
-    network.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=False)
-    network.fit(x, y, epochs=60, verbose=0)
+    network, x, y = trained_network()
     rmse = float(np.sqrt(np.mean((network.predict(x, verbose=0) - y) ** 2)))
     assert rmse < 0.2
     return network, x, y, rmse

@@ -10,7 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 import bnnrl
 from bnnrl import likelihoods
-from tests.scenarios import draws, linear_regression, networks
+from tests.scenarios import draws, linear_regression, networks, trained_network
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -36,13 +36,7 @@ def test_a_linear_model_has_its_exact_posterior_and_evidence_over_all_rows():
 @pytest.fixture(scope="module")
 def trained():
     """Return a trained Keras model and its data."""
-    keras.utils.set_random_seed(0)
-    x = np.linspace(-1, 1, 80, dtype=np.float32)[:, np.newaxis]
-    y = np.sin(3 * x) + 0.1 * draws(80, 1)
-    network: Any = keras.Sequential([keras.Input((1,)), keras.layers.Dense(16, "tanh"), keras.layers.Dense(1)])
-    network.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=False)
-    network.fit(x, y, epochs=60, verbose=0)
-    return network, x, y
+    return trained_network()
 
 
 @pytest.mark.parametrize("structure", ["last_layer", pytest.param("kronecker", marks=pytest.mark.slow)])
