@@ -20,6 +20,15 @@ _INITIALIZER_OF = {
     "pointwise_kernel": "pointwise_initializer",
 }
 
+# Layers that look values up in hash tables or make text of them, which XLA cannot compile.
+_NEVER_BY_XLA = (
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.TextVectorization,
+    keras.layers.Hashing,
+    keras.layers.HashedCrossing,
+)
+
 # Copies of the model to be written side by side into a graph: the members in training, not the samples in prediction.
 _MAX_UNROLLED = 16
 
@@ -43,6 +52,7 @@ class Network:
         shapes: the shape of each trainable weight.
         sizes: the number of entries of each trainable weight.
         num_params: D, their sum.
+        never_by_xla: whether a layer is of a kind that XLA cannot compile at all.
 
     Raises:
         ValueError: if the model is not built, has no trainable weights, or has some that are not float32.
@@ -57,6 +67,7 @@ class Network:
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
         layers, index = model._flatten_layers(), {id(v): i for i, v in enumerate(model.non_trainable_variables)}
+        self.never_by_xla = any(isinstance(layer, _NEVER_BY_XLA) for layer in layers)
         # XLA compiles a vectorised concatenation again at every call, which takes longer than a few unrolled calls.
         self._concatenates = any(isinstance(layer, keras.layers.Concatenate) for layer in layers)
         # Positions among the non-trainable variables: of the running statistics of batch normalisation, each with its

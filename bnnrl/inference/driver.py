@@ -60,7 +60,7 @@ class Driver:
         threads: int | None = None,
     ):
         self._problem, self._method = problem, as_method(method)
-        if jit_compile is None and not innermost(self._method).uses_xla:
+        if jit_compile is None and (problem.network.never_by_xla or not innermost(self._method).uses_xla):
             jit_compile = False
         if threads is not None:
             check_count("threads", threads)

@@ -82,7 +82,11 @@ def finite(name: str, given) -> np.ndarray:
     """
     array = as_array(name, given)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}.")
+        text = " Apply layers for text, such as keras.layers.StringLookup, to the data before the network."
+        raise ValueError(
+            f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}."
+            f"{text if array.dtype.kind in 'USO' else ''}"
+        )
     return casting.as_float32(name, array, copy=False)
 
 

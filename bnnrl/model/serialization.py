@@ -16,6 +16,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, likelihoods, posterior, priors
 from bnnrl.inference import Method
+from bnnrl.model import layer_state
 from bnnrl.model.calibration import Calibration
 from bnnrl.storage import config as settings
 from bnnrl.storage.arrays import Arrays, flatten, select
@@ -84,6 +85,7 @@ class ModelParts:
             config |= {"method": method, "method_name": self.method_name, "hyper_parameters": given}
         groups = {
             "network": _numbered(self.network.non_trainable_variables),
+            "layers": layer_state.to_arrays(self.network),
             "posterior": draws,
             "reference": {} if self.reference is None else _numbered(tf.nest.flatten(self.reference)),
             "x_scaler": vars(self.x_scaler) if self.x_scaler else {},
@@ -102,6 +104,7 @@ class ModelParts:
         network = network_from_config(config["network"])
         for name, value in select(arrays, "network").items():
             network.non_trainable_variables[int(name)].assign(value)
+        layer_state.restore(network, select(arrays, "layers"))
         reference = select(arrays, "reference")
         rows = [reference[str(i)] for i in range(len(reference))]
         given = config.get("hyper_parameters", {})
