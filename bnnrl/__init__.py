@@ -7,12 +7,13 @@ Submodules are imported on first use, and TensorFlow only when a name needs it, 
 import importlib as _importlib
 from typing import TYPE_CHECKING
 
-from bnnrl import _compilation_cache, _moved
+from bnnrl import _compilation_cache, _moved, _registration
 from bnnrl import _tensorflow as _tf
 
 _tf.set_environment()
 _compilation_cache.enable()
 _moved.install()
+_registration.install()
 
 __version__ = "0.2.0"
 

@@ -14,7 +14,7 @@ from tests.rl.point_mass import make_agent
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guides" / "own_environment.md"
 (SHOWN,) = re.findall(r"```text\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-ENVIRONMENT, TASK, USE = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+ENVIRONMENT, TASK, USE, FORMS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 PLANNER = CEM(horizon=2, population=4, elites=2, iterations=1)  # a policy search would take long to compile
 TINY = {
     "bnnrl.PILCO(": "make_agent(policy=PLANNER, task=",
@@ -42,6 +42,8 @@ def test_the_code_runs(module, capsys, monkeypatch):
         code = code.replace(given, tiny)
     namespace = {"make_agent": make_agent, "PLANNER": PLANNER}
     exec(ENVIRONMENT + TASK + code, namespace)
+    exec(FORMS, namespace)
+    assert namespace["timed"].env.observation_space.shape == (5,)
     out = capsys.readouterr().out
     assert "ok      cost: the function compiles" in out and "problem" not in out
     assert "terminated, and the task's rule agrees" in out and "angles" in out

@@ -19,6 +19,12 @@ def test_importing_prints_nothing_and_does_not_load_tensorflow():
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("imports", ["bnnrl, gymnasium", "gymnasium, bnnrl", "gymnasium.spaces, bnnrl, gymnasium"])
+def test_importing_registers_the_environments_in_any_order(imports):
+    found = run(f"import sys, {imports}; gymnasium.make('bnnrl/Pendulum-v0'); sys.exit('tensorflow' in sys.modules)")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
 def test_tensorflow_is_loaded_on_first_use_without_its_messages():
     code = "print('tensorflow' in sys.modules, gc.isenabled()); print('seen', file=sys.stderr)"
     found = run(f"import gc, sys, bnnrl; bnnrl.Problem; {code}")

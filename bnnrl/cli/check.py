@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 import bnnrl
+from bnnrl.cli.environment import arguments_of
 from bnnrl.cli.options import optional
 from bnnrl.exit_codes import BAD_INPUT, DONE
 from bnnrl.rl import tasks
@@ -27,14 +28,20 @@ class Check:
     """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
     preset: Annotated[str | None, optional("STR", "none")] = None
     """Variant of the environment, for environments that have presets."""
+    env_kwargs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """Keyword arguments of the environment, such as gravity=9.8 continuous=True."""
+    wrapper: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:CLASS ...")] = ()
+    """Wrappers around the environment, the innermost first, such as gymnasium.wrappers:FlattenObservation."""
+    reset_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """Options of each reset of the environment."""
     seed: int = 0
     """Seed of resets and random actions."""
 
     def run(self) -> int:
         """Print a table of the findings, and return the exit code."""
-        env_kwargs = {"preset": self.preset} if self.preset else {}
-        tasks.get(self.env, **env_kwargs)  # reports a mistyped name before the slow import of TensorFlow
-        report = bnnrl.check(self.env, self.seed, env_kwargs)
+        of_env = arguments_of(vars(self))
+        tasks.resolve(self.env, **of_env)  # reports a mistyped name before the slow import of TensorFlow
+        report = bnnrl.check(self.env, self.seed, **of_env)
         from rich import box
         from rich.console import Console
         from rich.table import Table

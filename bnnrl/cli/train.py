@@ -14,6 +14,7 @@ import bnnrl
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
 from bnnrl.cli import interrupt
+from bnnrl.cli.environment import arguments_of
 from bnnrl.cli.options import optional
 from bnnrl.cli.output import warn
 from bnnrl.exit_codes import DONE
@@ -38,6 +39,12 @@ class Train:
     """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
     preset: Annotated[str | None, optional("STR", "none")] = None
     """Variant of the environment, for environments that have presets."""
+    env_kwargs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """Keyword arguments of the environment, such as gravity=9.8 continuous=True."""
+    wrapper: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:CLASS ...")] = ()
+    """Wrappers around the environment, the innermost first, such as gymnasium.wrappers:FlattenObservation."""
+    reset_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """Options of each reset of the environment."""
     method: str = "ensemble"
     """Inference method of the dynamics model, such as ensemble, swag, bbb or hmc; an unknown name lists all."""
     policy: Literal["rbf", "mlp", "linear", "cem", "icem"] = "rbf"
@@ -188,8 +195,8 @@ def _learn(run, agent, trials: int) -> None:
 def make_agent(settings: dict[str, Any]):
     """Return the agent that a run's settings describe. Settings that runs of earlier versions lack have defaults."""
     settings = dataclasses.asdict(Train()) | settings
-    env_kwargs = {"preset": settings["preset"]} if settings["preset"] else {}
-    tasks.get(settings["env"], **env_kwargs)  # reports a mistyped name before the slow import of TensorFlow
+    of_env = arguments_of(settings)
+    tasks.resolve(settings["env"], **of_env)  # reports a mistyped name before the slow import of TensorFlow
 
     def given(*options: str) -> dict[str, Any]:
         return {_FIELDS.get(o, o): settings[o] for o in options if settings[o] is not None}
@@ -202,6 +209,6 @@ def make_agent(settings: dict[str, Any]):
         bnnrl.Dynamics(method=settings["method"], **given("hidden", "members", "steps")),
         planners[kind](**given("horizon")) if kind in planners else policies[kind](),
         search=bnnrl.PolicySearch(**given("restarts", "updates", "rounds", "scout_updates", "candidates")),
-        env_kwargs=env_kwargs,
+        **of_env,
         **{name: settings[name] for name in PLAIN_SETTINGS},
     )

@@ -97,6 +97,7 @@ def train_arguments(train: type, options: dict[str, Any]) -> tuple[str, ...]:
     found = ["train"]
     for field in dataclasses.fields(train):
         value = options.get(field.name, field.default)
+        value = tuple(value) if isinstance(value, list) else value  # as JSON returns it
         if field.name == "env" and value is not None:
             found.append(value)
         elif value != field.default:
@@ -104,5 +105,5 @@ def train_arguments(train: type, options: dict[str, Any]) -> tuple[str, ...]:
             if isinstance(value, bool):
                 found.append(f"--{name}" if value else f"--no-{name}")
             else:
-                found += [f"--{name}", *map(str, value if isinstance(value, list | tuple) else [value])]
+                found += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
     return tuple(found)

@@ -21,12 +21,14 @@ class ActionSpace:
         high: upper bounds of the vectors, [A].
         discrete: whether the space is Discrete.
         start: the lowest value of a Discrete space.
+        integer: the type of the entries of a Box of integers, to which vectors are rounded; None for real numbers.
     """
 
     low: np.ndarray
     high: np.ndarray
     discrete: bool = False
     start: int = 0
+    integer: np.dtype | None = None
 
     @classmethod
     def of(cls, space: gymnasium.Space, env_id: str) -> ActionSpace:
@@ -44,14 +46,18 @@ class ActionSpace:
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise ValueError(
                 f"Invalid action space of {env_id!r}: expected a Box with one axis, or Discrete. Received: {space}. "
-                "Wrap the environment so that its action is a vector of real numbers or one of a few values."
+                "Give the environment an action that is a vector of real numbers or one of up to some hundred values, "
+                "as gymnasium.wrappers.TransformAction does."
             )
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise ValueError(
                 f"Invalid action space of {env_id!r}: expected finite bounds. Received: low={space.low}, "
-                f"high={space.high}. Bound it with gymnasium.wrappers.RescaleAction or a narrower Box."
+                f"high={space.high}. Bound it, for example by gymnasium.wrappers.TransformAction(env, lambda a: a, "
+                f"gymnasium.spaces.Box(-1.0, 1.0, {space.shape}))."
             )
-        return cls(space.low, space.high)
+        if not np.issubdtype(space.dtype, np.integer):
+            return cls(space.low, space.high)
+        return cls(space.low.astype(np.float32), space.high.astype(np.float32), integer=space.dtype)
 
     @property
     def size(self) -> int:
@@ -59,14 +65,19 @@ class ActionSpace:
         return len(self.low)
 
     def executed(self, action: np.ndarray) -> np.ndarray:
-        """Return the vector [A] of the action that an environment executes: for a Discrete space, a one-hot vector."""
+        """Return the vector [A] of the action that an environment executes.
+
+        It is a one-hot vector for a Discrete space, and of whole numbers for a Box of integers.
+        """
         if not self.discrete:
-            return action
+            return action if self.integer is None else np.rint(action)
         return np.eye(self.size, dtype=np.float32)[np.argmax(action)]
 
     def for_env(self, action: np.ndarray) -> Any:
         """Return the argument of the environment's `step` for an action vector [A]."""
-        return self.start + int(np.argmax(action)) if self.discrete else action
+        if self.discrete:
+            return self.start + int(np.argmax(action))
+        return action if self.integer is None else np.rint(action).astype(self.integer)
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Return a uniformly random action vector, [A]."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.wrappers import TimeLimit
 
 from bnnrl.rl.action_space import ActionSpace
+from bnnrl.rl.space_adapters import to_vectors
 from bnnrl.rl.tasks import Task, check_exists
+from bnnrl.rl.tasks.env_source import load_wrapper, wrappers_of
 
 
 class EnvironmentFault(ValueError):
@@ -79,26 +83,84 @@ class ActionRepeat(gymnasium.Wrapper):
         return obs, total, terminated, truncated, info
 
 
+class ResetOptions(gymnasium.Wrapper):
+    """Resets the environment with the same options each time.
+
+    Args:
+        env: the environment.
+        options: the argument `options` of its reset.
+    """
+
+    def __init__(self, env: gymnasium.Env, options: Mapping[str, Any]):
+        super().__init__(env)
+        self._options = dict(options)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        """Reset the environment with these options and the wrapper's."""
+        return self.env.reset(seed=seed, options=self._options | (options or {}))
+
+
 def make_env(task: Task, **kwargs) -> gymnasium.Env:
-    """Return the task's environment.
+    """Return the task's environment, with vectors as observations and actions, see `space_adapters`.
+
+    A source that is an environment is not made anew, but wrapped and returned.
 
     Args:
         task: the task.
-        **kwargs: further keyword arguments of gymnasium.make.
+        **kwargs: further keyword arguments of gymnasium.make, which override the task's.
 
     Raises:
         ValueError: if the environment does not exist, refuses its arguments, lacks a package, or has an observation or
             action space that an agent cannot use.
     """
-    check_exists(task.env_id)
+    env = _make(task, {**task.env_kwargs, **kwargs})
+    for wrapper in task.wrappers:
+        env = _checked(load_wrapper(wrapper)(env), "wrappers")
+    env = to_vectors(env)
+    _check_spaces(env, task)
+    env = env if task.reset_options is None else ResetOptions(env, task.reset_options)
+    return ActionRepeat(env, task.action_repeat) if task.action_repeat > 1 else env
+
+
+def _make(task: Task, kwargs: dict[str, Any]) -> gymnasium.Env:
+    """Return the environment of a task's id or source, without the task's wrappers."""
+    source = task.source
+    if isinstance(source, gymnasium.Env):
+        return _made(source, task, kwargs)
+    if source is None:
+        check_exists(task.env_id)
     try:
-        env = gymnasium.make(task.env_id, **task.env_kwargs, **kwargs)
+        if source is None or isinstance(source, EnvSpec):
+            return gymnasium.make(source or task.env_id, **kwargs)
+        return _checked(source(**kwargs), "env")
     except TypeError as error:
         raise ValueError(f"Invalid `env_kwargs` for {task.env_id!r}: {error}.") from error
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(f"Invalid environment: {task.env_id!r} needs a package that is missing. {error}") from error
-    _check_spaces(env, task)
-    return ActionRepeat(env, task.action_repeat) if task.action_repeat > 1 else env
+
+
+def _made(env: gymnasium.Env, task: Task, kwargs: dict[str, Any]) -> gymnasium.Env:
+    """Return an environment that is made, or one made by its specification if it has to render otherwise."""
+    if kwargs.get("render_mode") in (None, env.render_mode):
+        return env
+    try:
+        if env.spec is None:
+            raise ValueError("it was not made by gymnasium.make")
+        return gymnasium.make(env.spec, **kwargs)
+    except Exception as error:  # a constructor may raise anything
+        raise ValueError(
+            f"Invalid environment: expected one with {kwargs}, or one that can be made again. Received: "
+            f"{task.env_id!r}, with render_mode={env.render_mode!r} ({error})."
+        ) from error
+
+
+def _checked(env: Any, name: str) -> gymnasium.Env:
+    if not isinstance(env, gymnasium.Env):
+        raise ValueError(
+            f"Invalid `{name}`: expected functions that return a gymnasium.Env. Received: one that returned "
+            f"{type(env).__name__}."
+        )
+    return env
 
 
 def _check_spaces(env: gymnasium.Env, task: Task) -> None:
@@ -106,7 +168,7 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
     if not isinstance(obs, gymnasium.spaces.Box) or len(obs.shape) != 1:
         raise ValueError(
             f"Invalid observation space of {task.env_id!r}: expected a Box with one axis. Received: {obs}. "
-            "Wrap the environment in gymnasium.wrappers.FlattenObservation, or return a vector of what matters."
+            "Return a vector of what matters; bnnrl flattens Dict, Tuple, discrete and small Box observations itself."
         )
     ActionSpace.of(env.action_space, task.env_id)
     size = obs.shape[0]
@@ -127,7 +189,8 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
 def episode_length(env: gymnasium.Env) -> int | None:
     """Return the number of actions after which an environment truncates an episode, or None if that is unknown."""
     spec_steps = env.spec.max_episode_steps if env.spec else None
-    steps = spec_steps or getattr(env.unwrapped, "horizon", None)
+    limits = (wrapper._max_episode_steps for wrapper in wrappers_of(env) if isinstance(wrapper, TimeLimit))
+    steps = spec_steps or next(limits, None) or getattr(env.unwrapped, "horizon", None)
     repeat = env.repeat if isinstance(env, ActionRepeat) else 1
     return None if steps is None else -(-steps // repeat)
 

@@ -20,7 +20,6 @@ from bnnrl.checks import (
     check_count,
     check_flag,
     check_instance,
-    check_mapping,
     check_path,
     check_seed,
 )
@@ -41,6 +40,7 @@ from bnnrl.rl.simulator.learned_env import LearnedEnv
 from bnnrl.rl.simulator.propagation import PROPAGATIONS
 from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.rl.simulator.settings import Dynamics
+from bnnrl.rl.tasks.env_source import EnvSource, EnvWrapper
 from bnnrl.storage import checkpoint
 
 _EXTRA_HORIZON = 0.25  # the default horizon is 1.25 times the episode's length
@@ -60,8 +60,9 @@ class PILCO:
     Probabilistic Dynamics Models", NeurIPS 2018 (the TS∞ propagation).
 
     Args:
-        env: the id of a Gymnasium environment, or a bnnrl.Task. Reward and termination are learned for an environment
-            that has no registered task.
+        env: the id of a Gymnasium environment, an EnvSpec, an environment that is made and perhaps wrapped, a callable
+            that makes one, or a bnnrl.Task that holds any of these. Reward and termination are learned for an
+            environment that has no registered task, or has wrappers around it that change what a task refers to.
         dynamics: settings of the dynamics model.
         policy: the policy's form, or a planner.
         propagation: how particles use draws of the model. "ts_inf": each particle keeps its draw; "ts1": particles are
@@ -75,14 +76,16 @@ class PILCO:
             stopped after as many steps.
         search: settings of the policy search.
         seed: seed of all randomness of the agent and its environment.
-        env_kwargs: keyword arguments of gymnasium.make, for an environment given by its id.
+        env_kwargs: keyword arguments of gymnasium.make or of the callable that makes the environment.
         episodes_per_trial: real episodes in a trial.
         reward_model: settings of the models of reward and termination, where these are learned.
         learn_reward: learn reward and termination even if the task defines them.
+        wrappers: what the environment is wrapped in, see bnnrl.Task.
+        reset_options: the argument `options` of each reset of the environment.
 
     Attributes:
         task: the task, without cost and termination rule if `learn_reward` is set.
-        env: the environment.
+        env: the environment, with vectors as observations and actions: composite spaces are flattened.
         episode_length: steps after which the environment truncates an episode; None if it does not say.
         action_space: the environment's actions as vectors.
         learned_env: the models of dynamics, reward and termination.
@@ -101,7 +104,7 @@ class PILCO:
     @renamed_argument(heads="reward_model")
     def __init__(
         self,
-        env: str | tasks.Task,
+        env: str | EnvSource | tasks.Task,
         dynamics: Dynamics | None = None,
         policy: Policy | CEM | None = None,
         propagation: str = "ts_inf",
@@ -113,10 +116,13 @@ class PILCO:
         episodes_per_trial: int = 1,
         reward_model: Dynamics | None = None,
         learn_reward: bool = False,
+        wrappers: Iterable[EnvWrapper] = (),
+        reset_options: Mapping[str, Any] | None = None,
     ):
-        self.task_is_registered = isinstance(env, str)
+        self.task_is_registered = not isinstance(env, tasks.Task)
         self.learn_reward = check_flag("learn_reward", learn_reward)
-        self.task = _resolve_task(env, env_kwargs, learn_reward)
+        task = tasks.resolve(env, env_kwargs, wrappers, reset_options)
+        self.task = replace(task, cost=None, termination=None) if learn_reward else task
         self.dynamics = _given_or("dynamics", dynamics, Dynamics)
         self.reward_model = _REWARD_MODEL if reward_model is None else _given_or("reward_model", reward_model, Dynamics)
         self.policy: Policy | CEM = RBF() if policy is None else _check_policy(policy)
@@ -438,21 +444,38 @@ class PILCO:
         """Return a JSON-able description and named arrays, from which `from_saved` rebuilds the agent."""
         return serialization.to_saved(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how pickle rebuilds the agent: from what `save` writes, and from its environment or its task.
+
+        Raises:
+            TypeError: if the environment or a function of the task cannot be pickled.
+        """
+        return serialization.reduce(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return an agent of its own, with the same task, and a copy of an environment that was given as made."""
+        return serialization.copy(self, memo)
+
     @classmethod
     def from_saved(
-        cls, described: dict[str, Any], arrays: dict[str, np.ndarray], task: tasks.Task | None = None
+        cls,
+        described: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        task: tasks.Task | None = None,
+        env: str | EnvSource | None = None,
     ) -> Self:
         """Return the agent that `to_saved` described.
 
         Args:
             described: the description.
             arrays: the arrays.
-            task: the task, for an agent that was made with a Task instead of an environment's id.
+            task: the task, for an agent that was made with a Task.
+            env: the environment, for an agent whose environment cannot be made from what was saved.
 
         Raises:
-            ValueError: if the task or its cost is missing.
+            ValueError: if the task, its cost or the environment is missing.
         """
-        return serialization.from_saved(cls, described, arrays, task)
+        return serialization.from_saved(cls, described, arrays, task, env)
 
 
 def _given_or(name: str, value: Any, cls: type) -> Any:
@@ -483,18 +506,3 @@ def _check_callbacks(callbacks: Any) -> list[Callback]:
                 f"Invalid `callbacks`: expected objects of bnnrl.rl.Callback. Received: {callback!r} among them."
             )
     return callbacks
-
-
-def _resolve_task(env: str | tasks.Task, env_kwargs: Mapping[str, Any] | None, learn_reward: bool) -> tasks.Task:
-    if not isinstance(env, str | tasks.Task):
-        raise ValueError(
-            f"Invalid `env`: expected the id of an environment or a bnnrl.Task. Received: {type(env).__name__}."
-        )
-    if env_kwargs is not None:
-        check_mapping("env_kwargs", env_kwargs)
-    if isinstance(env, tasks.Task) and env_kwargs:
-        raise ValueError(
-            f"Invalid `env_kwargs`: expected none beside a Task, which holds its own. Received: {env_kwargs!r}."
-        )
-    task = tasks.get(env, **(env_kwargs or {})) if isinstance(env, str) else env
-    return replace(task, cost=None, termination=None) if learn_reward else task

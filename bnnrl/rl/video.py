@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
     """Film one episode of the agent, the first episode of `agent.evaluate(seed=seed)`.
 
     The film plays in real time if the task gives the seconds of a step, else at the frame rate in the environment's
-    metadata. The episode runs in a new environment, and the agent does not change.
+    metadata. The episode runs in a new environment where one can be made, and
+    the agent does not change.
 
     Args:
         agent: an agent with a policy.
@@ -53,7 +53,8 @@ def record(agent: PILCO, path: str | os.PathLike[str], seed: int = 0) -> Path:
         with atomic_write(path) as unfinished:
             _ENCODERS[path.suffix](unfinished, itertools.chain([first], frames), fps)
     finally:
-        env.close()
+        if env.unwrapped is not agent.env.unwrapped:
+            env.close()
     return path
 
 
@@ -75,10 +76,9 @@ def _check_path(path: Path) -> Path:
 
 
 def _make_env(agent: PILCO) -> gymnasium.Env:
-    """Return a new environment of the agent's task that renders frames."""
-    task = replace(agent.task, env_kwargs={**agent.task.env_kwargs, "render_mode": "rgb_array"})
+    """Return an environment of the agent's task that renders frames."""
     try:
-        return make_env(task)
+        return make_env(agent.task, render_mode="rgb_array")
     except (ValueError, ImportError, gymnasium.error.Error) as error:
         raise _cannot_render(agent, str(error)) from error
 

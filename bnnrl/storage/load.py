@@ -17,7 +17,7 @@ from bnnrl.storage.arrays import Arrays
 _KINDS = {"bayesian_model": ("bnnrl.model", "BayesianModel"), "pilco": ("bnnrl.rl.pilco", "PILCO")}
 
 
-def load(folder: checkpoint.Folder, task: Any = None) -> Any:
+def load(folder: checkpoint.Folder, task: Any = None, env: Any = None) -> Any:
     """Return the BayesianModel or the PILCO agent that a folder holds.
 
     No code is stored in such a folder, and none is run from it.
@@ -25,11 +25,13 @@ def load(folder: checkpoint.Folder, task: Any = None) -> Any:
     Args:
         folder: where a model or an agent was saved; or a run folder, whose newest readable checkpoint is loaded.
         task: the bnnrl.Task of an agent that was made with one; it is not saved, because its functions are code.
+        env: the environment, in any form that PILCO takes, of an agent whose environment cannot be made from what was
+            saved, such as an object of a class that is not registered.
 
     Raises:
         CheckpointError: if the folder holds nothing, or something damaged. It is a ValueError too.
-        ValueError: if the folder holds something of a kind that this version does not know, or if `task` is missing or
-            superfluous.
+        ValueError: if the folder holds something of a kind that this version does not know, or if `task` or `env` is
+            missing or superfluous.
     """
     path = str(check_path("folder", folder))
     config, arrays = _read(path)
@@ -38,10 +40,11 @@ def load(folder: checkpoint.Folder, task: Any = None) -> Any:
             f"Invalid `folder`: expected a saved {' or '.join(sorted(_KINDS))}. "
             f"Received: {path}, of kind {config.get('kind')!r}. Read it with `bnnrl.storage.checkpoint.read`."
         )
-    if task is not None and config["kind"] != "pilco":
-        raise ValueError(f"Invalid `task`: expected None for a saved {config['kind']}. Received: {task!r}.")
+    given = {name: value for name, value in (("task", task), ("env", env)) if value is not None}
+    if given and config["kind"] != "pilco":
+        name, value = next(iter(given.items()))
+        raise ValueError(f"Invalid `{name}`: expected None for a saved {config['kind']}. Received: {value!r}.")
     module, name = _KINDS[config["kind"]]
-    given = {} if task is None else {"task": task}
     try:
         return getattr(importlib.import_module(module), name).from_saved(config, arrays, **given)
     except Exception as error:

@@ -1,7 +1,7 @@
 """Gymnasium environments of bnnrl: swing-up tasks of the PILCO family, with ids `bnnrl/Name-v0`.
 
-Importing this package registers them. Gymnasium ignores entry points since 1.0, so a program that imports neither
-`bnnrl` nor `bnnrl_envs` makes them by `gymnasium.make("bnnrl_envs:bnnrl/CartPoleSwingUp-v0")`.
+Importing this package or `bnnrl` registers them. Gymnasium ignores entry points since 1.0, so a program that imports
+neither makes them by `gymnasium.make("bnnrl_envs:bnnrl/CartPoleSwingUp-v0")`.
 """
 
 from gymnasium.envs.registration import register, registry

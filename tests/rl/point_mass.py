@@ -72,7 +72,7 @@ TASK = bnnrl.Task(
 )
 
 
-def make_agent(seed: int = 0, task: bnnrl.Task | str = TASK, **changes) -> bnnrl.PILCO:
+def make_agent(seed: int = 0, task: Any = TASK, **changes) -> bnnrl.PILCO:
     """Return an agent with settings so small that a trial takes almost no time once its functions are compiled."""
     settings: dict[str, Any] = {
         "dynamics": bnnrl.Dynamics(hidden=(8,), size=3, steps=150, batch_size=16),

@@ -278,7 +278,7 @@ def test_an_interruption_reaches_the_callbacks():
     ("kwargs", "message"),
     [
         ({"env": "bnnrl/CartPoleSwingup-v0"}, "Did you mean 'bnnrl/CartPoleSwingUp-v0'"),
-        ({"env": 3}, "`env`: expected the id of an environment or a bnnrl.Task. Received: int"),
+        ({"env": 3}, "`env`: expected the id of an environment, an EnvSpec, .* Received: int"),
         ({"propagation": "ts2"}, "`propagation`: expected one of .*Received: 'ts2'"),
         ({"particles": 0}, "`particles`: expected an integer of at least 1. Received: particles=0"),
         ({"particles": 2.5}, "`particles`"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -12,13 +13,14 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from bnnrl.checks import check_instance, check_mapping, check_seed
+from bnnrl.checks import check_mapping, check_seed
 from bnnrl.rl import tasks
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.checks import episode_checks
 from bnnrl.rl.checks.findings import Finding, Report
 from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
+from bnnrl.rl.tasks.env_source import EnvSource, EnvWrapper, check_source, check_wrappers, is_neutral
 from bnnrl.rl.tasks.task import Task
 
 # Random episodes stop at the first of these limits, so that a check takes some seconds. At least two are run.
@@ -30,16 +32,25 @@ _RESETS = 20
 _IRRELEVANT_WARNINGS = ("WARN: For Box action spaces, we recommend", "WARN: A Box observation space m")
 
 
-def check(env: str | Task, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None) -> Report:
+def check(
+    env: str | EnvSource | Task,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Iterable[EnvWrapper] = (),
+    reset_options: Mapping[str, Any] | None = None,
+) -> Report:
     """Check whether an agent can learn in an environment, from some seconds of random episodes.
 
     Checked are the spaces, the episode length, the task's functions, and, from random episodes: reproducibility,
     initial states, scales, undeclared angles, and whether reward or next observation depend on something hidden.
 
     Args:
-        env: the id of a Gymnasium environment, or a bnnrl.Task.
+        env: the environment in any form that bnnrl.PILCO takes: an id, an EnvSpec, an environment, a callable that
+            makes one, or a bnnrl.Task.
         seed: seed of resets and random actions.
-        env_kwargs: keyword arguments of gymnasium.make, for an environment given by its id.
+        env_kwargs: keyword arguments of gymnasium.make or of the callable that makes the environment.
+        wrappers: what the environment is wrapped in, see bnnrl.Task.
+        reset_options: the argument `options` of each reset.
 
     Returns:
         The findings. A fault of the environment or the task is a finding with level "problem", not an exception.
@@ -47,24 +58,34 @@ def check(env: str | Task, seed: int = 0, env_kwargs: Mapping[str, Any] | None =
     Raises:
         ValueError: for an argument of another type, or a negative seed.
     """
-    check_instance("env", env, str | Task, "the id of an environment or a bnnrl.Task")
+    if not isinstance(env, str | Task):
+        check_source("env", env)
     env_kwargs = {} if env_kwargs is None else check_mapping("env_kwargs", env_kwargs)
-    return Report(tuple(_findings(env, check_seed("seed", seed), env_kwargs)))
+    resolve = partial(tasks.resolve, env, env_kwargs, check_wrappers("wrappers", wrappers), reset_options)
+    return Report(tuple(_findings(resolve, check_seed("seed", seed), not isinstance(env, Task))))
 
 
-def _findings(env: str | Task, seed: int, env_kwargs: Mapping[str, Any]) -> Iterator[Finding]:
+def _findings(resolve: Callable[[], Task], seed: int, by_env: bool) -> Iterator[Finding]:
+    """Yield the findings about the environment of a task.
+
+    Args:
+        resolve: returns the task, or raises ValueError if its environment does not exist.
+        seed: seed of resets and random actions.
+        by_env: whether the task was found by its environment.
+    """
     try:
-        task = tasks.get(env, **env_kwargs) if isinstance(env, str) else env
+        task = resolve()
         made = make_env(task)
     except Exception as error:  # the environment's constructor may raise anything
         yield _not_made(error)
         return
-    with closing(made):
+    is_given = isinstance(task.source, gymnasium.Env)  # its user goes on using it
+    with nullcontext() if is_given else closing(made):
         yield Finding("ok", "environment", f"{task.env_id} can be made.")
-        yield from _conventions(task)
+        yield from _conventions(made if is_given else make_env(task), is_given)
         yield from _spaces(made)
         yield from _length(made, task)
-        yield from _task(task, isinstance(env, str))
+        yield from _task(task, by_env)
         function_findings = list(_functions(task, made))
         yield from function_findings
         try:
@@ -84,17 +105,17 @@ def _not_made(error: Exception) -> Finding:
     return Finding("problem", "environment", words, "Fix its module or its constructor.")
 
 
-def _conventions(task: Task) -> Iterator[Finding]:
-    """Run Gymnasium's own check."""
-    env = gymnasium.make(task.env_id, **task.env_kwargs, disable_env_checker=True).unwrapped
+def _conventions(env: gymnasium.Env, is_given: bool) -> Iterator[Finding]:
+    """Run Gymnasium's own check, and close the environment unless it `is_given`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         failure = ""
         try:
-            check_env(env, skip_render_check=True, skip_close_check=True)
+            check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
         except Exception as error:
             failure = f"{type(error).__name__}: {error}".rstrip(".")
-    env.close()
+    if not is_given:
+        env.close()
     if failure:
         remedy = "Fix the environment: Gymnasium's wrappers rely on this convention."
         yield Finding("note", "conventions", f"Gymnasium's check_env raised {failure}.", remedy)
@@ -131,9 +152,12 @@ def _length(env: gymnasium.Env, task: Task) -> Iterator[Finding]:
         yield Finding("problem", "length", words, remedy)
 
 
-def _task(task: Task, by_id: bool) -> Iterator[Finding]:
-    if by_id and not tasks.is_registered(task.env_id):
-        words = "no task is registered for the environment: reward and termination are learned from data."
+def _task(task: Task, by_env: bool) -> Iterator[Finding]:
+    registered = tasks.is_registered(task.env_id)
+    if by_env and not (registered and is_neutral(task.source, task.wrappers)):
+        found = "the registered task does not hold for the wrapped environment"
+        found = found if registered else "no task is registered for the environment"
+        words = f"{found}: reward and termination are learned from data."
         remedy = "If you can write down a cost or a termination rule, call bnnrl.tasks.register(bnnrl.Task(...))."
         yield Finding("note", "task", words, remedy)
         return

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 import bnnrl_envs
 from bnnrl._tensorflow import import_tensorflow
-from bnnrl.checks import check_instance, check_text, nearest
+from bnnrl.checks import check_instance, check_mapping, check_text, nearest
 from bnnrl.rl.tasks import gymnasium_tasks, plant_tasks
+from bnnrl.rl.tasks.env_source import EnvSource, EnvWrapper, check_source, check_wrappers, is_neutral
 from bnnrl.rl.tasks.task import Task
 
 bnnrl_envs.register_envs()
@@ -96,3 +99,53 @@ def get(env_id: str, **env_kwargs) -> Task:
         return replace(_REGISTERED[name](**env_kwargs), env_id=env_id)
     except TypeError as error:
         raise ValueError(f"Invalid `env_kwargs` for {env_id!r}: {error}. Received: {env_kwargs!r}.") from error
+
+
+def resolve(
+    env: str | EnvSource | Task,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Iterable[EnvWrapper] = (),
+    reset_options: Mapping[str, Any] | None = None,
+) -> Task:
+    """Return the task of an environment, however the environment is given.
+
+    The registered task of an id also holds for a specification of this id and an environment made by it, unless
+    wrappers change observations, actions or rewards. Otherwise reward and termination are learned.
+
+    Args:
+        env: the id of a Gymnasium environment, an EnvSpec, an environment, a callable that makes one from
+            `env_kwargs`, or a Task, beside which the other arguments must be empty.
+        env_kwargs: keyword arguments of gymnasium.make or of the callable.
+        wrappers: what the environment is wrapped in; see Task.
+        reset_options: the argument `options` of each reset.
+
+    Raises:
+        ValueError: if an argument is not as above, or the environment does not exist.
+    """
+    env_kwargs = {} if env_kwargs is None else check_mapping("env_kwargs", env_kwargs)
+    wrappers = check_wrappers("wrappers", wrappers)
+    if isinstance(env, Task):
+        given = {"env_kwargs": env_kwargs, "wrappers": wrappers, "reset_options": reset_options}
+        if beside := {name: value for name, value in given.items() if value}:
+            name, value = next(iter(beside.items()))
+            raise ValueError(
+                f"Invalid `{name}`: expected none beside a Task, which holds its own. Received: {value!r}."
+            )
+        return env
+    if isinstance(env, str):
+        task = get(env, **env_kwargs)
+        if not is_neutral(None, wrappers):
+            task = Task(env, env_kwargs=env_kwargs)
+    else:
+        task = _of_source(check_source("env", env), env_kwargs, wrappers)
+    return replace(task, wrappers=wrappers, reset_options=reset_options)
+
+
+def _of_source(source: EnvSource, env_kwargs: Mapping[str, Any], wrappers: Iterable[EnvWrapper]) -> Task:
+    spec = source.spec if isinstance(source, gymnasium.Env) else source
+    task = Task(source, env_kwargs=env_kwargs)
+    if not isinstance(spec, EnvSpec) or spec.id not in gymnasium.registry or not is_neutral(source, wrappers):
+        return task
+    given = {name: value for name, value in (spec.kwargs | dict(env_kwargs)).items() if name != "render_mode"}
+    found = get(spec.id, **given)
+    return replace(found, source=source, env_kwargs={} if isinstance(source, gymnasium.Env) else found.env_kwargs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
 
 from bnnrl.checks import (
@@ -17,10 +18,10 @@ from bnnrl.checks import (
     check_fields,
     check_mapping,
     check_positive,
-    check_text,
     check_within,
     optional,
 )
+from bnnrl.rl.tasks.env_source import EnvSource, EnvWrapper, check_source, check_wrappers, name_of
 
 if TYPE_CHECKING:  # the command line reports a mistyped environment without waiting for TensorFlow
     import tensorflow as tf
@@ -62,7 +63,7 @@ class SaturatingCost:
 class Task:
     """What an agent may know of an environment: its cost, its angles, when it terminates, and when it is solved.
 
-    Only `env_id` is required. What a task does not give is learned from data (reward, termination) or not used.
+    Only the environment is required. What a task does not give is learned from data (reward, termination) or not used.
     Observations have O entries, actions have A entries; a `Discrete` action is a one-hot vector.
 
     Example:
@@ -81,7 +82,9 @@ class Task:
             agent = bnnrl.PILCO(task)
 
     Args:
-        env_id: id of a Gymnasium environment. "my_module:MyEnv-v0" imports my_module first, which registers it.
+        env_id: id of a Gymnasium environment. "my_module:MyEnv-v0" imports my_module first, which registers it. An
+            EnvSpec, an environment that is made and perhaps wrapped, or a callable that makes one from `env_kwargs`
+            is kept as `source`, and `env_id` becomes its name.
         cost: differentiable TensorFlow function (obs [..., O], action [..., A], next_obs [..., O]) -> float32 [...],
             the cost of one step, which is minimised. Any number of leading axes must work: index entries from the end,
             as in next_obs[..., 0]. None, the default, learns the reward from data and minimises its negative.
@@ -94,7 +97,8 @@ class Task:
             {0: 1, 2: 3} for (x, x', θ, θ'). Rollouts then integrate these positions, x' = x + dt (v + v') / 2, instead
             of learning their changes: the speed-integration model of Amadio et al. (IEEE Transactions on Robotics,
             2022), with which measurement noise of positions does not accumulate. Needs `dt`. Default: none.
-        env_kwargs: keyword arguments of gymnasium.make, such as {"friction": 0.2}.
+        env_kwargs: keyword arguments of gymnasium.make, or of the callable that makes the environment, such as
+            {"friction": 0.2}.
         success: function from the states of one episode, float64 [T + 1, O] with the initial state first, to whether
             the episode succeeded. States are info["state"] if the environment gives one of the observation's shape,
             else observations. The task is solved when 90 % of the evaluation episodes succeed. None, the default:
@@ -118,13 +122,17 @@ class Task:
             default, is "visited" if the horizon is shorter than an episode, else "initial".
         action_repeat: number of environment steps that each action is held; the model predicts this many steps as one,
             and their rewards are summed. Default: 1.
+        wrappers: what the environment is wrapped in, the innermost first: functions from an environment to an
+            environment, or names of subclasses of gymnasium.Wrapper such as "my_module:MyWrapper". Default: none.
+        reset_options: the argument `options` of each reset of the environment. Default: none.
+        source: where the environment comes from, if not from its id; see `env_id`.
 
     Raises:
         ValueError: if an argument is not as above, `velocities` are given without `dt`, or a position is also a
             velocity.
     """
 
-    env_id: str
+    env_id: Any  # a string, once the task is made
     cost: Cost | None = None
     angles: tuple[int, ...] = ()
     invariant: tuple[int, ...] = ()
@@ -139,10 +147,15 @@ class Task:
     horizon: int | None = None
     starts: str | None = None
     action_repeat: int = 1
+    wrappers: tuple[EnvWrapper, ...] = ()
+    reset_options: Mapping[str, Any] | None = None
+    source: EnvSource | None = None
 
     def __post_init__(self):
+        self._resolve_source()
         indices, number = partial(check_counts, least=0), partial(check_within, interval="(-inf, inf)")
-        check_fields(self, env_id=check_text, env_kwargs=check_mapping, labels=optional(_check_labels))
+        check_fields(self, wrappers=check_wrappers, reset_options=optional(check_mapping))
+        check_fields(self, env_kwargs=check_mapping, labels=optional(_check_labels))
         check_fields(self, **dict.fromkeys(("cost", "success", "termination"), optional(check_callable)))
         check_fields(self, angles=indices, invariant=indices, velocities=_check_velocities)
         check_fields(self, **dict.fromkeys(("terminal_cost", "solved_return"), optional(number)))
@@ -156,6 +169,18 @@ class Task:
         if both := sorted(set(self.velocities) & set(self.velocities.values())):
             raise ValueError(
                 f"Invalid `velocities`: expected no position that is a velocity, too. Received: entries {both} as both."
+            )
+
+    def _resolve_source(self) -> None:
+        """Keep an environment that is given by something other than an id as the source, and its name as the id."""
+        if not isinstance(self.env_id, str):
+            source = check_source("env_id", self.env_id)
+            object.__setattr__(self, "source", source)
+            object.__setattr__(self, "env_id", name_of(source))
+        if isinstance(self.source, gymnasium.Env) and self.env_kwargs:
+            raise ValueError(
+                f"Invalid `env_kwargs`: expected none beside an environment that is made. Received: "
+                f"{dict(self.env_kwargs)!r}. Pass them to gymnasium.make."
             )
 
     @property

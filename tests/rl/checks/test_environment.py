@@ -123,7 +123,7 @@ def test_a_reward_that_never_varies():
         (replace(TASK, env_kwargs={"mass": 1}), "environment", "'mass'"),
         (replace(TASK, angles=(2,)), "environment", "Invalid `angles`"),
         (endless(action=gymnasium.spaces.Box(-np.inf, 1, (1,))), "environment", "expected finite bounds"),
-        (endless(observation=gymnasium.spaces.Box(0, 1, (2, 2))), "environment", "Invalid observation space"),
+        (endless(observation=gymnasium.spaces.Box(0, 1, (64, 64))), "environment", "Invalid observation space"),
         (endless(), "length", "max_episode_steps"),
         (
             endless(observation=gymnasium.spaces.Box(-1, 1, (3,))),
