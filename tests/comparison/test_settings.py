@@ -12,7 +12,8 @@ from bnnrl.comparison.settings import train_arguments
 def test_every_option_of_train_reaches_its_command_line():
     settings = {}
     for field in dataclasses.fields(train.Train):
-        others = {bool: not field.default, int: 7, tuple: (8, 4), str: "word"}
+        several = ("a=8", "b=4") if "tuple[str" in str(field.type) else (8, 4)
+        others = {bool: not field.default, int: 7, tuple: several, str: "word"}
         kind = next((t for t in (bool, tuple, int) if t.__name__ in str(field.type)), str)
         settings[field.name] = {"policy": "icem", "propagation": "ts1"}.get(field.name, others[kind])
     expected = train.Train(**settings)
