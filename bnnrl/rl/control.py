@@ -128,6 +128,7 @@ class PolicyControl:
         self.controller = Controller(policy, problem.features, low, high, problem.action_space.discrete)
         self.population: np.ndarray | None = None
         self.searcher: Searcher | None = None
+        self._wrapped: dict[int, float] = {}  # for which the searcher was compiled
         act = partial(_executed_actions, self.controller)
         self._act = share(problem.key(_executed_actions, policy), lambda: CompiledFunction(act, jit_compile=True))
 
@@ -146,13 +147,15 @@ class PolicyControl:
             NonFiniteWarning: if no policy has a finite expected cost, or the prediction is not finite.
         """
         problem, num_draws = self._problem, self._num_draws
+        episodes = problem.learned_env.continuous(episodes)
         seed = lambda purpose: tensor_seed(problem.seed, purpose, trial)
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
         draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
         initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]))
         starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
-        if self.searcher is None:
+        if self.searcher is None or self._wrapped != problem.learned_env.wrapped:
+            self._wrapped = problem.learned_env.wrapped
             self.searcher = self._make_searcher(num_draws)
             if self.searcher.num_traces == 0:
                 self.searcher.compile(reference, draws, starts, initial)
@@ -247,6 +250,7 @@ class PlannerControl:
     def __init__(self, planner: CEM, problem: ControlProblem):
         self._planner, self._problem = planner, problem
         self._planning: Planning | None = None
+        self._wrapped: dict[int, float] = {}  # for which the planning step was compiled
 
     @property
     def can_act(self) -> bool:
@@ -261,7 +265,8 @@ class PlannerControl:
         problem = self._problem
         particles = max(1, problem.particles // 5)  # of each action sequence
         num_draws = num_draws_of(problem.learned_env.dynamics.posterior, particles)
-        if self._planning is None:
+        if self._planning is None or self._wrapped != problem.learned_env.wrapped:
+            self._wrapped = problem.learned_env.wrapped
             self._planning = self._make_planning(num_draws, particles // num_draws)
         draws = problem.learned_env.sample(num_draws, tensor_seed(problem.seed, Purpose.DRAWS, num_episodes))
         seed_of_step = partial(tensor_seed, problem.seed, Purpose.PLAN, *stream)

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.rl.angles import wrap_angle
+from bnnrl.rl.angles import circular_means, unwrapped, wrap_angle, wrapped_entries
 from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.findings import Finding
 from bnnrl.rl.checks.task_functions import describe
@@ -49,7 +49,7 @@ def check_episodes(
     words = f"{len(episodes)} random episodes, {steps} steps in all; observations and rewards are finite."
     yield Finding("ok", "episodes", words)
     yield from _reproducibility(env, episodes[0], seed)
-    yield _initial_states(initial_obs, episodes)
+    yield _initial_states(task, initial_obs, episodes)
     yield from _scales(task, episodes)
     yield from _invariant(task, episodes)
     yield from _velocities(task, episodes)
@@ -91,8 +91,11 @@ def _same(obs: np.ndarray, episode: Episode) -> bool:
     return obs.shape == episode.obs.shape and np.array_equal(obs, episode.obs)
 
 
-def _initial_states(initial_obs: np.ndarray, episodes: Sequence[Episode]) -> Finding:
-    visited = np.concatenate([e.obs for e in episodes]).std(axis=0)
+def _initial_states(task: Task, initial_obs: np.ndarray, episodes: Sequence[Episode]) -> Finding:
+    wrapped = wrapped_entries([*(e.obs for e in episodes), *initial_obs[:, np.newaxis]], task.angles)
+    near = circular_means(initial_obs, list(wrapped))
+    initial_obs = np.concatenate([unwrapped(obs[np.newaxis], near) for obs in initial_obs])
+    visited = np.concatenate([unwrapped(e.obs, near) for e in episodes]).std(axis=0)
     varies = visited > 1e-9
     spread = float(np.mean((initial_obs.std(axis=0) / np.maximum(visited, 1e-9))[varies] if visited.any() else 0.0))
     words = f"initial observations spread {100 * spread:.0f} % as wide as visited ones (standard deviations)"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from bnnrl.plots.control import quantiles
+from bnnrl.rl.angles import unwrapped
 from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.pilco import PILCO
@@ -17,6 +19,7 @@ from bnnrl.storage.atomic import atomic_write, explained
 
 # Probability of a predicted band in per cent -> indices of its lower and upper quantile in `LEVELS`.
 BANDS = {50: (1, 3), 95: (0, 4)}
+_MEDIAN = 2  # index in `LEVELS`
 _FOLDER = "predictions"
 
 
@@ -65,8 +68,14 @@ def compare(folder: str | os.PathLike[str], agent: PILCO) -> list[TrialCompariso
         if quantiles is None and is_last and agent.prediction is not None:
             quantiles = Quantiles.of(agent.prediction)
         if quantiles is not None and quantiles.obs.shape[-1] == episode.obs.shape[-1]:
-            found.append(TrialComparison(trial, quantiles, episode))
+            found.append(TrialComparison(trial, quantiles, aligned(agent, episode, quantiles.obs[_MEDIAN, 0])))
     return found
+
+
+def aligned(agent: PILCO, episode: Episode, start: np.ndarray) -> Episode:
+    """Return an episode whose wrapped angles have no jumps and begin near `start` [O], as predicted ones do."""
+    near = {i: float(start[i]) for i in agent.learned_env.wrapped}
+    return replace(episode, obs=unwrapped(episode.obs, near)) if near else episode
 
 
 def trial_episodes(agent: PILCO) -> list[tuple[Trial, Episode]]:

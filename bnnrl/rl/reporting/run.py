@@ -146,7 +146,8 @@ class Run(Callback):
         last, title = agent.history[-1], self.title(agent)
         self.draw_curve(self.folder / "curve.png", agent, title)
         if agent.prediction is not None:
-            episode = agent.episodes[-1]
+            start = np.median(agent.prediction.obs[0], axis=0)
+            episode = predictions.aligned(agent, agent.episodes[-1], start)
             plots.rollouts(
                 self.folder / "rollouts.png",
                 agent.prediction.obs,

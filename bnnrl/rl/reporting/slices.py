@@ -39,7 +39,8 @@ def plane(agent: PILCO, size: int, entries: tuple[int, int] | None = None) -> Pl
     Raises:
         ValueError: if `entries` are not two different indices of observation entries.
     """
-    observed = np.concatenate([episode.obs for episode in agent.episodes])
+    episodes = agent.learned_env.continuous(agent.episodes)  # of wrapped angles the median could lie opposite to all
+    observed = np.concatenate([episode.obs for episode in episodes])
     num_obs = observed.shape[1]
     if entries is None:
         first = agent.task.angles[0] if agent.task.angles else 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from bnnrl.inference import Diverged
 from bnnrl.likelihoods import Bernoulli
+from bnnrl.rl.angles import circular_means, unwrapped, wrapped_entries
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
@@ -49,6 +52,9 @@ class LearnedEnv:
         dynamics: the dynamics model.
         reward: the model of the reward; None where the task has a cost.
         termination: the model of the termination probability; None where the task has a rule.
+        wrapped: the angles that the environment was seen to wrap, each with the lower end of its interval. Models,
+            initial states and rollouts have these angles without jumps; only the task's own functions are given them
+            wrapped, as the environment returns them.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class LearnedEnv:
         self.reward = make_model(reward_model.likelihood) if learns_reward else None
         self.termination = make_model(Bernoulli()) if learns_termination else None
         self._cost_range: np.ndarray | None = None  # [2]
+        self.wrapped: dict[int, float] = {}
 
     @property
     def structure(self) -> Hashable:
@@ -81,7 +88,7 @@ class LearnedEnv:
         """
         of_models = tuple(None if model is None else model.structure for model in (self.reward, self.termination))
         of_task = structure([self._task.cost, self._task.termination, float(self._task.cost_after_end)])
-        return self.dynamics.structure, *of_models, of_task, structure(self._features)
+        return self.dynamics.structure, *of_models, of_task, structure(self._features), tuple(self.wrapped.items())
 
     def unfitted(self) -> Self:
         """Return a copy without posteriors, scalers and observed costs, whose `simulated_env` is the same.
@@ -103,6 +110,8 @@ class LearnedEnv:
         Raises:
             Diverged: if a step of a fit is not finite.
         """
+        self.wrapped = wrapped_entries([e.obs for e in episodes], self._task.angles)
+        episodes = self.continuous(episodes)
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
@@ -122,6 +131,13 @@ class LearnedEnv:
         if not isinstance(self._task.cost, SaturatingCost):
             costs = np.concatenate([self.costs(e) for e in episodes])
             self._cost_range = _range_of(costs, self._task.cost_after_end if terminated.any() else None)
+
+    def continuous(self, episodes: Sequence[Episode]) -> Sequence[Episode]:
+        """Return real episodes whose wrapped angles have no jumps, and begin near each other in all episodes."""
+        if not self.wrapped:
+            return episodes
+        near = circular_means(np.stack([e.obs[0] for e in episodes]), list(self.wrapped))
+        return [replace(e, obs=unwrapped(e.obs, near)) for e in episodes]
 
     def sample(self, num_draws: int, seed) -> ModelDraws:
         """Return `num_draws` draws of each fitted model.
@@ -166,7 +182,7 @@ class LearnedEnv:
 
     def _cost_function(self, draws: NetworkDraws | None) -> Callable:
         if self._task.cost is not None:
-            return self._task.cost
+            return _of_wrapped(self._task.cost, self.wrapped)
         if self.reward is None or draws is None:
             raise ValueError(
                 "Invalid model: expected a fitted model of the reward. Received: one without a posterior. "
@@ -182,7 +198,7 @@ class LearnedEnv:
 
     def _termination_function(self, draws: NetworkDraws | None) -> Callable | None:
         if self._task.termination is not None:
-            rule = self._task.termination
+            rule = _of_wrapped(self._task.termination, self.wrapped)
             return lambda obs, action, next_obs: tf.cast(rule(obs, action, next_obs), obs.dtype)
         if self.termination is None or draws is None:
             return None
@@ -206,6 +222,8 @@ class LearnedEnv:
                 arrays |= flatten({prefix.removesuffix("/"): values})
         if self._cost_range is not None:
             arrays["cost_range"] = self._cost_range
+        if self.wrapped:
+            arrays["wrapped"] = np.array(list(self.wrapped.items()))  # [angles, 2] index and interval
         return described, arrays
 
     def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -213,6 +231,25 @@ class LearnedEnv:
         for prefix, description in described.items():
             self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
         self._cost_range = arrays.get("cost_range")
+        self.wrapped = {int(i): float(low) for i, low in arrays.get("wrapped", ())}
+
+
+def _of_wrapped(function: Callable, wrapped: Mapping[int, float]) -> Callable:
+    """Return a function of a task that is given observations with wrapped angles; it is the same if there are none."""
+    if not wrapped:
+        return function
+    if isinstance(function, SaturatingCost):
+        exponent = function.exponent
+        return SaturatingCost(lambda next_obs: exponent(_wrap(next_obs, wrapped)))
+    return lambda obs, action, next_obs: function(_wrap(obs, wrapped), action, _wrap(next_obs, wrapped))
+
+
+def _wrap(obs: tf.Tensor, wrapped: Mapping[int, float]) -> tf.Tensor:
+    """Return observations [..., O] with angles shifted into intervals of one turn; the gradient is that of `obs`."""
+    entries = tf.unstack(obs, axis=-1)
+    for i, low in wrapped.items():
+        entries[i] -= 2 * math.pi * tf.floor((entries[i] - low) / (2 * math.pi))
+    return tf.stack(entries, axis=-1)
 
 
 def true_transitions(episode: Episode) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

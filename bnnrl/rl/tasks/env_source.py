@@ -25,11 +25,12 @@ _NEUTRAL = {
 
 def check_source(name: str, value: Any) -> EnvSource:
     """Return `value`, or raise ValueError unless an environment can be made from it."""
+    source: Any = value
     is_vectorised = isinstance(value, gymnasium.vector.VectorEnv)
     if is_vectorised or not (isinstance(value, EnvSpec | gymnasium.Env) or callable(value)):
         remedy = " Pass the environment of one episode at a time." if is_vectorised else ""
         raise ValueError(f"Invalid `{name}`: expected {EXPECTED}. Received: {type(value).__name__}.{remedy}")
-    return value
+    return source
 
 
 def name_of(source: EnvSource) -> str:
