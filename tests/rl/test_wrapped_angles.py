@@ -9,6 +9,7 @@ import bnnrl
 from bnnrl.rl.angles import circular_means, unwrapped, wrapped_entries
 from bnnrl.rl.reporting import predictions
 from bnnrl.rl.reporting.slices import plane
+from bnnrl.rl.seed_streams import Purpose, integer_seed
 from bnnrl.seeds import as_seed
 from tests.rl.point_mass import make_agent
 
@@ -61,7 +62,8 @@ def rod_agent(wraps, **changes):
 @pytest.fixture(scope="module")
 def agents(without_xla):
     wrapped, plain = rod_agent(True).learn(2, evaluation_episodes=1), rod_agent(False).learn(1, evaluation_episodes=1)
-    plain.learned_env.fit(plain.episodes, seed=0)  # without a search, which would be compiled once more
+    # As in the second trial, but without a search, which would be compiled once more.
+    plain.learned_env.fit(plain.episodes, integer_seed(plain.seed, Purpose.FIT, 2))
     return {True: wrapped, False: plain}
 
 
