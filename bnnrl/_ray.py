@@ -14,6 +14,12 @@ CONNECT_TIMEOUT = 30.0  # seconds
 _PROBE = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='error')"
 
 
+def is_connected() -> bool:
+    """Return whether this process is connected to a Ray cluster."""
+    ray: Any = sys.modules.get("ray")  # importing Ray takes a second
+    return ray is not None and ray.is_initialized()
+
+
 def connect(alternative: str, timeout: float = CONNECT_TIMEOUT) -> Any:
     """Return the package `ray`, connected to the cluster at RAY_ADDRESS or, if that is not set, to a new one here.
 
@@ -33,7 +39,7 @@ def connect(alternative: str, timeout: float = CONNECT_TIMEOUT) -> Any:
             "Invalid `engine`: expected one that is installed. Received: engine='ray', and Ray cannot be imported "
             f'({error}). Run `pip install "bnnrl[ray]"`, or {alternative}.'
         ) from error
-    if ray.is_initialized():
+    if is_connected():
         return ray
     address = os.environ.get("RAY_ADDRESS")
     quiet: Any = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from bnnrl.learned_prior import LearnedPrior
 from bnnrl.network import Network, map_one_by_one, matmul
 from bnnrl.posterior import Linearised, Mixture, Posterior, Product
 from bnnrl.problem import Problem
@@ -115,6 +116,23 @@ class LinearisedProblem(Problem):
         zero = tf.UnconnectedGradients.ZERO
         moved, moved_params = (derivative.jvp(a, unconnected_gradients=zero) for a in (weights, likelihood_params))
         return tf.concat([weights, moved], axis=-1), likelihood_params + moved_params
+
+    def split_around(self, point: tf.Tensor, deviations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the weights [W], their deviations [S, W − K], and the likelihood's own parameters [S, L].
+
+        Args:
+            point: θ*, [D].
+            deviations: θ − θ* of all entries but the first K, which do not deviate, [S, D − K].
+        """
+        weights, likelihood_params = self._base.split(point)
+        own, _, log_scales = self._base.parts(point)
+        fixed = point.shape[0] - deviations.shape[1]
+        sizes = [own.shape[0] - fixed, likelihood_params.shape[0], log_scales.shape[0]]
+        moved, moved_params, moved_scales = tf.split(deviations, sizes, axis=-1)
+        if isinstance(self.prior, LearnedPrior):  # w = m + s b u, s = exp(log s)
+            by_weight = tf.gather(moved_scales, self.prior.group_of_each[fixed:], axis=-1)
+            moved = self._base.weight_scales(point)[fixed:] * (moved + own[fixed:] * by_weight)
+        return weights, moved, likelihood_params + moved_params
 
 
 @dataclass(frozen=True)

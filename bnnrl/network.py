@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from copy import copy
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -244,6 +246,57 @@ def map_one_by_one(function: Callable, args):
     first = function(tf.nest.map_structure(lambda a: a[0], args))  # for its shapes: the graph drops it
     like = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), first)
     return tf.map_fn(function, args, fn_output_signature=like)
+
+
+def last_layer(
+    network: Network, weights: Sequence[tf.Tensor], x, offset: int, statistics: Sequence[tf.Tensor] = ()
+) -> tuple[tf.Tensor, list[tuple[Callable, bool]], list[tf.Tensor]]:
+    """Return the inputs [..., B, F] of the last Dense layer, its (activation, use_bias) in a list, and its weights.
+
+    Args:
+        network: a chain of Dense layers, or a network with a `last_dense`.
+        weights: from `Network.unflatten`, of θ [D] or [S, D].
+        x: inputs, [B, ...] or [S, B, ...].
+        offset: the number of weights before those of the last layer.
+        statistics: as in `Network.forward`.
+    """
+    if network.is_dense_chain:
+        layers, x, remaining = network.dense_layers, tf.cast(x, tf.float32), iter(weights)
+        for activation, use_bias in layers[:-1]:
+            x = tf.matmul(x, next(remaining))
+            x = activation(x + next(remaining)[..., tf.newaxis, :] if use_bias else x)
+        return x, layers[-1:], list(remaining)
+    layer, before = cast(Any, last_dense(network, offset))
+    stacked = weights[0].shape.rank > len(network.shapes[0])
+    x = before._call(weights, x, False, None, statistics, stacked)[0]
+    return x, [(layer.activation, layer.use_bias)], list(weights[-1 - layer.use_bias :])
+
+
+def last_dense(network: Network, offset: int) -> tuple[keras.layers.Dense, Network] | None:
+    """Return the Dense layer that computes the outputs, and the network of its inputs, [B, F].
+
+    None if the model is not known as a graph of layers, or the weights from `offset` on are not those of such a layer.
+    """
+    model = getattr(network.model, "_functional", None) or network.model
+    if not isinstance(model, keras.models.Model) or len(getattr(model, "outputs", None) or []) != 1:
+        return None
+    layer, index, _ = model.outputs[0]._keras_history
+    if type(layer) is not keras.layers.Dense or not layer.trainable or layer.compute_dtype != "float32":
+        return None
+    own = [layer.kernel, *([layer.bias] if layer.use_bias else [])]
+    trained = network.model.trainable_variables
+    inputs = layer._inbound_nodes[index].input_tensors[0]
+    is_last = [id(v) for v in trained[-len(own) :]] == [id(v) for v in own]
+    if not is_last or sum(network.sizes[: -len(own)]) != offset or len(inputs.shape) != 2:
+        return None
+    before = copy(network)
+    before.model = keras.Model(model.inputs, inputs)
+    same = lambda a, b: [id(v) for v in a] == [id(v) for v in b]
+    if not same(before.model.trainable_variables, trained[: -len(own)]) or not same(
+        before.model.non_trainable_variables, network.model.non_trainable_variables
+    ):
+        return None
+    return layer, before
 
 
 def _check_model(model: keras.Model) -> None:

@@ -409,8 +409,11 @@ class Product:
 
     def sample(self, n: int, seed) -> tf.Tensor:
         """Return `n` samples, [n, D]."""
-        parts = enumerate(self.components)
-        return tf.concat([component.sample(n, fold_in(seed, i)) for i, component in parts], axis=-1)
+        return tf.concat([self.sample_part(i, n, seed) for i in range(len(self.components))], axis=-1)
+
+    def sample_part(self, i: int, n: int, seed) -> tf.Tensor:
+        """Return the part of component `i` in `sample(n, seed)`, [n, D of the component]."""
+        return self.components[i].sample(n, fold_in(seed, i))
 
     def mean(self) -> tf.Tensor:
         """Return the mean, [D]."""

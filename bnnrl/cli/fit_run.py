@@ -151,9 +151,10 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
         if settings["calibrate"]:
             how = {"method": settings["calibrate"], "num_samples": settings["samples"], "seed": settings["seed"]}
             model.calibrate(rows, **how)
+        # The model first: should the disk be full, nothing else takes long to make again.
+        checkpoint.write_step(path, len(history), *model.to_saved())
         method = config.encode_or_repr(model.method)
         run_folder.FIT.write_config(path, settings, run_folder.current_versions(), method=method)
-        checkpoint.write_step(path, len(history), *model.to_saved())
         scores, pictures = FitReport(path, settings, rows, model, history).write()
         tracker.summary(scores)
         for name in pictures:

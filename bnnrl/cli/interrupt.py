@@ -23,6 +23,7 @@ from bnnrl.exit_codes import INTERRUPTED
 
 GRACE = 5.0  # seconds that a command has to stop in by itself
 _NOTICE = 0.5  # seconds after which the user is told that the command has not stopped yet
+_RESERVE = 0.5  # seconds of the grace for the process to end in, after the command was given up
 _REPEAT = 0.05  # seconds after which an ignored KeyboardInterrupt is repeated
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -110,7 +111,7 @@ def _follow(read_end: int) -> None:
     event = _next_event(read_end, _NOTICE)
     if event == "none":
         _say(f"Interrupted: stopping within {_command.grace:g} s. Press Ctrl-C again to stop at once.")
-        event = _next_event(read_end, _command.grace - _NOTICE)
+        event = _next_event(read_end, _command.grace - _NOTICE - _RESERVE)
     if event != "ended":
         if sys.stderr.isatty():
             sys.stderr.write(_SHOW_CURSOR)  # the live table hides it

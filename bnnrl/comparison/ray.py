@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from bnnrl._ray import CONNECT_TIMEOUT, connect
+from bnnrl._ray import CONNECT_TIMEOUT, connect, is_connected
 from bnnrl.comparison import jobs
 from bnnrl.comparison.jobs import Job
 
@@ -16,7 +16,7 @@ class RayExecutor:
     """Runs jobs as Ray tasks, on the cluster at RAY_ADDRESS or, if that is not set, on a new one on this machine.
 
     A task fails if its worker or node dies, and can be started again on any node. All nodes must share the storage of
-    the jobs' folders, and have bnnrl installed.
+    the jobs' folders, and have bnnrl installed. `stop` leaves a connection that the process already had.
 
     Args:
         num_parallel: how many tasks run at a time, each with an equal share of the cores. None starts all tasks at
@@ -28,6 +28,7 @@ class RayExecutor:
     """
 
     def __init__(self, num_parallel: int | None = None, timeout: float = CONNECT_TIMEOUT):
+        self._was_connected = is_connected()
         ray = connect("use `--engine local`", timeout)
         self._ray: Any = ray
         threads = 1
@@ -60,7 +61,8 @@ class RayExecutor:
         for task in self._tasks:
             self._ray.cancel(task, force=True)
         self._tasks.clear()
-        self._ray.shutdown()
+        if not self._was_connected:
+            self._ray.shutdown()
 
     def _failure(self, job: Job, task: Any) -> str | None:
         """Return why a task that has ended failed, or None if it succeeded."""

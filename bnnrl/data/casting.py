@@ -80,7 +80,7 @@ def as_float32(
         array = values.astype(np.float32, copy=copy)
     if not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))
-        row, *column = bad[0].tolist()
+        row, *column = bad[0].tolist() or [0]  # a single number has no row
         where = f"row {first_row + row}" + (f", column {', '.join(map(str, column))}" if column else "")
         if columns and column:
             where += f" ({columns[column[-1]]!r})"

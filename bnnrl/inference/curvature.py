@@ -7,15 +7,13 @@ curvature of −log p(y | z) of a row. All is computed from J times a root of Λ
 from __future__ import annotations
 
 import math
-from copy import copy
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from bnnrl.jacobian import Factor, shifted_dense
 from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
-from bnnrl.network import Network
+from bnnrl.network import last_dense, last_layer
 from bnnrl.problem import Batch, Problem, align_targets, without_padding
 
 _map: Any = tf.nest.map_structure
@@ -137,7 +135,7 @@ def _layers(
     network, layers = problem.network, problem.network.dense_layers
     weights, x = network.unflatten(problem.split(theta)[0]), rows.x
     if offset:
-        x, layers, weights = _last_layer(problem, theta, rows, offset)
+        x, layers, weights = last_layer(network, weights, x, offset, problem._repeated_statistics(theta))
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         outputs, inputs, shifts = shifted_dense(layers, weights, tf.cast(x, tf.float32), tape)
     root = _root(problem, theta, outputs, rows.y)
@@ -145,48 +143,6 @@ def _layers(
     with_one = lambda x, bias: tf.concat([x, tf.ones_like(x[..., :1])], axis=-1) if bias else x
     inputs = [with_one(x, use_bias) for x, (_, use_bias) in zip(inputs, layers, strict=True)]
     return inputs, [tf.stack(grads, axis=-2) for grads in zip(*by_column, strict=True)], root
-
-
-def _last_layer(problem: Problem, theta: tf.Tensor, rows: Rows, offset: int):
-    """Return the last Dense layer's inputs [..., B, F], its (activation, use_bias) in a list, and its weights."""
-    network, weights = problem.network, problem.network.unflatten(problem.split(theta)[0])
-    if network.is_dense_chain:
-        layers, x, remaining = network.dense_layers, tf.cast(rows.x, tf.float32), iter(weights)
-        for activation, use_bias in layers[:-1]:
-            x = tf.matmul(x, next(remaining))
-            x = activation(x + next(remaining)[..., tf.newaxis, :] if use_bias else x)
-        return x, layers[-1:], list(remaining)
-    layer, before = cast(Any, last_dense(network, offset))
-    fixed = problem._repeated_statistics(theta)
-    x = before._call(weights, rows.x, False, None, fixed, theta.shape.rank > 1)[0]
-    return x, [(layer.activation, layer.use_bias)], weights[-1 - layer.use_bias :]
-
-
-def last_dense(network: Network, offset: int) -> tuple[keras.layers.Dense, Network] | None:
-    """Return the Dense layer that computes the outputs, and the network of its inputs, [B, F].
-
-    None if the model is not known as a graph of layers, or the weights from `offset` on are not those of such a layer.
-    """
-    model = getattr(network.model, "_functional", None) or network.model
-    if not isinstance(model, keras.models.Model) or len(getattr(model, "outputs", None) or []) != 1:
-        return None
-    layer, index, _ = model.outputs[0]._keras_history
-    if type(layer) is not keras.layers.Dense or not layer.trainable or layer.compute_dtype != "float32":
-        return None
-    own = [layer.kernel, *([layer.bias] if layer.use_bias else [])]
-    trained = network.model.trainable_variables
-    inputs = layer._inbound_nodes[index].input_tensors[0]
-    is_last = [id(v) for v in trained[-len(own) :]] == [id(v) for v in own]
-    if not is_last or sum(network.sizes[: -len(own)]) != offset or len(inputs.shape) != 2:
-        return None
-    before = copy(network)
-    before.model = keras.Model(model.inputs, inputs)
-    same = lambda a, b: [id(v) for v in a] == [id(v) for v in b]
-    if not same(before.model.trainable_variables, trained[: -len(own)]) or not same(
-        before.model.non_trainable_variables, network.model.non_trainable_variables
-    ):
-        return None
-    return layer, before
 
 
 def _columns_by_copies(problem: Problem, theta: tf.Tensor, rows: Rows, offset: int) -> tuple[tf.Tensor, _Root]:

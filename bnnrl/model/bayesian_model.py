@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
 from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path
-from bnnrl.linearised import LinearisedProblem, is_linearised
+from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
 from bnnrl.model import calibration, inputs
@@ -21,6 +21,7 @@ from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.device_data import Shards
 from bnnrl.model.keras_optimizer import KerasOptimizerView
+from bnnrl.model.linearised_prediction import LinearisedPredictor
 from bnnrl.model.prediction import Predictor
 from bnnrl.model.serialization import ModelParts
 from bnnrl.model.training import Trainer, TrainingLoop, check_epochs, check_reporting
@@ -88,7 +89,7 @@ class BayesianModel:
         self._loaded_posterior: posterior.Posterior | None = None
 
     def _make_predictor(self, linearised: bool) -> Predictor:
-        return Predictor(LinearisedProblem(self._problem) if linearised else self._problem, self._adapter)
+        return (LinearisedPredictor if linearised else Predictor)(self._problem, self._adapter)
 
     # Fitting
 

@@ -15,7 +15,6 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import data, metrics, posterior
 from bnnrl.checks import check_memory
 from bnnrl.compiled import CompiledFunction, share
-from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.model import calibration, inputs
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.network import Network, map_one_by_one
@@ -37,7 +36,7 @@ class Predictor:
     """Evaluates the network and the likelihood for S draws of θ.
 
     Args:
-        problem: the network and its likelihood; a `LinearisedProblem` for a posterior of the linearised network.
+        problem: the network and its likelihood.
         adapter: the model's scalers.
 
     Attributes:
@@ -66,16 +65,25 @@ class Predictor:
         """Return the network's outputs [S, B, ...], a structure of them if there are several, for θ [S, D]."""
         weights = self._problem.split(theta)[0]
         statistics = [] if self.reference is None else self._statistics_of(weights, self.reference)
-        total = inputs.num_rows(x)
-        outputs = [self._outputs_of(weights, chunk, statistics) for chunk in _chunks(x)]
+        return self._by_chunks(lambda chunk: self._outputs_of(weights, chunk, statistics), x)
+
+    def _by_chunks(self, outputs_of: Callable[[inputs.Arrays], Any], x: inputs.Arrays) -> Any:
+        """Return outputs_of(chunk), [S, rows of the chunk, ...], of all chunks of x, [S, B, ...]."""
+        total, outputs = inputs.num_rows(x), [outputs_of(chunk) for chunk in _chunks(x)]
         return tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=1)[:, :total], *outputs)
+
+    def _likelihood_params(self, theta: Any) -> tf.Tensor:
+        """Return the likelihood's own parameters under each draw, [S, L]."""
+        return self._problem.split(theta)[1]
 
     def draw(self, source: posterior.Posterior, n: int, seed) -> Iterator[tf.Tensor]:
         """Yield `n` samples of θ from a posterior in pieces [S, D]: a single one, if all take at most 512 MiB."""
+        return posterior.pieces(source, n, seed, self._piece_size(n))
+
+    def _piece_size(self, n: int) -> int:
+        """Return the largest number of samples in a piece of `n`."""
         size = max(1, _DRAW_BYTES // (4 * self._problem.num_params))
-        source = expanded(source) if isinstance(self._problem, LinearisedProblem) else source
-        # A piece is in use while the next one is drawn.
-        return posterior.pieces(source, n, seed, size if n <= size else max(1, size // 2))
+        return size if n <= size else max(1, size // 2)  # a piece is in use while the next one is drawn
 
     def check_memory(self, x: inputs.Arrays, draws: int) -> None:
         """Raise ValueError if the outputs for all rows and draws do not fit into memory twice, as they come to be."""
@@ -84,17 +92,17 @@ class Predictor:
 
     def all_outputs(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> tuple[Any, tf.Tensor]:
         """Return the outputs [S, B, ...] and the likelihood's parameters [S, L] of all pieces of θ, of S draws."""
-        found = [(self.outputs(theta, x), self._problem.split(theta)[1]) for theta in pieces]
+        found = [(self.outputs(theta, x), self._likelihood_params(theta)) for theta in pieces]
         return tf.nest.map_structure(lambda *arrays: tf.concat(arrays, axis=0), *found)
 
     def mean(self, pieces: Iterable[tf.Tensor], x: inputs.Arrays) -> np.ndarray:
         """Return the predictive mean [B, ...] over all draws; for classes, their probabilities [B, C]."""
-        found = [(theta.shape[0], self._mean_of_piece(theta, x)) for theta in pieces]
+        found = [(_num_draws(theta), self._mean_of_piece(theta, x)) for theta in pieces]
         draws, means = zip(*found, strict=True)
         return np.average(means, axis=0, weights=draws).astype(np.float32)
 
     def _mean_of_piece(self, theta: tf.Tensor, x: inputs.Arrays) -> np.ndarray:
-        blocks = (self.distribution([theta], inputs.take(x, rows)) for rows in self.blocks(x, theta.shape[0]))
+        blocks = (self.distribution([theta], inputs.take(x, rows)) for rows in self.blocks(x, _num_draws(theta)))
         return np.concatenate([tf.reduce_mean(metrics.mean(block), axis=0) for block in blocks])
 
     def blocks(self, x: inputs.Arrays, draws: int) -> Iterator[slice]:
@@ -143,6 +151,11 @@ class Predictor:
 
     def _many_statistics(self, weights: tf.Tensor, x: inputs.Arrays) -> list[tf.Tensor]:
         return _for_each(lambda weights, x, _: self._network.statistics(weights, x), weights, x, [])
+
+
+def _num_draws(theta: Any) -> int:
+    """Return the number S of draws in a piece: the size of the first axis of its last tensor."""
+    return tf.nest.flatten(theta)[-1].shape[0]
 
 
 def _outputs_of_row(problem: Problem) -> int:

@@ -64,7 +64,9 @@ def films(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _check_path(path: Path) -> Path:
-    """Return the path with a suffix, or raise ValueError for a suffix that cannot be written."""
+    """Return the path with a suffix, or raise ValueError if it names no file or its suffix cannot be written."""
+    if not path.name:
+        raise ValueError(f"Invalid `path`: expected the name of a file. Received: {path}.")
     has_encoder = importlib.util.find_spec("imageio_ffmpeg") is not None
     if not path.suffix:
         return path.with_suffix(".mp4" if has_encoder else ".gif")

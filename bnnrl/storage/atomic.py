@@ -61,7 +61,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         WriteError: if the operating system refuses to write.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.new")
+    unfinished = path.parent / f".{path.name}.new"
     with explained(path):
         try:
             yield unfinished

@@ -75,7 +75,7 @@ def read(folder: Folder) -> tuple[dict[str, Any], Arrays]:
         CheckpointError: if `folder` is missing, is not a checkpoint, is damaged, or was written by a newer version.
     """
     path = _resolve(folder)
-    old = path.with_name(_OLD.format(path.name))
+    old = path.parent / _OLD.format(path.name)
     if not path.exists() and old.exists():
         path = old  # a write was interrupted between its two renames
     record = _read_record(path)
@@ -196,7 +196,7 @@ def _resolve(folder: Folder) -> Path:
 
 def _commit(path: Path, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write a checkpoint to `path`, replacing whatever is there."""
-    new, old = path.with_name(_NEW.format(path.name)), path.with_name(_OLD.format(path.name))
+    new, old = path.parent / _NEW.format(path.name), path.parent / _OLD.format(path.name)
     plain, data = _plain(check_mapping("config", config), "config"), safetensors.numpy.save(_checked(arrays))
     sha256 = {"config": _config_sha256(plain), "arrays": hashlib.sha256(data).hexdigest()}
     record = {"format": "bnnrl", "version": VERSION, "sha256": sha256, "config": plain}

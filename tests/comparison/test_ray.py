@@ -104,3 +104,17 @@ def test_an_address_where_nobody_answers(monkeypatch, address):
         RayExecutor(timeout=10.0)
     assert time.monotonic() - started < 13
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_only_a_connection_of_its_own_is_closed(monkeypatch, connected):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if connected:
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        executor = RayExecutor()
+        assert ray.is_initialized()
+        executor.stop()
+        assert ray.is_initialized() == connected
+    finally:
+        ray.shutdown()

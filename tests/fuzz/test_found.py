@@ -12,9 +12,11 @@ import pytest
 
 import bnnrl
 from bnnrl import data, diagnostics, inference, likelihoods, metrics, planners, plots, policies, report, tasks
+from bnnrl.rl import video
 from bnnrl.rl.search import PolicySearch
 from bnnrl.storage import checkpoint, config, run_folder
 
+MODEL = bnnrl.BayesianModel(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), "gaussian")
 X, Y = np.linspace(-1, 1, 24).reshape(12, 2), np.sin(np.arange(12.0))
 
 REFUSED = [
@@ -69,6 +71,11 @@ REFUSED = [
     (lambda: bnnrl.load(3), "Invalid `folder`: expected the path of a file or folder"),
     (lambda: config.decode({"class": ["Adam"]}), "Invalid settings: expected one of"),
     (lambda: config.decode({"class": "float", "value": []}), "Invalid settings: expected one of"),
+    (lambda: bnnrl.load("/"), "Invalid `folder`: expected a bnnrl checkpoint"),
+    (lambda: data.Scaler.fit(X).transform(np.inf), "Invalid `x`"),
+    (lambda: MODEL.predict(3.5e38), "Invalid `x`: expected finite float32 numbers"),
+    (lambda: metrics.crps_gaussian(0.0, 0.0, -1.0), "Invalid `y`: expected"),
+    (lambda: video.record(None, "/"), "Invalid `path`: expected the name of a file"),
     (lambda: checkpoint.write("a", [1], {}), "Invalid `config`: expected a mapping"),
     (lambda: checkpoint.write("a", {}, {"a": [[1], [1, 2]]}), "Invalid `arrays`: expected an array"),
 ]

@@ -121,7 +121,8 @@ def test_fits(models, data):
     epochs = arguments["epochs"]
     if isinstance(epochs, int | np.integer) and epochs > 2:
         arguments["epochs"] = 2
-    arguments["verbose"] = 0 if arguments["verbose"] in (1, 2, "auto", True) else arguments["verbose"]
+    if isinstance(arguments["verbose"], str | int):  # what is valid would print
+        arguments["verbose"] = 0 if arguments["verbose"] in (1, 2, "auto") else arguments["verbose"]
     try:
         result = attempt("BayesianModel.fit", NAMES, lambda: model.fit(**arguments))
     except inference.Diverged:  # what large numbers do, which no check can foresee

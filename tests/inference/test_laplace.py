@@ -17,6 +17,7 @@ from bnnrl.inference import curvature as curvatures
 from bnnrl.inference.laplace_evidence import Evidence
 from bnnrl.jacobian import outputs_and_jacobian
 from bnnrl.linearised import LinearisedProblem
+from bnnrl.network import last_dense
 from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Point, Product, from_arrays
 from bnnrl.problem import Problem
 from bnnrl.seeds import as_seed
@@ -273,7 +274,7 @@ def test_the_last_layer_of_any_network_takes_its_part_of_the_whole_matrix(name):
         for structure in ("full", "last_layer")
     )
     offset = len(whole) - len(last)
-    assert (curvatures.last_dense(problem.network, offset) is None) == (name == "subclassed")
+    assert (last_dense(problem.network, offset) is None) == (name == "subclassed")
     np.testing.assert_allclose(last, whole[offset:, offset:], rtol=1e-3, atol=1e-5)
 
 
