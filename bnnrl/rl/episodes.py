@@ -134,7 +134,7 @@ def _make(task: Task, kwargs: dict[str, Any]) -> gymnasium.Env:
             return gymnasium.make(source or task.env_id, **kwargs)
         return _checked(source(**kwargs), "env")
     except TypeError as error:
-        raise ValueError(f"Invalid `env_kwargs` for {task.env_id!r}: {error}.") from error
+        raise ValueError(f"Invalid `env_kwargs` for {task.env_id!r}: {error}. Received: {kwargs}.") from error
     except gymnasium.error.DependencyNotInstalled as error:
         raise ValueError(f"Invalid environment: {task.env_id!r} needs a package that is missing. {error}") from error
 
