@@ -7,7 +7,7 @@ import difflib
 import math
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,17 @@ def check_callable(name: str, value: Any) -> Any:
     if not callable(value):
         raise ValueError(f"Invalid `{name}`: expected a function. Received: {name}={value!r}.")
     return value
+
+
+def check_iterable(name: str, value: Any, expected: str) -> Iterator[Any]:
+    """Return an iterator over `value`, or raise ValueError, which says what was `expected`, unless it is a collection.
+
+    Arrays and tensors without axes, which claim to be iterable, are refused, and so is text.
+    """
+    try:
+        return iter(None if isinstance(value, str) else value)
+    except TypeError:
+        raise ValueError(f"Invalid `{name}`: expected {expected}. Received: {name}={value!r}.") from None
 
 
 def check_mapping(name: str, value: Any) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bnnrl.checks import check_count, check_instance, check_path, check_text
+from bnnrl.checks import check_count, check_iterable, check_path, check_text
 from bnnrl.storage.atomic import atomic_write
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
@@ -213,10 +213,15 @@ class Json:
 
     def html(self) -> str:
         """Return the JSON and its caption as HTML."""
-        plain = lambda value: value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
-        shown = _escaped(json.dumps(self.value, indent=2, ensure_ascii=False, default=plain))
+        shown = _escaped(json.dumps(self.value, indent=2, ensure_ascii=False, default=_plain))
         caption = f"<figcaption>{_escaped(self.caption)}</figcaption>\n" if self.caption else ""
         return f"<figure>\n{caption}<pre>{shown}</pre>\n</figure>"
+
+
+def _plain(value: Any) -> Any:
+    """Return an array or a number of NumPy as Python's own, and anything else as text."""
+    plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+    return str(plain) if isinstance(plain, np.generic) else plain  # of type longdouble, which Python does not have
 
 
 def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section]) -> None:
@@ -233,7 +238,7 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
     """
     path, parts = check_path("path", path), []
     check_text("title", title)
-    for section in check_instance("sections", sections, Iterable, "a list of sections"):
+    for section in check_iterable("sections", sections, "a list of sections"):
         if isinstance(section, type) or not hasattr(section, "html"):
             raise ValueError(
                 "Invalid `sections`: expected Heading, Text, Table, Picture, Video or Json objects. "

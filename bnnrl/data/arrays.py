@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnrl.checks import as_array
 from bnnrl.data import casting
 from bnnrl.data.scaler import Scaler
 from bnnrl.data.settings import Divided, DivideSettings
@@ -25,7 +26,7 @@ def divide(source: Source, parts: dict[str, tuple[Any, Any]], settings: DivideSe
     Raises:
         ValueError: as for `load`.
     """
-    x_scaled = casting.scales_inputs(settings.standardize, max(np.ndim(parts["train"][0]), 2))
+    x_scaled = casting.scales_inputs(settings.standardize, max(as_array("x", parts["train"][0]).ndim, 2))
     xs = {part: casting.as_inputs(x, part, source.feature_names, x_scaled) for part, (x, _) in parts.items()}
     targets = {part: y for part, (_, y) in parts.items()}
     ys, class_names = encode(targets, settings.task, source.class_names, source.target_names)

@@ -20,6 +20,7 @@ from bnnrl.checks import (
     check_count,
     check_flag,
     check_instance,
+    check_iterable,
     check_path,
     check_seed,
 )
@@ -495,9 +496,7 @@ def _check_policy(policy: Any) -> Policy | CEM:
 
 
 def _check_callbacks(callbacks: Any) -> list[Callback]:
-    if not isinstance(callbacks, Iterable):
-        raise ValueError(f"Invalid `callbacks`: expected a list of callbacks. Received: callbacks={callbacks!r}.")
-    callbacks = list(callbacks)
+    callbacks = list(check_iterable("callbacks", callbacks, "a list of callbacks"))
     for callback in callbacks:
         if isinstance(callback, type) or not all(
             hasattr(callback, name) for name in vars(Callback) if name[:3] == "on_"

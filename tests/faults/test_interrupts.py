@@ -55,8 +55,8 @@ def test_a_compiled_call_does_not_hold_the_process(tmp_path, fresh_python):
         f"Stopped. Finished trials kept: 1. Resume: bnnrl train --resume {folder}",
     ]
     print(f"ended {seconds:.2f} s after Ctrl-C in a compiled call")
-    assert run(fresh_python, "train", "--resume", str(folder))[0] == 0
-    assert leftovers(folder) == []
+    code, _, error = run(fresh_python, "train", "--resume", str(folder))
+    assert (code, leftovers(folder)) == (0, []), error
 
 
 def test_runs_interrupted_at_random_moments_end_as_if_uninterrupted(tmp_path, fresh_python):

@@ -3,6 +3,7 @@
 # Wrong types are what these tests pass.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 
+import html
 import json
 import zipfile
 
@@ -65,6 +66,10 @@ REFUSED = [
     (lambda: data.load((X, np.array([b"\xff", b"a"] * 6))), "Invalid targets: expected text in UTF-8"),
     (lambda: report.Text(3), "Invalid `text`: expected a string"),
     (lambda: report.Table(3), "Invalid `rows`: expected a mapping, or a sequence of mappings"),
+    (lambda: report.write("a", "title", np.array(0.5)), "Invalid `sections`: expected a list of sections"),
+    (lambda: tasks.Task("CartPole-v1", wrappers=np.array(0.5)), "Invalid `wrappers`: expected a list of wrappers"),
+    (lambda: bnnrl.PILCO("Pendulum-v1").learn(1, callbacks=np.array(1)), "Invalid `callbacks`: expected a list"),
+    (lambda: data.load(([0, np.ones(2)], Y)), "Invalid `x`: expected an array, with rows of the same shape"),
     (lambda: report.write(3, "title", []), "Invalid `path`: expected the path of a file"),
     (lambda: plots.loss_curve("a.png", Y, title=3), "Invalid `title`: expected a string"),
     (lambda: plots.loss_curve(None, Y), "Invalid `path`: expected the path of a file"),
@@ -110,6 +115,12 @@ def test_an_npz_file_of_objects_is_refused(tmp_path):
     assert zipfile.is_zipfile(tmp_path / "a.npz")
     with pytest.raises(ValueError, match="Invalid `source`: expected an .npz file of arrays.*Received"):
         data.load(tmp_path / "a.npz")
+
+
+def test_numbers_that_python_lacks_are_shown_as_text():
+    value = {"a": np.longdouble(2), "b": np.array([0.5, 1], np.longdouble), "c": np.array(3), "d": np.array([[1], [2]])}
+    shown = html.unescape(report.Json(value).html()).partition("<pre>")[2].partition("</pre>")[0]
+    assert json.loads(shown) == {"a": "2.0", "b": ["0.5", "1.0"], "c": 3, "d": [[1], [2]]}
 
 
 def test_a_dollar_in_a_title_is_no_formula(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from bnnrl.checks import check_text, nearest
+from bnnrl.checks import check_iterable, check_text, nearest
 
 EnvSource = EnvSpec | gymnasium.Env | Callable[..., gymnasium.Env]
 EnvWrapper = str | Callable[[gymnasium.Env], gymnasium.Env]
@@ -45,9 +45,7 @@ def name_of(source: EnvSource) -> str:
 
 def check_wrappers(name: str, value: Any) -> tuple[EnvWrapper, ...]:
     """Return wrappers as a tuple, or raise ValueError unless each is a callable or "module:Class" of a wrapper."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError(f"Invalid `{name}`: expected a list of wrappers. Received: {name}={value!r}.")
-    wrappers = tuple(value)
+    wrappers = tuple(check_iterable(name, value, "a list of wrappers"))
     for wrapper in wrappers:
         if isinstance(wrapper, str):
             load_wrapper(wrapper)
