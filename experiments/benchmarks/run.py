@@ -2,7 +2,7 @@
 
 Each script is a process that compiles and warms up before it is timed. The processes then run short blocks in turns,
 A B C A B C ..., so that other work on the machine affects all of them equally. The figures of all rounds are in
-benchmarks.csv and peers.csv. A comparison that is not run again keeps its figures there.
+benchmarks.csv and peers.csv. A comparison that is not run again keeps its figures there, or its table if that is older.
 
     python experiments/benchmarks/run.py [--peers PYTHON] [--rounds 9] [--only NUTS] [--cores 1] [--lock FILE]
 """
@@ -295,6 +295,7 @@ def write_rows(name: str, rows: list[Row]) -> None:
         writer.writerows(rows)
 
 
+_FOOTER = "Medians of the ratios within a round."
 _COLUMNS: tuple[str, ...] = ("comparison", "stack", "round", "ms", "cores", "first_s", "ess", "missing")
 
 
@@ -379,11 +380,24 @@ def write(name: str, rows: list[Row], peers: Path) -> None:
     about = "Written by experiments/benchmarks/run.py; README.md there says what is timed."
     lines = [f"# {name.capitalize()}", "", about, ""]
     known = list(TABLES[name])
-    titles = {row["comparison"]: None for row in rows}
-    for title in sorted(titles, key=lambda title: next(i for i, own in enumerate(known) if title.startswith(own))):
-        lines += table(title, rows)
-    lines.append(f"Medians of the ratios within a round. {machine()}. {versions(peers)}.")
+    tables = earlier_tables(name) | {row["comparison"]: table(row["comparison"], rows) for row in rows}
+    place = lambda title: next((i for i, own in enumerate(known) if title.startswith(own)), len(known))
+    for title in sorted(tables, key=place):
+        lines += tables[title]
+    lines.append(f"{_FOOTER} {machine()}. {versions(peers)}.")
     (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
+def earlier_tables(name: str) -> dict[str, list[str]]:
+    """Return the lines of the tables that were written before, by title: some are older than the CSV file."""
+    path = RESULTS / f"{name}.md"
+    found: dict[str, list[str]] = {}
+    own: list[str] = []
+    for line in path.read_text().partition(_FOOTER)[0].splitlines() if path.exists() else ():
+        if line.startswith("## "):
+            own = found[line.removeprefix("## ")] = []
+        own.append(line)
+    return found
 
 
 def main(args: Args) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks import run
-from experiments.benchmarks.run import Args, check, compare, table
+from experiments.benchmarks.run import Args, check, compare, table, write
 
 READY = "print('{\"first_s\": 1.0}', flush=True)"
 BLOCK = 'input(); print(\'{"ms": 2.0, "cores": 1.0}\', flush=True)'
@@ -57,6 +57,20 @@ def test_a_script_that_does_not_answer_is_ended(compared, monkeypatch):
     monkeypatch.setattr(run, "_LIMIT_S", 0.5)
     (row,) = compared("hangs")
     assert row["missing"] == "0_torch.py did not answer in 0.5 s"
+
+
+def test_tables_that_are_not_run_again_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.setattr(run, "TABLES", {"peers": {"First": {}, "Second": {}}})
+    monkeypatch.setattr(run, "versions", lambda peers: "versions")
+    row = {"stack": "bnnrl", "round": 0, "ms": 2.0, "cores": 1.0, "first_s": 1.0}
+    write("peers", [row | {"comparison": "Second"}], Path())
+    (tmp_path / "peers.csv").unlink()  # as of a table that is older than the file
+    kept = (tmp_path / "peers.md").read_text().partition("## ")[2].partition("Medians")[0]
+    write("peers", [row | {"comparison": "First, 1 processor"}], Path())
+    again = (tmp_path / "peers.md").read_text()
+    assert f"## {kept}Medians" in again and again.count("## ") == 2
+    assert again.index("## First, 1 processor") < again.index("## Second")
 
 
 @pytest.mark.parametrize(
