@@ -165,7 +165,7 @@ def _check_text(folder: Path, content: bytes) -> None:
     attempt("load of any config.json", NAMES, lambda: bnnrl.load(folder))
     for kind in (run_folder.TRAIN, run_folder.FIT, run_folder.COMPARISON):
         attempt(
-            "config.json of a run", ("folder", "run folder", "settings"), lambda kind=kind: kind.read_config(folder)
+            "config.json of a run", ("folder", "run folder", "settings", "version"), lambda kind=kind: kind.read_config(folder)
         )
 
 
