@@ -164,9 +164,8 @@ def _check_text(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
     attempt("load of any config.json", NAMES, lambda: bnnrl.load(folder))
     for kind in (run_folder.TRAIN, run_folder.FIT, run_folder.COMPARISON):
-        attempt(
-            "config.json of a run", ("folder", "run folder", "settings", "version"), lambda kind=kind: kind.read_config(folder)
-        )
+        names = "folder", "run folder", "settings", "version"
+        attempt("config.json of a run", names, lambda kind=kind: kind.read_config(folder))
 
 
 _texts = st.one_of(
