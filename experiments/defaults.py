@@ -19,6 +19,7 @@ nats behind Adam. Writes a row for each fit, and tables, to experiments/results/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -93,7 +94,7 @@ def load(folder: Path | None, name: str, seed: int) -> Any:
     order = np.arange(len(x)) if name == "series" else np.random.default_rng(seed).permutation(len(x))
     train, test = np.split(order, [round(0.8 * len(x))])
     task = "classification" if name in CLASSES else "regression"
-    scaled = "inputs" if name == "counts" else "all"
+    scaled = "inputs" if name == "counts" else "auto"
     return bnnrl.data.load((x[train], y[train]), test=(x[test], y[test]), task=task, standardize=scaled)
 
 
@@ -126,8 +127,8 @@ def fit(model: Any, data: Any, seed: int) -> dict[str, float]:
     }
 
 
-def run(folder: Path | None, name: str, method: str, seeds: tuple[int, ...]) -> list[Row]:
-    """Fit a method to a set with each seed, and return a row for each fit; NaN stands for a fit that failed."""
+def run(folder: Path | None, name: str, methods: tuple[str, ...], seeds: tuple[int, ...]) -> list[Row]:
+    """Fit methods to a set with each seed, and return a row for each fit; NaN stands for a fit that failed."""
     quiet_single_thread()
     import warnings
 
@@ -135,7 +136,7 @@ def run(folder: Path | None, name: str, method: str, seeds: tuple[int, ...]) -> 
 
     warnings.simplefilter("ignore", UserWarning)  # of chains that have not mixed
     rows: list[Row] = []
-    for seed in seeds:
+    for method, seed in product(methods, seeds):
         data = load(folder, name, seed)
         scores: dict[str, float] = dict.fromkeys(SCORES, float("nan"))
         told = ""
@@ -148,10 +149,14 @@ def run(folder: Path | None, name: str, method: str, seeds: tuple[int, ...]) -> 
 
 
 def tell(rows: list[Row]) -> str:
-    """Return a line about the fits of a method to a data set."""
-    failures = {row["failure"] for row in rows} - {""}
-    shown = ", ".join(f"{column} {np.median([row[column] for row in rows]):.3g}" for column in SCORES)
-    return f"{rows[0]['set']}, {rows[0]['method']}: {shown}{'; '.join(['', *failures])}"
+    """Return lines about the fits of all methods to a data set: medians over seeds."""
+    lines: list[str] = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        failures = {row["failure"] for row in own} - {""}
+        shown = ", ".join(f"{column} {np.median([row[column] for row in own]):.3g}" for column in SCORES)
+        lines.append(f"{own[0]['set']}, {method}: {shown}{'; '.join(['', *failures])}")
+    return "\n".join(lines)
 
 
 def summary(rows: list[Row]) -> str:
@@ -196,10 +201,11 @@ def main(args: Args) -> None:
     known = SHIPPED if args.folder is None else (*SHIPPED, *OF_FOLDER)
     check_names("sets", args.sets, known)
     check_names("methods", args.methods, REGISTRY)
+    methods = args.methods or tuple(REGISTRY)
     # Gauss-Newton learning covers real targets alone.
-    takes = lambda method, name: method != "gauss_newton" or name not in (*CLASSES, "counts")
-    pairs = [(name, m) for name in args.sets or known for m in args.methods or REGISTRY if takes(m, name)]
-    calls = [(args.folder, name, method, args.seeds) for name, method in pairs]
+    of_real_targets = lambda name: name not in (*CLASSES, "counts")
+    taken = lambda name: tuple(m for m in methods if m != "gauss_newton" or of_real_targets(name))
+    calls = [(args.folder, name, taken(name), args.seeds) for name in args.sets or known]
     collect(run_all(run, calls, args.jobs), args.name, tell, summary)
 
 

@@ -34,12 +34,15 @@ def check_names(argument: str, given: Iterable[str], known: Iterable[str]) -> No
 def run_all(function: Callable[..., Found], calls: Iterable[Sequence[Any]], jobs: int) -> Iterator[Found]:
     """Yield the result of `function(*call)` for each call, in the order of the calls, `jobs` of them at a time.
 
-    Each call runs in its own process, so that no run can affect another.
+    Each call runs in its own process, so that no run can affect another. A call that raises ends all calls.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
+    pool = ProcessPoolExecutor(jobs, context, max_tasks_per_child=1)
+    try:
         for future in [pool.submit(function, *call) for call in calls]:
             yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def outcome(last: Row) -> str:

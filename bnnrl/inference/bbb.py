@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fields, check_positive
+from bnnrl.checks import check_count, check_fields, check_fraction, check_positive
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.gradients import likelihood_grad, prior_grad
@@ -16,8 +16,6 @@ from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
-
-_ADAM = Adam()  # each update is given the learning rate of the method
 
 
 class BBBState(NamedTuple):
@@ -55,6 +53,7 @@ class BBB(OptimizationMethod):
         std_init: σ at the start. Small, so that μ fits the data before σ grows.
         draws: S, the number of draws of θ per step.
         temperature: T; q approximates p(θ | data)^(1/T), which for T < 1 is a cold posterior.
+        beta_2: β₂ of Adam, in [0, 1).
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -64,19 +63,25 @@ class BBB(OptimizationMethod):
     std_init: float = 0.01
     draws: int = 1
     temperature: float = 1.0
+    beta_2: float = 0.999
 
     tensor_fields: ClassVar = ("learning_rate", "temperature")
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_fields(self, learning_rate=check_rate, std_init=check_positive)
+        check_fields(self, learning_rate=check_rate, beta_2=check_fraction, std_init=check_positive)
         check_fields(self, draws=check_count, temperature=check_positive)
+
+    @property
+    def _adam(self) -> Adam:
+        """Adam of these decays; each update is given the learning rate of the method."""
+        return Adam(beta_2=self.beta_2)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BBBState:
         """Return the state before the first step, with μ at θ and σ at `std_init`."""
         start = starting_point(problem, seed, theta)
         rho = tf.fill(start.shape, math.log(math.expm1(self.std_init)))
-        return BBBState(_ADAM.start(start), _ADAM.start(rho))
+        return BBBState(self._adam.start(start), self._adam.start(rho))
 
     def step(self, problem: Problem, state: BBBState, batch: Batch, seed) -> tuple[BBBState, Info]:
         """Return the state after one Adam step of μ and ρ."""
@@ -97,8 +102,8 @@ class BBB(OptimizationMethod):
             grad_sigma += prior.precision * sigma / N
         grad_sigma -= self.temperature / (N * sigma)
         alpha = rate(self.learning_rate, state.mu.step)
-        mu = _ADAM.update(state.mu, grad_mu, alpha)
-        rho = _ADAM.update(state.rho, grad_sigma * slope, alpha)
+        mu = self._adam.update(state.mu, grad_mu, alpha)
+        rho = self._adam.update(state.rho, grad_sigma * slope, alpha)
         return BBBState(mu, rho), Info.unadjusted(log_joint, tf.norm(grad_mu, axis=-1))
 
     def posterior(self, problem: Problem, state: BBBState) -> MeanField:

@@ -14,8 +14,6 @@ from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Dropout
 from bnnrl.problem import Batch, Problem, without_padding
 
-_ADAM = Adam()  # each update is given the learning rate of the method
-
 
 @dataclass(frozen=True)
 class MCDropout(OptimizationMethod):
@@ -41,6 +39,7 @@ class MCDropout(OptimizationMethod):
         input_rate: the probability that a row of the first kernel, an input of the network, is dropped.
         masks: number of masks per step, at most one for each row of the batch; if None, 4 for a chain of Dense layers
             and 1 for other networks.
+        beta_2: β₂ of Adam, in [0, 1).
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -50,19 +49,25 @@ class MCDropout(OptimizationMethod):
     rate: float = 0.1
     input_rate: float = 0.0
     masks: int | None = None
+    beta_2: float = 0.999
 
     tensor_fields: ClassVar = ("learning_rate",)
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
         check_fields(self, learning_rate=check_rate, rate=check_fraction, input_rate=check_fraction)
-        check_fields(self, masks=optional(check_count))
+        check_fields(self, masks=optional(check_count), beta_2=check_fraction)
+
+    @property
+    def _adam(self) -> Adam:
+        """Adam of these decays; each update is given the learning rate of the method."""
+        return Adam(beta_2=self.beta_2)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step."""
         theta = starting_point(problem, seed, theta)
         self._dropout(problem, theta)
-        return _ADAM.start(theta)
+        return self._adam.start(theta)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         """Return the state after one Adam step along the gradient under random masks."""
@@ -83,7 +88,7 @@ class MCDropout(OptimizationMethod):
             log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
             log_joint = log_likelihood + problem.log_prior(theta)
         g = -tape.gradient(log_joint, theta) / N
-        state = _ADAM.update(state, g, rate(self.learning_rate, state.step))
+        state = self._adam.update(state, g, rate(self.learning_rate, state.step))
         return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Dropout:

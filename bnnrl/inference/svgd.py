@@ -8,14 +8,12 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from bnnrl.checks import check_count, check_fields
+from bnnrl.checks import check_count, check_fields, check_fraction
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point, Posterior, mixture
 from bnnrl.problem import Batch, Problem
-
-_ADAM = Adam()  # each update is given the learning rate of the method
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class SVGD(OptimizationMethod):
     Args:
         learning_rate: α of Adam, a number or a Schedule.
         size: P, the number of particles.
+        beta_2: β₂ of Adam, in [0, 1).
 
     Raises:
         ValueError: for a hyper-parameter out of its range.
@@ -43,13 +42,19 @@ class SVGD(OptimizationMethod):
 
     learning_rate: float | Schedule = 1e-3
     size: int = 10
+    beta_2: float = 0.999
 
     tensor_fields: ClassVar = ("learning_rate",)
 
     has_members: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_fields(self, learning_rate=check_rate, size=check_count)
+        check_fields(self, learning_rate=check_rate, beta_2=check_fraction, size=check_count)
+
+    @property
+    def _adam(self) -> Adam:
+        """Adam of these decays; each update is given the learning rate of the method."""
+        return Adam(beta_2=self.beta_2)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step, θ being [P, D]."""
@@ -59,14 +64,14 @@ class SVGD(OptimizationMethod):
                 f"Invalid `theta`: expected shape {(self.size, problem.num_params)}, one row for each particle. "
                 f"Received: {start.shape}"
             )
-        return _ADAM.start(start)
+        return self._adam.start(start)
 
     def step(self, problem: Problem, state: AdamState, batch: Batch, seed) -> tuple[AdamState, Info]:
         """Return the state after one Adam step of all particles."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         phi = self._direction(state.theta, grad)
         g = -phi / tf.cast(problem.num_data, tf.float32)
-        state = _ADAM.update(state, g, rate(self.learning_rate, state.step))
+        state = self._adam.update(state, g, rate(self.learning_rate, state.step))
         return state, Info.unadjusted(log_joint, tf.norm(g, axis=-1))
 
     def posterior(self, problem: Problem, state: AdamState) -> Posterior:
