@@ -3,13 +3,14 @@
     python experiments/dynamics.py --folder EPISODES --seeds 0 1 2
 
 `--folder` has a file <name>-<seed>.npz for each learning run of an agent in bnnrl/CartPoleSwingUp-v0, with the arrays
-obs<i> [T + 1, 4] and act<i> [T, 1] of its episodes i = 0, 1, ... `gaussian process` is scikit-learn's, exact, with a
-squared exponential kernel of one length-scale for each input, a linear kernel and noise, by evidence. A model with
-"midpoint" sees the middle of a step and is told which entries are velocities, see `bnnrl.rl.simulator.integration`.
+obs<i> [T + 1, 4] and act<i> [T, 1] of its episodes i = 0, 1, ... `gp` is an exact Gaussian process for each entry, see
+`bnnrl.rl.simulator.gaussian_process`. A model with "midpoint" sees the middle of a step and is told which entries are
+velocities, see `bnnrl.rl.simulator.integration`.
 
 Errors are in standard deviations of the differences of the training steps. The negative log-likelihood of a step,
 summed over its 4 entries, is that of a mixture: of the members of an ensemble, or of the draws of another posterior. A
-member of Gauss-Newton learning contributes a normal distribution with the moments of its own draws.
+member of Gauss-Newton learning contributes a normal distribution with the moments of its own draws, and so does the
+Gaussian process, which is one component.
 
 Writes a row for each fit, and a table of medians over seeds, to experiments/results/.
 """
@@ -26,13 +27,11 @@ import numpy as np
 import tyro
 from sweeps import Row, check_names, collect, quiet_single_thread, run_all
 
-GAUSSIAN_PROCESS = "gaussian process"
 COLUMNS = ("rmse", "nll", "within_90", "seconds")
 EPISODES = (1, 2, 3, 4, 5)
 DRAWS, DRAWS_OF_MEMBER = 100, 100
 VELOCITIES, DT = {0: 1, 2: 3}, 0.1
-METHODS = ("ensemble", "ensemble, midpoint", "gauss_newton", "gauss_newton, midpoint")
-METHODS += (GAUSSIAN_PROCESS, f"{GAUSSIAN_PROCESS}, midpoint")
+METHODS = tuple(f"{name}{rule}" for name in ("ensemble", "gauss_newton", "gp") for rule in ("", ", midpoint"))
 
 Step = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]  # obs, actions, noise -> next_obs
 
@@ -54,7 +53,7 @@ class Args:
     name: str = "deep-pilco"
     """Name of the recordings: files <name>-<seed>.npz."""
     methods: tuple[str, ...] = METHODS
-    """Methods of `bnnrl.Dynamics`, or "gaussian process"; each with ", midpoint" for `Dynamics(midpoint=True)`."""
+    """Methods of `bnnrl.Dynamics`, each with ", midpoint" for `Dynamics(midpoint=True)`."""
     seeds: tuple[int, ...] = (100, 101, 102)
     jobs: int = 2
     """Number of runs at the same time, each with one thread."""
@@ -82,12 +81,6 @@ def joined(episodes: list[Steps]) -> Steps:
     return Steps(*(np.concatenate(parts) for parts in zip(*episodes, strict=True)))
 
 
-def features(obs: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """Return what a model sees: both velocities, the angle's sine and cosine, the action; [N, 5]."""
-    angle = obs[:, 2]
-    return np.column_stack([obs[:, 1], obs[:, 3], np.sin(angle), np.cos(angle), actions])
-
-
 def moments(step: Step, test: Steps, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the means and standard deviations of the next observation given each draw, [S, N, 4].
 
@@ -100,7 +93,7 @@ def moments(step: Step, test: Steps, draws: int) -> tuple[np.ndarray, np.ndarray
     return mean, np.sqrt(sum((at(unit) - mean) ** 2 for unit in np.eye(4)))
 
 
-class NetworkModel:
+class Model:
     """A dynamics model of the package.
 
     Args:
@@ -116,7 +109,7 @@ class NetworkModel:
         from bnnrl.rl.simulator.features import Features
 
         settings = bnnrl.Dynamics(method=method, midpoint=midpoint)
-        self._method, self._size = method, settings.size
+        self._components = {"gauss_newton": settings.size, "gp": 1}.get(method)  # None: as many as draws
         told = {"velocities": VELOCITIES, "dt": DT} if midpoint else {}
         self._dynamics = DynamicsModel(settings, Features(4, (2,), (0,)), 1, capacity=128, **told)
         self._step = tf.function(lambda draws, *args: self._dynamics.make_step(draws)(*args), autograph=False)
@@ -127,57 +120,11 @@ class NetworkModel:
 
     def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return means and standard deviations of the mixture's components, [C, N, 4]."""
-        members, per_member = (self._size, DRAWS_OF_MEMBER) if self._method == "gauss_newton" else (DRAWS, 1)
+        members, per_member = (self._components, DRAWS_OF_MEMBER) if self._components else (DRAWS, 1)
         draws = self._dynamics.sample(members * per_member, seed)
         found = moments(lambda *args: self._step(draws, *args), test, members * per_member)
         means, stds = (a.reshape(members, per_member, *a.shape[1:]) for a in found)
         return means.mean(axis=1), np.sqrt(means.var(axis=1) + (stds**2).mean(axis=1))
-
-
-class GaussianProcess:
-    """Exact Gaussian processes of scikit-learn, one for each entry.
-
-    Args:
-        midpoint: whether they see the middle of a step, and which entries are velocities.
-    """
-
-    def __init__(self, midpoint: bool):
-        from bnnrl.rl.simulator.integration import Explicit, Midpoint
-
-        self._rule = Midpoint(VELOCITIES, DT) if midpoint else Explicit({}, DT)
-
-    def fit(self, train: Steps, seed: int) -> None:
-        """Fit to steps."""
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
-
-        before, y = self._rule.regression(train.obs, train.next_obs)
-        x = features(before, train.actions)
-        self._inputs, self._targets = (x.mean(axis=0), x.std(axis=0)), (y.mean(axis=0), y.std(axis=0))
-        scale = ConstantKernel(1.0, (1e-4, 1e4))
-        lengths: Any = np.full(5, 2.0)
-        kernel = scale * RBF(lengths, (0.1, 1e3)) + scale * DotProduct() + WhiteKernel(1e-2, (1e-6, 1.0))
-        standard = lambda a, scaler: (a - scaler[0]) / scaler[1]
-        self._models = [
-            GaussianProcessRegressor(kernel, random_state=seed).fit(standard(x, self._inputs), column)
-            for column in standard(y, self._targets).T
-        ]
-
-    def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and standard deviations, [1, N, 4]."""
-
-        def step(obs: np.ndarray, actions: np.ndarray, noise: np.ndarray) -> np.ndarray:
-            def move(at: Any, noise: Any) -> np.ndarray:
-                x = (features(np.asarray(at)[0], actions[0]) - self._inputs[0]) / self._inputs[1]
-                means, stds = zip(*(model.predict(x, return_std=True) for model in self._models), strict=True)
-                z = np.stack(means, axis=-1)
-                if noise is not None:
-                    z = z + np.stack(stds, axis=-1) * np.asarray(noise)[0]
-                return np.asarray(obs + self._targets[0] + self._targets[1] * z, np.float32)
-
-            return np.asarray(self._rule.next_obs(move, obs, noise))
-
-        return moments(step, test, 1)
 
 
 def scores(means: np.ndarray, stds: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -200,19 +147,11 @@ def scores(means: np.ndarray, stds: np.ndarray, y: np.ndarray) -> dict[str, floa
     }
 
 
-def make_model(method: str) -> NetworkModel | GaussianProcess:
-    """Return the model of an entry of the table: a method's name, or "gaussian process", and ", midpoint"."""
-    name, _, midpoint = method.partition(", ")
-    return GaussianProcess(bool(midpoint)) if name == GAUSSIAN_PROCESS else NetworkModel(name, bool(midpoint))
-
-
 def run(folder: Path, name: str, method: str, seeds: tuple[int, ...]) -> list[Row]:
     """Fit a method to the first episodes of each recording, and return a row for each fit."""
     quiet_single_thread()
-    import warnings
-
-    warnings.simplefilter("ignore")  # of scikit-learn: a kernel's parameter is close to its bound
-    model = make_model(method)
+    known, _, midpoint = method.partition(", ")
+    model = Model(known, bool(midpoint))
     model.fit(joined(read(folder, name, seeds[0])[:1]), 0)  # compiles
     rows = []
     for seed in seeds:
@@ -256,7 +195,7 @@ def main(args: Args) -> None:
     """Run all methods, and write the results."""
     from bnnrl.rl.simulator.presets import PRESETS
 
-    known = [*PRESETS, GAUSSIAN_PROCESS]
+    known = [*PRESETS, "gp"]
     check_names("methods", args.methods, [*known, *(f"{name}, midpoint" for name in known)])
     for seed in args.seeds:
         try:

@@ -46,7 +46,7 @@ class Train:
     reset_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
     """Options of each reset of the environment."""
     method: str = "ensemble"
-    """Inference method of the dynamics model, such as ensemble, swag, bbb or hmc; an unknown name lists all."""
+    """Inference method of the dynamics model, such as ensemble, swag or hmc, or gp; an unknown name lists all."""
     policy: Literal["rbf", "mlp", "linear", "cem", "icem"] = "rbf"
     """Policy that is optimized (rbf, mlp or linear), or planner that searches actions at each step (cem or icem)."""
     propagation: Literal["ts_inf", "ts1", "moment_matching", "mean"] = "ts_inf"

@@ -60,6 +60,11 @@ def get(method: str | Method, **hyper_parameters) -> Method:
             object that is not a method; for hyper-parameters together with an instance.
     """
     if isinstance(method, str):
+        if method.lower() == "gp":
+            raise ValueError(
+                f"Invalid `method`: expected one of {sorted(REGISTRY)}. Received: {method!r}, a Gaussian process, "
+                "which has no network: it is a model of dynamics only, bnnrl.Dynamics(method='gp')."
+            )
         if method.lower() not in REGISTRY:
             near = nearest(method, REGISTRY)
             raise ValueError(f"Invalid `method`: expected one of {sorted(REGISTRY)}. Received: {method!r}.{near}")

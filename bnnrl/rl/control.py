@@ -23,6 +23,7 @@ from bnnrl.rl.search import InitialStates, PolicySearch, Searcher, SearchObjecti
 from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
 from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.gaussian_process import ProcessPosterior
 from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws
 from bnnrl.structure import key_or_none, structure
 
@@ -318,7 +319,7 @@ def no_policy_error() -> ValueError:
     )
 
 
-def num_draws_of(posterior: Posterior | None, particles: int) -> int:
+def num_draws_of(posterior: Posterior | ProcessPosterior | None, particles: int) -> int:
     """Return how many draws of a posterior the particles use: all distinct ones, or 20 of infinitely many."""
     distinct = posterior.num_distinct if posterior else None
     return min(particles, distinct or _MAX_DRAWS)

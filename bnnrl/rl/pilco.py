@@ -125,7 +125,7 @@ class PILCO:
         task = tasks.resolve(env, env_kwargs, wrappers, reset_options)
         self.task = replace(task, cost=None, termination=None) if learn_reward else task
         self.dynamics = _given_or("dynamics", dynamics, Dynamics)
-        self.reward_model = _REWARD_MODEL if reward_model is None else _given_or("reward_model", reward_model, Dynamics)
+        self.reward_model = _REWARD_MODEL if reward_model is None else _check_reward_model(reward_model)
         self.policy: Policy | CEM = RBF() if policy is None else _check_policy(policy)
         self.search = _given_or("search", search, PolicySearch)
         self.propagation = check_choice("propagation", propagation, PROPAGATIONS)
@@ -482,6 +482,16 @@ class PILCO:
 def _given_or(name: str, value: Any, cls: type) -> Any:
     """Return settings, those of the defaults if `value` is None, or raise ValueError for any other object."""
     return cls() if value is None else check_instance(name, value, cls, f"a {cls.__name__}")
+
+
+def _check_reward_model(reward_model: Any) -> Dynamics:
+    check_instance("reward_model", reward_model, Dynamics, "a Dynamics")
+    if reward_model.is_gaussian_process:
+        raise ValueError(
+            "Invalid `reward_model`: expected settings of a network, such as Dynamics(size=5). Received: method='gp', "
+            "a Gaussian process, which is a model of dynamics only."
+        )
+    return reward_model
 
 
 def _check_policy(policy: Any) -> Policy | CEM:

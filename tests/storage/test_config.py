@@ -16,7 +16,7 @@ SETTINGS = [
     Dynamics(),
     Dynamics(hidden=(8,), size=3, likelihood=likelihoods.Gaussian(0.1)),
     Dynamics(method=Ensemble(Adam(Schedule(0.1, 0.01, 50)), size=2), activation="tanh"),
-    *(Dynamics(method=name) for name in inference.REGISTRY),
+    *(Dynamics(method=name) for name in (*inference.REGISTRY, "gp")),
     policies.RBF(7, weight_scale=0.5),
     policies.MLP((3, 4)),
     policies.MLP(()),

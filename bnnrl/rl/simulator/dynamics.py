@@ -1,10 +1,10 @@
-"""The dynamics model: a Bayesian network that predicts the next observation from observation and action."""
+"""The dynamics model, which predicts the next observation from observation and action: a network, or processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from copy import copy
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,9 @@ from bnnrl.inference import Driver
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Problem
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.gaussian_process import ProcessPosterior
 from bnnrl.rl.simulator.integration import Explicit, Midpoint
+from bnnrl.rl.simulator.process_regression import ProcessDraws, ProcessRegression
 from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
 from bnnrl.rl.simulator.rollout import StepFunction
 from bnnrl.rl.simulator.settings import Dynamics
@@ -23,20 +25,20 @@ from bnnrl.structure import structure
 
 
 class DynamicsModel:
-    """A regression network on transitions: from (features(obs), action) to next_obs - obs.
+    """A regression on transitions, from (features(obs), action) to next_obs - obs: a network or Gaussian processes.
 
-    With `Dynamics.midpoint` the network sees the middle of each step, see `bnnrl.rl.simulator.integration`.
+    With `Dynamics.midpoint` the regression sees the middle of each step, see `bnnrl.rl.simulator.integration`.
 
     Args:
-        dynamics: settings of the network and its inference.
-        features: the map from observations to the network's inputs.
+        dynamics: settings of the regression.
+        features: the map from observations to the regression's inputs.
         num_actions: A, entries of an action.
         capacity: rows of the data buffer, see `RegressionModel`.
         velocities: the velocity entry of each position entry, see `bnnrl.Task`.
         dt: seconds between two observations, which `velocities` need.
 
     Attributes:
-        regression: the regression network.
+        regression: the regression network, or the Gaussian processes.
     """
 
     def __init__(
@@ -52,21 +54,39 @@ class DynamicsModel:
         known = {} if dt is None else dict(velocities or {})
         self._rule = (Midpoint if dynamics.sees_midpoint(known) else Explicit)(known, dt or 0.0)
         num_inputs = features.size + num_actions
-        self.regression = RegressionModel(dynamics, num_inputs, features.num_obs, dynamics.likelihood, capacity)
+        self.regression: RegressionModel | ProcessRegression
+        if dynamics.is_gaussian_process:
+            self.regression = ProcessRegression(cast(int, dynamics.max_rows), capacity)
+        else:
+            self.regression = RegressionModel(dynamics, num_inputs, features.num_obs, dynamics.likelihood, capacity)
 
     @property
     def problem(self) -> Problem:
-        """The log joint of the network's weights."""
-        return self.regression.problem
+        """The log joint of the network's weights.
+
+        Raises:
+            ValueError: if the model is a Gaussian process.
+        """
+        return self._network.problem
 
     @property
     def driver(self) -> Driver:
-        """The compiled training loop."""
-        return self.regression.driver
+        """The compiled training loop.
+
+        Raises:
+            ValueError: if the model is a Gaussian process.
+        """
+        return self._network.driver
 
     @property
-    def posterior(self) -> Posterior | None:
-        """The posterior over the network's weights; None before the first fit."""
+    def _network(self) -> RegressionModel:
+        if isinstance(self.regression, ProcessRegression):
+            raise ValueError("Invalid model: expected one with a network. Received: a Gaussian process (method='gp').")
+        return self.regression
+
+    @property
+    def posterior(self) -> Posterior | ProcessPosterior | None:
+        """The posterior over the network's weights, or over functions; None before the first fit."""
         return self.regression.posterior
 
     @property
@@ -102,22 +122,22 @@ class DynamicsModel:
         inputs = np.concatenate([self._features(tf.constant(before, tf.float32)), actions], axis=-1)
         self.regression.fit(inputs, change, seed)
 
-    def sample(self, num_draws: int, seed) -> NetworkDraws:
-        """Return `num_draws` posterior samples of the weights, with the scalers.
+    def sample(self, num_draws: int, seed) -> NetworkDraws | ProcessDraws:
+        """Return `num_draws` posterior samples of the weights or functions, with the scalers.
 
         Raises:
             ValueError: if the model is not fitted.
         """
         return self.regression.sample(num_draws, seed)
 
-    def predictive(self, draws: NetworkDraws) -> Callable[[tf.Tensor], tfd.Distribution]:
-        """Return a function from network inputs [S, P, I] to the distribution of standardised differences [S, P, O]."""
-        return self.regression.predictive(draws)
+    def predictive(self, draws: NetworkDraws | ProcessDraws) -> Callable[[tf.Tensor], tfd.Distribution]:
+        """Return a function from inputs [S, P, I] to the distribution of standardised differences [S, P, O]."""
+        return cast(Any, self.regression).predictive(draws)  # the draws are its own
 
-    def make_step(self, draws: NetworkDraws) -> StepFunction:
+    def make_step(self, draws: NetworkDraws | ProcessDraws) -> StepFunction:
         """Return the step function of draws: (obs [S, P, O], action [S, P, A], noise [S, P, O]) -> next_obs."""
         exact = self.predictive(draws)
-        rough = self.regression.predictive(draws, rough=True) if isinstance(self._rule, Midpoint) else exact
+        rough = cast(Any, self.regression).predictive(draws, rough=True) if isinstance(self._rule, Midpoint) else exact
 
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             def move(at: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:

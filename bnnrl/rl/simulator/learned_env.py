@@ -18,6 +18,7 @@ from bnnrl.rl.angles import circular_means, unwrapped, wrapped_entries
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.process_regression import ProcessDraws, ProcessRegression
 from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
 from bnnrl.rl.simulator.rollout import SimulatedEnv
 from bnnrl.rl.simulator.settings import Dynamics
@@ -30,7 +31,7 @@ from bnnrl.structure import structure
 class ModelDraws(NamedTuple):
     """Draws of every model of a learned environment; None for a function that the task defines."""
 
-    dynamics: NetworkDraws
+    dynamics: NetworkDraws | ProcessDraws
     reward: NetworkDraws | None = None
     termination: NetworkDraws | None = None  # None, too, where no episode has terminated yet
     cost_range: tf.Tensor | None = None  # [2] lowest and highest cost observed; None for a cost within 0 and 1
@@ -206,7 +207,7 @@ class LearnedEnv:
         return lambda obs, action, next_obs: predictive(self._inputs(obs, action, next_obs)).mean()[..., 0]
 
     @property
-    def _models(self) -> dict[str, RegressionModel]:
+    def _models(self) -> dict[str, RegressionModel | ProcessRegression]:
         """The models by the prefix of their saved arrays."""
         models = {"": self.dynamics.regression, "reward/": self.reward, "termination/": self.termination}
         return {prefix: model for prefix, model in models.items() if model is not None}

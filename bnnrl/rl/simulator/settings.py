@@ -9,6 +9,7 @@ from typing import Any, cast
 import keras
 
 from bnnrl.checks import (
+    changed,
     check_choice,
     check_count,
     check_counts,
@@ -16,9 +17,10 @@ from bnnrl.checks import (
     check_flag,
     check_instance,
     check_positive,
+    nearest,
     optional,
 )
-from bnnrl.inference import GaussNewton, Method, innermost
+from bnnrl.inference import REGISTRY, GaussNewton, Method, innermost
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.simulator.presets import PRESETS, NetworkPreset, Preset
@@ -26,6 +28,9 @@ from bnnrl.storage import config
 
 _OF_PRESET: Any = None  # the value of a field that the preset of the method fills
 _DEFAULT_STEPS = 2000  # training steps of a method that has no preset
+_GAUSSIAN_PROCESS = "gp"  # the method that is no network
+_MAX_ROWS = 1000  # of a Gaussian process; a fit of as many to four outputs takes about a minute
+_OF_PROCESS = ("method", "midpoint", "max_rows")  # the settings of a Gaussian process
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,15 @@ class Dynamics:
     The network f_θ sees standardised inputs and predicts standardised differences. The same settings describe the
     models of reward and termination, which are regression networks, too.
 
+    With method "gp", an exact Gaussian process for each entry of the difference takes the place of the network, see
+    `bnnrl.rl.simulator.gaussian_process`. Of the settings below, `midpoint` and `max_rows` then apply, and the others
+    are refused.
+
     Args:
         hidden: widths of the hidden layers. None takes the preset of the method, as for the next five: see
             `bnnrl.rl.simulator.presets`.
         activation: a Keras activation.
-        method: an inference method or its name.
+        method: an inference method or its name; "gp" for Gaussian processes, which have no network.
         size: number of members or chains, for the methods "ensemble", "gauss_newton" and "svgd", and for samplers given
             by name.
         likelihood: distribution of the standardised differences given the network's output.
@@ -49,7 +58,7 @@ class Dynamics:
         separate_outputs: whether each entry of the difference has a network of its own, of which it is the only output.
         midpoint: whether the network sees the middle of a step, which fixed-point iterations find: a smoother function
             to learn, for four evaluations of the network a step, see `bnnrl.rl.simulator.integration.Midpoint`. None,
-            the default, takes it for Gauss-Newton learning where `Task.velocities` are known.
+            the default, takes it for Gauss-Newton learning and Gaussian processes where `Task.velocities` are known.
         steps: training steps of each fit. None takes the preset of a method given by name, see
             `bnnrl.rl.simulator.presets`, and 2000 for a method instance.
         batch_size: rows in a minibatch. None takes the preset of a method given by name. A method instance, like a
@@ -57,9 +66,12 @@ class Dynamics:
         learning_rate: learning rate of the first step, for a method given by name; None takes its preset. The rate
             falls to a hundredth by a cosine, except that SWAG keeps the rate of its collection phase constant, and
             that samplers use the rate for their warm-up only.
+        max_rows: the largest number of transitions that a Gaussian process is fitted to, with a time of its cube; of
+            more, a random subset is taken. None takes 1000. For other methods it is None.
 
     Raises:
-        ValueError: for a number out of its range, an unknown method, or fewer steps than the method needs.
+        ValueError: for a number out of its range, an unknown method, fewer steps than the method needs, or a setting
+            that the method does not have.
     """
 
     hidden: tuple[int, ...] = _OF_PRESET
@@ -74,14 +86,37 @@ class Dynamics:
     prior: str = _OF_PRESET
     separate_outputs: bool = _OF_PRESET
     midpoint: bool | None = None
+    max_rows: int | None = None
 
     def __post_init__(self):
+        check_fields(self, method=_check_method, midpoint=optional(check_flag), max_rows=optional(check_count))
+        if self.is_gaussian_process:
+            self._check_process()
+        else:
+            self._check_network()
+
+    def _check_process(self) -> None:
+        """Fill in the settings of a Gaussian process, or raise ValueError for one that only networks have."""
+        for name in changed(self, besides=_OF_PROCESS):
+            raise ValueError(
+                f"Invalid `{name}`: expected none with method='gp', a Gaussian process, which has no network. "
+                f"Received: {name}={getattr(self, name)!r}. Its settings are {' and '.join(_OF_PROCESS[1:])}."
+            )
+        object.__setattr__(self, "max_rows", self.max_rows or _MAX_ROWS)
+
+    def _check_network(self) -> None:
+        """Fill in the settings of the network from the preset, or raise ValueError for one out of its range."""
+        if self.max_rows is not None:
+            raise ValueError(
+                f"Invalid `max_rows`: expected None with method={self.method_name!r}, as only Gaussian processes, "
+                f"method='gp', have it. Received: max_rows={self.max_rows}."
+            )
         preset = self._preset or Preset(cast(Any, None), 0.0, network=_network_for(self.method))
         for name, value in {**preset.network._asdict(), "size": preset.size}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         check_choice("prior", self.prior, ("normal", "learned"))
-        check_fields(self, separate_outputs=check_flag, midpoint=optional(check_flag))
+        check_fields(self, separate_outputs=check_flag)
         check_fields(self, hidden=check_counts, size=check_count, prior_std=check_positive)
         check_fields(self, **dict.fromkeys(("steps", "batch_size"), optional(check_count)))
         check_fields(self, activation=_check_activation, learning_rate=optional(check_positive))
@@ -101,7 +136,8 @@ class Dynamics:
     def sees_midpoint(self, velocities: Mapping[int, int]) -> bool:
         """Return whether the network sees the middle of a step, given `Task.velocities`."""
         if self.midpoint is None:
-            return bool(velocities) and isinstance(innermost(self.resolve_method()), GaussNewton)
+            has_default = self.is_gaussian_process or isinstance(innermost(self.resolve_method()), GaussNewton)
+            return bool(velocities) and has_default
         return self.midpoint
 
     @property
@@ -118,6 +154,11 @@ class Dynamics:
         return self._preset.build(self.learning_rate or self._preset.learning_rate, self.num_steps, self.size)
 
     @property
+    def is_gaussian_process(self) -> bool:
+        """Whether the model is a Gaussian process instead of a network."""
+        return isinstance(self.method, str) and self.method_name == _GAUSSIAN_PROCESS
+
+    @property
     def _preset(self) -> Preset | None:
         return PRESETS.get(self.method_name) if isinstance(self.method, str) else None
 
@@ -125,6 +166,15 @@ class Dynamics:
     def method_name(self) -> str:
         """The method's name in the registry of inference methods, or the lower-case class name of an instance."""
         return self.method.lower() if isinstance(self.method, str) else type(self.method).__name__.lower()
+
+
+def _check_method(name: str, value: Any) -> Any:
+    """Return `value`, or raise ValueError if it is a name of no method. `get` checks instances."""
+    known = (*REGISTRY, _GAUSSIAN_PROCESS)
+    if isinstance(value, str) and value.lower() not in known:
+        near = nearest(value, known)
+        raise ValueError(f"Invalid `{name}`: expected one of {sorted(known)}. Received: {value!r}.{near}")
+    return value
 
 
 def _network_for(method: Any) -> NetworkPreset:
