@@ -248,6 +248,19 @@ def map_one_by_one(function: Callable, args):
     return tf.map_fn(function, args, fn_output_signature=like)
 
 
+def check_activation(name: str, value: Any) -> str | Callable:
+    """Return `value`, or raise ValueError unless it is a function or the name of a Keras activation."""
+    try:
+        known = callable(value) or (isinstance(value, str) and callable(keras.activations.get(value)))
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"Invalid `{name}`: expected a Keras activation, such as 'swish' or 'tanh'. Received: {name}={value!r}."
+        )
+    return value
+
+
 def last_layer(
     network: Network, weights: Sequence[tf.Tensor], x, offset: int, statistics: Sequence[tf.Tensor] = ()
 ) -> tuple[tf.Tensor, list[tuple[Callable, bool]], list[tf.Tensor]]:

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from bnnrl import callbacks, data, inference, likelihoods, tracking
-from bnnrl.checks import check_count
+from bnnrl.checks import check_count, check_counts
 from bnnrl.cli import interrupt
 from bnnrl.cli.fit_report import FitReport
 from bnnrl.cli.output import warn
 from bnnrl.model import calibration
 from bnnrl.model.bayesian_model import BayesianModel
+from bnnrl.network import check_activation
 from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint, config, lock, run_folder
 from bnnrl.storage.load import load
@@ -85,7 +86,12 @@ def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: st
         hidden: widths of the dense hidden layers.
         activation: of every hidden layer.
         outputs: width of the last layer.
+
+    Raises:
+        ValueError: if a width is not positive, or Keras has no such activation.
     """
+    check_counts("hidden", hidden)
+    check_activation("activation", activation)
     layers: list[Any] = [keras.Input(shape)]
     if len(shape) == 3:
         for filters in (16, 32):

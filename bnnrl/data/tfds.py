@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from bnnrl.checks import nearest
+from bnnrl.checks import check_path, nearest, optional
 from bnnrl.data import tf_data
 from bnnrl.data.scikit_learn import EXAMPLES
 from bnnrl.data.settings import ReadSettings
@@ -32,7 +32,7 @@ def read(name: str, settings: ReadSettings) -> Source:
     import tensorflow_datasets as tfds  # takes seconds to import
     from tensorflow_datasets.core import read_only_builder
 
-    data_dir = settings.data_dir
+    data_dir = optional(check_path)("data_dir", settings.data_dir)
     try:
         # Read from files alone: the classes that generate data sets would look up their descriptions online.
         builder: Any = read_only_builder.builder_from_files(name, data_dir=data_dir and os.fspath(data_dir))

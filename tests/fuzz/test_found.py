@@ -13,6 +13,7 @@ import pytest
 
 import bnnrl
 from bnnrl import data, diagnostics, inference, likelihoods, metrics, planners, plots, policies, report, tasks
+from bnnrl.cli import fit_run
 from bnnrl.rl import video
 from bnnrl.rl.search import PolicySearch
 from bnnrl.storage import checkpoint, config, run_folder
@@ -64,9 +65,13 @@ REFUSED = [
     (lambda: data.load((X, Y), stratify=np.array([1, 2])), "Invalid `stratify`: expected True or False"),
     (lambda: data.load((X, Y), task=np.array(["a", "b"])), "Invalid `task`: expected one of"),
     (lambda: data.load((X, np.array([b"\xff", b"a"] * 6))), "Invalid targets: expected text in UTF-8"),
+    (lambda: data.load("mnist", data_dir=[]), "Invalid `data_dir`: expected the path of a file or folder"),
+    (lambda: fit_run.make_network((2,), (0,), "relu", 1), "Invalid `hidden`: expected an integer of at least 1"),
+    (lambda: fit_run.make_network((2,), (8,), "no", 1), "Invalid `activation`: expected a Keras activation"),
     (lambda: report.Text(3), "Invalid `text`: expected a string"),
     (lambda: report.Table(3), "Invalid `rows`: expected a mapping, or a sequence of mappings"),
     (lambda: report.write("a", "title", np.array(0.5)), "Invalid `sections`: expected a list of sections"),
+    (lambda: bnnrl.PILCO("Pendulum-v1", wrappers={"g": 1.0}), "Invalid `wrappers`: expected 'module:Class'"),
     (lambda: tasks.Task("CartPole-v1", wrappers=np.array(0.5)), "Invalid `wrappers`: expected a list of wrappers"),
     (lambda: bnnrl.PILCO("Pendulum-v1").learn(1, callbacks=np.array(1)), "Invalid `callbacks`: expected a list"),
     (lambda: data.load(([0, np.ones(2)], Y)), "Invalid `x`: expected an array, with rows of the same shape"),

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import keras
-
 from bnnrl.checks import (
     changed,
     check_choice,
@@ -23,6 +21,7 @@ from bnnrl.checks import (
 from bnnrl.inference import REGISTRY, GaussNewton, Method, innermost
 from bnnrl.inference import get as get_method
 from bnnrl.likelihoods import Gaussian
+from bnnrl.network import check_activation
 from bnnrl.rl.simulator.presets import PRESETS, NetworkPreset, Preset
 from bnnrl.storage import config
 
@@ -119,7 +118,7 @@ class Dynamics:
         check_fields(self, separate_outputs=check_flag)
         check_fields(self, hidden=check_counts, size=check_count, prior_std=check_positive)
         check_fields(self, **dict.fromkeys(("steps", "batch_size"), optional(check_count)))
-        check_fields(self, activation=_check_activation, learning_rate=optional(check_positive))
+        check_fields(self, activation=check_activation, learning_rate=optional(check_positive))
         check_instance("likelihood", self.likelihood, Gaussian, "a likelihoods.Gaussian")
         least = self.resolve_method().min_steps
         if self.num_steps < least:
@@ -181,19 +180,6 @@ def _network_for(method: Any) -> NetworkPreset:
     """Return the network for an instance of a method."""
     is_gauss_newton = isinstance(method, Method) and isinstance(innermost(method), GaussNewton)
     return PRESETS["gauss_newton"].network if is_gauss_newton else NetworkPreset()
-
-
-def _check_activation(name: str, value: Any) -> str | Callable:
-    """Return `value`, or raise ValueError unless it is a function or the name of a Keras activation."""
-    try:
-        known = callable(value) or (isinstance(value, str) and callable(keras.activations.get(value)))
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError(
-            f"Invalid `{name}`: expected a Keras activation, such as 'swish' or 'tanh'. Received: {name}={value!r}."
-        )
-    return value
 
 
 config.register(Dynamics)

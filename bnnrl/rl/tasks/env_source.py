@@ -70,11 +70,11 @@ def load_wrapper(wrapper: EnvWrapper) -> Callable[[gymnasium.Env], gymnasium.Env
             raise ModuleNotFoundError("a module before a colon is missing")
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"Invalid `wrapper`: expected {example}. Received: {wrapper!r} ({error}).") from error
+        raise ValueError(f"Invalid `wrappers`: expected {example}. Received: {wrapper!r} ({error}).") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, gymnasium.Wrapper)):
         raise ValueError(
-            f"Invalid `wrapper`: expected {example}. Received: {wrapper!r}.{nearest(class_name, dir(module))}"
+            f"Invalid `wrappers`: expected {example}. Received: {wrapper!r}.{nearest(class_name, dir(module))}"
         )
     return found
 

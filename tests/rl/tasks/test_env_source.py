@@ -122,11 +122,11 @@ def test_mistakes_are_named():
         make_agent(task=gymnasium.make_vec("Pendulum-v1"))
     with pytest.raises(ValueError, match="functions that return a gymnasium.Env. Received: one that returned int"):
         make_agent(task=lambda: 3)
-    with pytest.raises(ValueError, match=r"Invalid `wrapper`: .*Did you mean 'FlattenObservation'"):
+    with pytest.raises(ValueError, match=r"Invalid `wrappers`: .*Did you mean 'FlattenObservation'"):
         bnnrl.PILCO(ENV_ID, wrappers=["gymnasium.wrappers:FlatenObservation"])
     with pytest.raises(ValueError, match="Invalid `wrappers`: expected a list"):
         bnnrl.PILCO(ENV_ID, wrappers="gymnasium.wrappers:FlattenObservation")
-    with pytest.raises(ValueError, match="Invalid `wrapper`: expected 'module:Class'"):
+    with pytest.raises(ValueError, match="Invalid `wrappers`: expected 'module:Class'"):
         bnnrl.PILCO(ENV_ID, wrappers=["os:system"])
     with pytest.raises(ValueError, match="Invalid `wrappers`: expected none beside a Task"):
         bnnrl.PILCO(TASK, wrappers=[Shifted])
