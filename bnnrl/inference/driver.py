@@ -270,19 +270,23 @@ class _Loop:
         # A sampler with Metropolis steps needs the same log joint at all steps.
         noise = problem.network.draws_noise and not self._method.full_batch_only
 
-        def body(i, order, progress: Progress):
+        def body(i, progress: Progress, order):
             step = start + i
-            order = batches.next_order(step, order)
             step_seed = fold_in(noise_seed, step)
             noisy = problem.with_noise(fold_in(step_seed, _MASKS)) if noise else problem
             state, info = method.step(noisy, progress.state, batches.at(step, order), step_seed)
             # If an entry of θ is not finite, neither are these: checking them is cheaper than checking all of θ.
             finite = tf.math.is_finite(info.log_joint) & tf.math.is_finite(info.grad_norm)
-            return i + 1, order, Progress(state, _map(tf.add, progress.sums, info), progress.taken + 1, finite)
+            return i + 1, Progress(state, _map(tf.add, progress.sums, info), progress.taken + 1, finite)
 
-        going = lambda i, order, progress: (i < num_steps) & tf.reduce_all(progress.finite)
-        loop = (tf.constant(0), batches.first_order(start), progress)
-        progress = tf.while_loop(going, body, loop)[-1]
+        def epoch(i, progress: Progress):
+            # A loop of its own, whose steps share the order: from a conditional within a step, XLA copies all of it.
+            order, end = batches.order(start + i), tf.minimum(num_steps, i + batches.steps_left(start + i, num_steps))
+            going = lambda i, progress: (i < end) & tf.reduce_all(progress.finite)
+            return tf.while_loop(going, lambda i, progress: body(i, progress, order), (i, progress))
+
+        going = lambda i, progress: (i < num_steps) & tf.reduce_all(progress.finite)
+        progress = tf.while_loop(going, epoch, (tf.constant(0), progress))[-1]
         return progress._replace(finite=progress.finite & _finite(progress.state))
 
 
@@ -307,20 +311,19 @@ class _Batches:
         self._capacity = int(data[1].shape[0])
         self._steps_per_epoch = tf.maximum(1, count // batch_size) if batch_size else tf.constant(1)
 
-    def first_order(self, start: tf.Tensor) -> tf.Tensor:
-        """Return the permutation of the rows at step `start`, [..., capacity]; zeros if every step takes all rows."""
-        return self._permutation(start) if self._batch_size else tf.zeros([*self._lead, self._capacity], tf.int32)
+    def order(self, step: tf.Tensor) -> tf.Tensor | None:
+        """Return the permutation of the rows in the epoch of `step`, [..., capacity]; None if a step takes all rows."""
+        return self._permutation(step) if self._batch_size else None
 
-    def next_order(self, step: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
-        """Return the permutation at `step`: a new one if an epoch begins, else `order`."""
+    def steps_left(self, step: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+        """Return the number of steps that the epoch of `step` has left; `num_steps` if every step takes all rows."""
         if self._batch_size is None:
-            return order
-        new_epoch = tf.equal((step - self._origin) % self._steps_per_epoch, 0)
-        return tf.cond(new_epoch, lambda: self._permutation(step), lambda: order)
+            return num_steps
+        return self._steps_per_epoch - (step - self._origin) % self._steps_per_epoch
 
-    def at(self, step: tf.Tensor, order: tf.Tensor) -> Batch:
+    def at(self, step: tf.Tensor, order: tf.Tensor | None) -> Batch:
         """Return the batch of a step: (x, y), [..., B, ...], or all rows with the weights [..., capacity]."""
-        if self._batch_size is None:
+        if self._batch_size is None or order is None:
             weight = tf.cast(tf.range(self._capacity) < self._count, tf.float32)
             return _map(lambda a: tf.broadcast_to(a, [*self._lead, *a.shape]), (*self._data, weight))
         first = ((step - self._origin) % self._steps_per_epoch) * self._batch_size
