@@ -10,7 +10,7 @@ import tyro
 
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.cli.options import optional
-from bnnrl.cli.output import show
+from bnnrl.cli.output import check_file, show
 from bnnrl.exit_codes import DONE
 from bnnrl.storage import run_folder
 
@@ -47,6 +47,10 @@ class Fit:
     """Number of posterior samples in predictions."""
     targets: Annotated[tuple[str, ...] | None, optional("STR [STR ...]", "the last column")] = None
     """Names of the columns or features that are targets."""
+    inputs: Annotated[tuple[str, ...] | None, optional("STR [STR ...]", "all but the targets")] = None
+    """Names of the columns or features that are inputs."""
+    exclude: Annotated[tuple[str, ...] | None, optional("STR [STR ...]", "none")] = None
+    """Names of columns of a table that are no inputs."""
     task: Annotated[
         Literal["classification", "regression"] | None,
         optional("{classification,regression}", "regression for real numbers, else classification"),
@@ -71,6 +75,8 @@ class Fit:
         """Fit, print the scores, and return the exit code."""
         settings = dataclasses.asdict(self)
         del settings["folder"]
+        if self.data_dir is None:
+            check_file(self.dataset)
         import_tensorflow()
         from bnnrl.cli import fit_run
 

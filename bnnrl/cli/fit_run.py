@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint, config, lock, run_folder
 from bnnrl.storage.load import load
 
-_DATA = ("targets", "test", "validation", "task", "data_dir")  # settings that `bnnrl.data.load` takes
+_DATA = (
+    "targets",
+    "inputs",
+    "exclude",
+    "test",
+    "validation",
+    "task",
+    "data_dir",
+)  # settings that `bnnrl.data.load` takes
 
 
 class Recorder(keras.callbacks.Callback):
@@ -49,7 +58,24 @@ def load_data(settings: dict[str, Any]) -> data.Data:
     given = {name: settings[name] for name in _DATA if settings[name] is not None}
     if settings["likelihood"] in ("poisson", "bernoulli"):  # counts, which `data.load` would standardise
         given |= {"task": "regression", "standardize": "inputs"}
-    return data.load(settings["dataset"], seed=settings["seed"], **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", data.ColumnWarning)  # `describe_data` tells the same
+        return data.load(settings["dataset"], seed=settings["seed"], **given)
+
+
+def describe_data(rows: data.Data, likelihood: likelihoods.Likelihood) -> str:
+    """Return what each column was taken for, the task, and the rows of each part, a line each."""
+    count = lambda part: len(part[0]) if isinstance(part, tuple) else int(part.cardinality())
+    parts = {"training": rows.train, "validation": rows.validation, "test": rows.test}
+    counted = ", ".join(f"{count(part)} {name}" for name, part in parts.items() if part is not None)
+    task = "regression" if rows.class_names is None else f"classification, {data.listed(rows.class_names, 'classes')}"
+    lines = {"rows": counted, "task": f"{task}; likelihood {type(likelihood).__name__.lower()}"}
+    if rows.columns is not None and rows.columns.targets:
+        lines |= rows.columns.describe()
+        if rows.columns.rows_left_out:
+            lines["rows"] += f"; {rows.columns.rows_left_out} left out, without a target"
+    width = min(30, max(map(len, lines)))
+    return "\n".join(f"{name:<{width}}  {what}" for name, what in lines.items())
 
 
 def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
@@ -136,6 +162,7 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
     rows = load_data(settings)
     model = make_model(settings, rows)
     _check_calibration(settings, rows, model.likelihood)
+    print(describe_data(rows, model.likelihood), flush=True)
     path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
     recorder = Recorder(path)
     history = recorder.rows

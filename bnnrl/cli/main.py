@@ -17,6 +17,7 @@ from bnnrl.cli.check import Check
 from bnnrl.cli.compare import Compare
 from bnnrl.cli.evaluate import Evaluate
 from bnnrl.cli.fit import Fit
+from bnnrl.cli.predict import Predict
 from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
 from bnnrl.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
@@ -27,6 +28,7 @@ _COMMANDS = {
     "train": Train,
     "compare": Compare,
     "fit": Fit,
+    "predict": Predict,
     "evaluate": Evaluate,
     "report": Report,
     "cache": Cache,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,24 +28,35 @@ def divide(source: Source, parts: dict[str, tuple[Any, Any]], settings: DivideSe
         ValueError: as for `load`.
     """
     x_scaled = casting.scales_inputs(settings.standardize, max(as_array("x", parts["train"][0]).ndim, 2))
-    xs = {part: casting.as_inputs(x, part, source.feature_names, x_scaled) for part, (x, _) in parts.items()}
     targets = {part: y for part, (_, y) in parts.items()}
     ys, class_names = encode(targets, settings.task, source.class_names, source.target_names)
-    _check_shapes(xs, ys)
     if settings.stratify and class_names is None:
         raise ValueError(
             "Invalid `stratify`: expected False for real targets, which have no classes. Received: stratify=True."
         )
+    columns, given = source.columns, {part: x for part, (x, _) in parts.items()}
+    if columns is not None:
+        train = _codes(ys["train"], settings) == PARTS.index("train")
+        columns = replace(columns.fitted(given["train"][train]), class_names=class_names)
+        given = {part: columns.filled(x) for part, x in given.items()}
+    xs = {part: casting.as_inputs(x, part, source.feature_names, x_scaled) for part, x in given.items()}
+    _check_shapes(xs, ys)
     divided: dict[str, Rows] = {part: (x, ys[part]) for part, x in xs.items()}
     x, y = xs["train"], ys["train"]
     if settings.fractions:
-        codes = assign(len(x), settings.fractions, settings.seed, y if settings.stratify else None)
+        codes = _codes(y, settings)
         chosen = {part: codes == code for code, part in enumerate(PARTS)}
         divided.update({part: (x[rows], y[rows]) for part, rows in chosen.items() if rows.any()})
         x, y = x[chosen["train"]], y[chosen["train"]]
     y_scaled = casting.scales_targets(settings.standardize, class_names is not None)
     by_last_axis = lambda a: Scaler.fit(a.reshape(-1, a.shape[-1]))
-    return Divided(divided, class_names, by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled else None)
+    scalers = by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled else None
+    return Divided(divided, class_names, *scalers, columns)
+
+
+def _codes(y: np.ndarray, settings: DivideSettings) -> np.ndarray:
+    """Return for each training row the index of the part in `PARTS` that the row becomes, uint8 [N]."""
+    return assign(len(y), settings.fractions, settings.seed, y if settings.stratify else None)
 
 
 def _check_shapes(xs: dict[str, np.ndarray], ys: dict[str, np.ndarray]) -> None:

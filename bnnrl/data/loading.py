@@ -13,6 +13,7 @@ import tensorflow as tf
 from bnnrl.checks import check_flag, check_fraction, check_positive
 from bnnrl.data import arrays, readers, stream
 from bnnrl.data.casting import STANDARDIZE
+from bnnrl.data.columns import Columns
 from bnnrl.data.scaler import Scaler
 from bnnrl.data.settings import Divided, DivideSettings, ReadSettings
 from bnnrl.data.source import PARTS, Source
@@ -37,6 +38,7 @@ class Data:
     class_names: tuple[str, ...] | None  # names of the classes, by index; None for real targets
     feature_names: tuple[str, ...] | None  # names of x's last axis, where the source has them
     name: str
+    columns: Columns | None = None  # what the columns of a table were taken for
 
     @property
     def num_classes(self) -> int | None:
@@ -60,6 +62,7 @@ def load(
     task: str | None = None,
     standardize: str | bool = "auto",
     inputs: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
     split: str | Mapping[str, str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
@@ -73,9 +76,14 @@ def load(
         source: where the rows come from, one of the following.
 
             - (x, y), or x with `targets`: arrays [N, ...].
-            - A pandas DataFrame, or the path of a .csv, .tsv, .txt or .dat file (the last two with blanks between
-              columns) or of a Parquet file. Columns of strings, booleans and categories are one-hot encoded as
-              "column=category", with the categories of all parts.
+            - A pandas DataFrame, or the path of a .csv, .tsv, .txt or .dat file or of a Parquet file. Text files may
+              be UTF-8, UTF-16 or Latin-1, separated by commas, semicolons, tabs or bars, .txt and .dat files also by
+              blanks. Columns of strings, booleans and categories are one-hot encoded as "column=category", with the
+              categories of all parts. Text of numbers, such as "$1,234" or "0,5", becomes numbers, and dates become
+              days since 1970-01-01. Missing numbers and dates, also marked "?" or "-", become the median of the
+              training part, missing categories a category "missing", and rows without a target are left out. Text
+              that differs in most rows, and integers named like an identifier, are left out unless `inputs` names
+              them. `Data.columns` says what each column was taken for.
             - The path of an .npz file with arrays x and y, or x_train and y_train. Arrays x_validation, y_validation,
               x_test and y_test are parts of their own.
             - A folder with a sub-folder of images for each class, or with sub-folders "train" and "test" that hold
@@ -99,6 +107,7 @@ def load(
             along the last axis, and for real targets. False: none, and integer inputs, such as tokens, stay integers.
             Images of bytes are divided by 255 in every case, and get a scaler only with True.
         inputs: the names of the columns or features that are inputs. By default, all that are not targets.
+        exclude: the names of columns of a table that are no inputs.
         split: TFDS split for each part, such as {"train": "train[:90%]", "test": "test"}, or one split that is divided
             like any other source. By default, the data set's own splits.
         data_dir: the folder where TFDS prepared data sets. If given, a name always means a TFDS data set.
@@ -109,9 +118,12 @@ def load(
         max_bytes: the largest number of bytes that arrays may take with `stream="auto"`.
 
     Raises:
-        ValueError: if an argument is invalid, a name is unknown, a part would be empty, or a value is missing or not
-            finite.
+        ValueError: if an argument is invalid, a name is unknown, a part would be empty, or a value is not finite, or
+            missing in anything but a table.
         ImportError: if pandas or pyarrow is needed and not installed.
+
+    Warns:
+        bnnrl.data.ColumnWarning: if columns or rows of a table are left out.
     """
     check_task(task)
     as_seed(seed)
@@ -119,14 +131,24 @@ def load(
     standardize = _check_mode("standardize", standardize, STANDARDIZE)
     stream, stratify = _check_mode("stream", stream, ("auto", True, False)), check_flag("stratify", stratify)
     given, fractions = _given_and_fractions({"validation": validation, "test": test})
-    reading = ReadSettings(targets, inputs, split, data_dir, image_size, color_mode, seed)
+    reading = ReadSettings(targets, inputs, exclude, split, data_dir, image_size, color_mode, seed)
     found = readers.read({"train": source, **given}, reading)
     found = found._replace(parts=_wanted(found, fractions, split))
     fractions = {part: share for part, share in fractions.items() if share and part not in found.parts}
     settings = DivideSettings(fractions, seed, stratify, task, standardize)
-    parts, class_names, x_scaler, y_scaler = _divide(found, settings, stream, max_bytes)
-    train, validation, test = (parts.get(part) for part in PARTS)
-    return Data(train, validation, test, x_scaler, y_scaler, class_names, found.feature_names, found.name)
+    divided = _divide(found, settings, stream, max_bytes)
+    train, validation, test = (divided.parts.get(part) for part in PARTS)
+    return Data(
+        train,
+        validation,
+        test,
+        divided.x_scaler,
+        divided.y_scaler,
+        divided.class_names,
+        found.feature_names,
+        found.name,
+        divided.columns,
+    )
 
 
 def _check_mode(name: str, value: Any, modes: tuple[str | bool, ...]) -> str | bool:

@@ -42,10 +42,11 @@ def read(given: dict[str, Any], settings: ReadSettings) -> Source:
         return tf_data.read("dataset", given, settings)
     if kind == "TFDS name":
         return tfds.read(given["train"], settings)
-    if settings.inputs is not None or settings.targets is not None:
+    if settings.inputs is not None or settings.targets is not None or settings.exclude is not None:
         raise ValueError(
-            f"Invalid `targets`: expected names, and `inputs`, only where columns or features have names. Received: "
-            f"inputs={settings.inputs!r}, targets={settings.targets!r} with a source of kind {kind}."
+            f"Invalid `targets`: expected names, and `inputs`, only where columns or features have names, and "
+            f"`exclude` only for tables. Received: inputs={settings.inputs!r}, targets={settings.targets!r}, "
+            f"exclude={settings.exclude!r} with a source of kind {kind}."
         )
     return _read_unnamed(kind, given, settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnnrl.data.columns import Columns
 from bnnrl.data.source import Source
 
 EXAMPLES = ("breast_cancer", "diabetes", "digits", "friedman1", "iris", "wine")
@@ -26,4 +27,5 @@ def read(name: str) -> Source:
     class_names = None if classes is None else tuple(str(c) for c in classes)
     if name == "digits":
         return Source(name, {"train": (bunch.images[..., np.newaxis] / 16, y)}, class_names=class_names)
-    return Source(name, {"train": (x, y)}, tuple(str(f) for f in bunch.feature_names), class_names=class_names)
+    names = tuple(str(f) for f in bunch.feature_names)
+    return Source(name, {"train": (x, y)}, names, class_names=class_names, columns=Columns.of_numbers(names))

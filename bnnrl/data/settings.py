@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from bnnrl.data.columns import Columns
 from bnnrl.data.scaler import Scaler
 from bnnrl.data.source import Rows
 
@@ -17,6 +18,7 @@ class ReadSettings:
 
     targets: Any = None
     inputs: str | Sequence[str] | None = None
+    exclude: str | Sequence[str] | None = None
     split: str | Mapping[str, str] | None = None
     data_dir: str | os.PathLike[str] | None = None
     image_size: tuple[int, int] | None = None
@@ -45,3 +47,4 @@ class Divided(NamedTuple):
     class_names: tuple[str, ...] | None  # None for real targets
     x_scaler: Scaler | None  # None where inputs are not standardized
     y_scaler: Scaler | None  # None where targets are not standardized
+    columns: Columns | None = None  # of a table

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bnnrl.data.columns import Columns
+
 PARTS = ("train", "validation", "test")
 
 # (x [N, ...], y [N, ...]), or a finite, re-iterable, unbatched dataset of rows (x [...], y [...]).
@@ -21,3 +23,4 @@ class Source(NamedTuple):
     feature_names: tuple[str, ...] | None = None
     target_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None  # where the source knows them, targets are indices into them
+    columns: Columns | None = None  # of a table, whose missing numbers are NaN in x

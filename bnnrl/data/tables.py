@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnrl.checks import nearest
+from bnnrl.data import text_columns
+from bnnrl.data.columns import MISSING, Column, Columns, as_categories
 from bnnrl.data.settings import ReadSettings
 from bnnrl.data.source import Source
+from bnnrl.data.table_files import SUFFIXES, pandas_module, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+", ".dat": r"\s+"}
-SUFFIXES = (*SEPARATORS, ".parquet", ".pq")
+__all__ = ["SUFFIXES", "ColumnWarning", "is_frame", "read"]
+
 _MAX_CATEGORIES = 1000  # a column with more categories holds identifiers or text
+_FEW_CATEGORIES = 20  # of more, a column has to have two rows for each
+_IDENTIFIER = re.compile(r"(?i)unnamed: 0|(?:.*[_ ])?(?:id|index|rowid)|row(?:_?number)?|no|number|nr")
+
+
+class ColumnWarning(UserWarning):
+    """Columns or rows of a table that are left out."""
 
 
 def is_frame(source: Any) -> bool:
@@ -33,69 +43,44 @@ def read(tables: dict[str, Any], settings: ReadSettings) -> Source:
 
     Args:
         tables: for each part, a DataFrame or the path of a file with one of `SUFFIXES`.
-        settings: `inputs` names the columns that are inputs, all but the targets if None. `targets` names the columns
-            that are targets, the last column if None.
+        settings: `inputs` names the columns that are inputs, all but the targets if None, and `exclude` those that are
+            not. `targets` names the columns that are targets, the last column if None.
+
+    Returns:
+        Inputs float64 [N, F], with NaN for missing numbers, and the source's `columns`.
 
     Raises:
-        ValueError: if a column or a value is missing, or a column holds no numbers, strings, booleans or categories.
+        ValueError: if a column is missing, is one that cannot be an input and is named in `inputs`, or no input is
+            left.
         ImportError: if pandas, or pyarrow for a Parquet file, is not installed.
+
+    Warns:
+        ColumnWarning: if columns or rows are left out.
     """
     name = "table" if is_frame(tables["train"]) else Path(tables["train"]).stem
-    frames = {part: table if is_frame(table) else _read_file(Path(table)) for part, table in tables.items()}
-    targets = _columns("targets", settings.targets, frames["train"], [frames["train"].columns[-1]])
-    others = [c for c in frames["train"].columns if c not in targets]
-    inputs = _columns("inputs", settings.inputs, frames["train"], others)
+    frames = {part: table if is_frame(table) else read_file(Path(table)) for part, table in tables.items()}
+    train = frames["train"]
+    targets = _columns("targets", settings.targets, train, [train.columns[-1]] if len(train.columns) else [])
+    exclude = _columns("exclude", settings.exclude, train, [])
+    others = [c for c in train.columns if c not in targets]
+    inputs = [c for c in _columns("inputs", settings.inputs, train, others) if c not in exclude]
     if not inputs or set(inputs) & set(targets):
         raise ValueError(
             f"Invalid `inputs`: expected at least one column, and none of the targets {targets}. Received: {inputs}."
         )
     for part, frame in frames.items():
         _check(frame, [*inputs, *targets], part)
-    everything: Any = _pandas().concat([frame[[*inputs, *targets]] for frame in frames.values()], ignore_index=True)
-    encoded = _encode(everything[inputs])
-    x, y = _numbers(encoded), _targets(everything[targets])
+    frames, dropped = _with_targets(frames, targets)
+    everything: Any = pandas_module().concat([f[[*inputs, *targets]] for f in frames.values()], ignore_index=True)
+    columns = _infer(everything, inputs, settings.inputs is not None)
+    columns = Columns(columns.inputs, tuple(map(str, targets)), None, columns.left_out, dropped)
+    _warn(columns)
+    x, y = columns.encode(everything), _targets(everything[targets], dropped > 0)
+    if all(pandas_module().api.types.is_integer_dtype(everything[name]) for name in inputs):
+        x = x.astype(np.int64)  # such as tokens, which are not standardised
     ends = np.cumsum([len(frame) for frame in frames.values()])[:-1]
     parts = dict(zip(frames, zip(np.split(x, ends), np.split(y, ends), strict=True), strict=True))
-    return Source(name, parts, tuple(map(str, encoded.columns)), tuple(map(str, targets)))
-
-
-def _pandas():
-    """Return the module pandas, or raise ImportError."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError("Reading a table needs pandas: pip install 'bnnrl[data]'.") from error
-    return pandas
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    """Return the table in a file; columns of a file without a header are numbered."""
-    pandas = _pandas()
-    if not path.is_file():
-        raise ValueError(f"Invalid `source`: expected an existing file. Received: {os.fspath(path)!r}.")
-    if path.suffix.lower() not in SEPARATORS:
-        try:
-            return pandas.read_parquet(path)
-        except ImportError as error:
-            raise ImportError("Reading a Parquet file needs pyarrow: pip install 'bnnrl[data]'.") from error
-        except Exception as error:  # pyarrow raises many kinds for a file that is damaged
-            raise _unreadable(path, "a Parquet file", error) from error
-    separator = SEPARATORS[path.suffix.lower()]
-    try:
-        # A first line of numbers is a row; as a header, pandas would take it for the names of the columns.
-        first = pandas.read_csv(path, sep=separator, header=None, nrows=1)
-        headless = all(kind.kind in "iuf" for kind in first.dtypes)
-        return pandas.read_csv(path, sep=separator, header=None if headless else "infer")
-    except pandas.errors.EmptyDataError as error:
-        raise ValueError(f"Invalid `source`: expected at least one row. Received: {os.fspath(path)!r}.") from error
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, "a table in UTF-8", error) from error
-    except (ValueError, OverflowError) as error:  # the kinds of `pandas.errors.ParserError` among them
-        raise _unreadable(path, "a table", error) from error
-
-
-def _unreadable(path: Path, expected: str, error: Exception) -> ValueError:
-    return ValueError(f"Invalid `source`: expected {expected}. Received: {os.fspath(path)!r}. {error}")
+    return Source(name, parts, columns.features, columns.targets, columns=columns)
 
 
 def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> list:
@@ -117,7 +102,7 @@ def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> li
 
 
 def _check(frame: pd.DataFrame, columns: list, part: str) -> None:
-    """Raise ValueError unless the frame has rows, distinct columns, `columns` among them, and no missing values."""
+    """Raise ValueError unless the frame has rows and distinct columns, `columns` among them."""
     if not frame.columns.is_unique or not set(columns) <= set(frame.columns):
         raise ValueError(
             f"Invalid `source`: expected distinct columns, {columns} among them. Received: {list(frame.columns)} in "
@@ -125,56 +110,117 @@ def _check(frame: pd.DataFrame, columns: list, part: str) -> None:
         )
     if not len(frame):
         raise ValueError(f"Invalid `source`: expected at least one row. Received: none in the {part} part.")
-    missing = np.argwhere(frame[columns].isna().to_numpy())
-    if len(missing):
-        row, column = missing[0]
+
+
+def _with_targets(frames: dict[str, Any], targets: list) -> tuple[dict[str, Any], int]:
+    """Return the frames without rows whose target is missing, and the number of these rows."""
+    missing = {part: _missing(frame[targets]) for part, frame in frames.items()}
+    for part, rows in missing.items():
+        if rows.all():
+            raise ValueError(f"Invalid `targets`: expected values of {targets}. Received: none in the {part} part.")
+    kept = {part: frame[~missing[part]].infer_objects() for part, frame in frames.items()}
+    return kept, int(sum(rows.sum() for rows in missing.values()))
+
+
+def _missing(frame: Any) -> np.ndarray:
+    """Return which rows have a missing entry, bool [N]."""
+    return np.any(
+        [_text(frame[name]).isna() if _is_text(frame[name]) else frame[name].isna() for name in frame], axis=0
+    )
+
+
+def _infer(frame: Any, names: list, named: bool) -> Columns:
+    """Return what the columns were taken for; `named` says that the user chose them, so that none is left out."""
+    found = {name: infer(str(name), frame[name], named) for name in names}
+    left_out = {str(name): column for name, column in found.items() if isinstance(column, str)}
+    if named and left_out:
+        name, reason = next(iter(left_out.items()))
         raise ValueError(
-            f"Invalid `source`: expected no missing values. Received: {len(missing)} in the {part} part, the first in "
-            f"row {row}, column {columns[column]!r}. Drop such rows (`dropna`) or fill them in (`fillna`)."
+            f"Invalid `inputs`: expected columns of numbers, dates or categories. Received: {name!r}, {reason}. Leave "
+            "it out of `inputs`, or turn it into numbers or a few categories."
         )
+    inputs = tuple(column for column in found.values() if isinstance(column, Column))
+    if not inputs:
+        raise ValueError(
+            f"Invalid `inputs`: expected at least one column of numbers, dates or categories. Received: {left_out}."
+        )
+    return Columns(inputs, left_out=tuple(left_out.items()))
 
 
-def _encode(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with categorical columns one-hot encoded as "column=category", in the order of the columns."""
-    pandas = _pandas()
-    is_ = pandas.api.types
-    frame = frame.infer_objects()
-    categories = {}
-    for name, column in frame.items():
-        if is_.is_numeric_dtype(column) and not is_.is_bool_dtype(column) and not is_.is_complex_dtype(column):
-            continue
-        strings = is_.is_string_dtype(column) or isinstance(column.dtype, pandas.CategoricalDtype)
-        if not strings and not is_.is_bool_dtype(column):
-            raise ValueError(
-                f"Invalid `source`: expected columns of numbers, strings, booleans or categories. Received: column "
-                f"{name!r} of type {column.dtype}. Convert it to numbers, or leave it out of `inputs`."
-            )
-        # A declared categorical type keeps its order of categories, and a column for those without rows.
-        categories[name] = column.astype("category")
-        if len(categories[name].cat.categories) > _MAX_CATEGORIES:
-            raise ValueError(
-                f"Invalid `source`: expected at most {_MAX_CATEGORIES} categories in a column. Received: "
-                f"{len(categories[name].cat.categories)} in column {name!r}. Leave it out of `inputs`."
-            )
-    blocks = [
-        pandas.get_dummies(categories[name], prefix=str(name), prefix_sep="=", dtype=np.float32)
-        if name in categories
-        else frame[[name]]
-        for name in frame.columns
-    ]
-    return pandas.concat(blocks, axis=1)
+def infer(name: str, values: pd.Series, named: bool = False) -> Column | str:
+    """Return what a column is taken for, or the reason why it cannot be an input.
+
+    Args:
+        name: of the column.
+        values: its entries.
+        named: whether the user named it as an input: numbers are then never taken for identifiers.
+
+    Raises:
+        ValueError: if the entries are of a type that is neither numbers, dates, text, booleans nor categories.
+    """
+    pandas = pandas_module()
+    is_, missing = pandas.api.types, int(values.isna().sum())
+    if missing == len(values):
+        return "no entry in any row"
+    if is_.is_datetime64_any_dtype(values):
+        return Column(name, "date", missing=missing)
+    if _is_number(values):
+        identifies = is_.is_integer_dtype(values) and values.is_unique and len(values) > _FEW_CATEGORIES
+        if identifies and _IDENTIFIER.fullmatch(name) and not named:
+            return "a number that differs in each row and is named like an identifier"
+        return Column(name, "number", missing=missing)
+    if isinstance(values.dtype, pandas.CategoricalDtype):
+        # A declared categorical type keeps its order of categories, and a feature for those without rows.
+        categories = [str(category) for category in values.cat.categories]
+        return Column(name, "categories", (*categories, MISSING) if missing else tuple(categories), missing=missing)
+    if not _is_text(values) and not is_.is_bool_dtype(values):
+        raise ValueError(
+            f"Invalid `source`: expected columns of numbers, dates, strings, booleans or categories. Received: column "
+            f"{name!r} of type {values.dtype}. Convert it to numbers, or leave it out by `exclude`."
+        )
+    return _infer_text(name, values)
 
 
-def _numbers(frame: pd.DataFrame) -> np.ndarray:
-    """Return all columns as [N, F]: int64 if all are integers, else float64."""
-    integers = all(_pandas().api.types.is_integer_dtype(kind) for kind in frame.dtypes)
-    return frame.to_numpy(np.int64 if integers else np.float64)
+def _infer_text(name: str, values: pd.Series) -> Column | str:
+    text = _text(values)
+    missing = int(text.isna().sum())
+    if missing == len(text):
+        return "no entry in any row"
+    if decimal := text_columns.decimal_mark(text):
+        return Column(name, "number", decimal=decimal, missing=missing)
+    day_first = text_columns.day_first(text)
+    if day_first is not None:
+        return Column(name, "date", day_first=day_first, missing=missing)
+    categories = sorted(set(as_categories(values)))
+    if len(categories) > _MAX_CATEGORIES or _is_near_unique(len(categories), len(text)):
+        return f"text of {len(categories)} different values in {len(text)} rows, such as {text.dropna().iloc[0]!r}"
+    return Column(name, "categories", tuple(categories), missing=missing)
 
 
-def _targets(frame: pd.DataFrame) -> np.ndarray:
+def _is_near_unique(distinct: int, rows: int) -> bool:
+    return distinct > max(_FEW_CATEGORIES, rows / 2)
+
+
+def _is_number(values: pd.Series) -> bool:
+    is_ = pandas_module().api.types
+    return is_.is_numeric_dtype(values) and not is_.is_bool_dtype(values) and not is_.is_complex_dtype(values)
+
+
+def _is_text(values: pd.Series) -> bool:
+    """Return whether a column holds text, or booleans beside missing entries."""
+    is_ = pandas_module().api.types
+    return is_.is_string_dtype(values) or (
+        is_.is_object_dtype(values) and all(isinstance(v, str | bool | float | None) for v in values)
+    )
+
+
+def _text(values: pd.Series) -> pd.Series:
+    return text_columns.stripped(values)
+
+
+def _targets(frame: Any, had_missing: bool) -> np.ndarray:
     """Return a single column as [N], and several columns of numbers as [N, K]."""
-    # A list turns every column type, including categories and nullable integers, into plain Python values.
-    columns = [np.array(frame[name].tolist()) for name in frame.columns]
+    columns = [_target(str(name), frame[name], had_missing) for name in frame.columns]
     if len(columns) == 1:
         return columns[0]
     for name, column in zip(frame.columns, columns, strict=True):
@@ -184,3 +230,28 @@ def _targets(frame: pd.DataFrame) -> np.ndarray:
                 f"{list(frame.columns)}, with {name!r} of type {column.dtype}."
             )
     return np.stack(columns, axis=1)
+
+
+def _target(name: str, values: pd.Series, had_missing: bool) -> np.ndarray:
+    """Return a column, whose missing entries are gone, as numbers, booleans or strings, [N]."""
+    if _is_number(values) or isinstance(values.dtype, pandas_module().CategoricalDtype):
+        found = np.array(values.tolist())  # a list turns nullable integers into plain ones
+        # Beside missing entries pandas reads integers as floats.
+        whole = had_missing and found.dtype.kind == "f" and np.array_equal(found, np.round(found))
+        return found.astype(np.int64) if whole else found
+    if pandas_module().api.types.is_bool_dtype(values):
+        return np.array(values.tolist())
+    column = infer(name, values, named=True)
+    if isinstance(column, str):
+        raise ValueError(
+            f"Invalid `targets`: expected numbers or classes. Received: {name!r}, {column}. Name another column."
+        )
+    return np.array(_text(values).tolist()) if column.kind == "categories" else column.encode(values)[:, 0]
+
+
+def _warn(columns: Columns) -> None:
+    told = [f"the column {name!r}: {reason}" for name, reason in columns.left_out]
+    if columns.rows_left_out:
+        told.append(f"{columns.rows_left_out} rows without a target")
+    if told:
+        warnings.warn(f"Left out are {'; '.join(told)}. `inputs` names columns.", ColumnWarning, stacklevel=5)

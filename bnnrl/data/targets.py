@@ -13,6 +13,7 @@ TASKS = ("classification", "regression")
 # Integers with more distinct values than _MAX_CLASSES and fewer rows per value than _MIN_ROWS_PER_CLASS may be counts
 # or rounded real numbers, so `task` has to say what they are.
 _MAX_CLASSES, _MIN_ROWS_PER_CLASS = 30, 10
+_MAX_GAPPY = 10  # likewise, of more integers none between the lowest and the highest may be missing
 
 
 def check_task(task: str | None) -> None:
@@ -73,12 +74,20 @@ def names_of(classes: np.ndarray, rows: int, task: str | None) -> tuple[str, ...
     """
     if len(classes) < 2:
         raise ValueError(f"Invalid targets: expected at least two classes. Received: only {classes.tolist()}.")
-    if task is None and classes.dtype.kind in "iu" and len(classes) > max(_MAX_CLASSES, rows / _MIN_ROWS_PER_CLASS):
+    if task is None and classes.dtype.kind in "iu" and _may_be_numbers(classes, rows):
         raise ValueError(
-            f"Invalid targets: expected at least {_MIN_ROWS_PER_CLASS} rows of each class. Received: {len(classes)} "
-            f"different integers in {rows} rows. Pass `task='regression'` or `task='classification'`."
+            f"Invalid targets: expected at least {_MIN_ROWS_PER_CLASS} rows of each class, and no gaps between more "
+            f"than {_MAX_GAPPY} classes. Received: {len(classes)} different integers from {classes[0]} to "
+            f"{classes[-1]} in {rows} rows. Pass `task='regression'` or `task='classification'` (`bnnrl fit --task "
+            "regression`; `--likelihood poisson` for counts)."
         )
     return tuple(str(c) for c in classes)
+
+
+def _may_be_numbers(classes: np.ndarray, rows: int) -> bool:
+    """Return whether sorted, distinct integers may be counts or rounded real numbers instead of classes."""
+    many = len(classes) > max(_MAX_CLASSES, rows / _MIN_ROWS_PER_CLASS)
+    return many or (len(classes) > _MAX_GAPPY and int(classes[-1]) - int(classes[0]) >= len(classes))
 
 
 def check_indices(y: np.ndarray, class_names: tuple[str, ...], part: str, first_row: int = 0) -> None:

@@ -167,13 +167,15 @@ class BayesianModel:
         check_reporting(callbacks, verbose)
         check_choice("engine", engine, ("local", "ray"))
         rule, limit = rule_and_limit(until, max_epochs, check_count("epochs", epochs))
-        before = self.x_scaler, self.y_scaler, self.method, self.optimizer
+        before = self.x_scaler, self.y_scaler, self.columns, self.method, self.optimizer
         try:
             if isinstance(x, data.Data):
                 self._adapter.set_scalers(x.x_scaler, x.y_scaler)
+                self.columns = x.columns
                 x, validation_data = x.train, x.validation if validation_data is None else validation_data
             else:
                 self._adapter.set_scalers(None, None)
+                self.columns = None
             if self._name and inference.get(self._name).full_batch_only:
                 batch_size = None
             shards = self._adapter.shards(x, y, batch_size)
@@ -185,7 +187,7 @@ class BayesianModel:
             driver, problem = self._driver(shards.batch_size, engine), self._problem.with_num_data(shards.num_data)
             self._trainer = Trainer(problem, self.method, driver, seed, self._initial_theta(initial))
         except Exception:
-            self.x_scaler, self.y_scaler, self.method, self.optimizer = (
+            self.x_scaler, self.y_scaler, self.columns, self.method, self.optimizer = (
                 before  # a fit that is refused leaves the model as it was
             )
             raise
@@ -228,6 +230,15 @@ class BayesianModel:
         self._adapter.y_scaler = scaler
 
     @property
+    def columns(self) -> data.Columns | None:
+        """What the columns of the table were taken for that the last `fit` had; methods then take tables for x too."""
+        return self._adapter.columns
+
+    @columns.setter
+    def columns(self, columns: data.Columns | None) -> None:
+        self._adapter.columns = columns
+
+    @property
     def layers(self) -> list[keras.layers.Layer]:
         """The network's layers, for Keras callbacks."""
         return self.keras_model.layers
@@ -247,7 +258,8 @@ class BayesianModel:
         """Return the predictive mean [B, ...]; for classes, their probabilities [B, C].
 
         Args:
-            x: inputs [B, ...], as in `fit`.
+            x: inputs [B, ...], as in `fit`. A model that was fitted to a table, see `columns`, takes a pandas DataFrame
+                with its columns too.
             num_samples: posterior samples to average over, at most; a posterior of fewer distinct values gives those.
                 At most 512 MiB of them are in memory at a time; all methods that predict keep to this.
             seed: an integer or a stateless seed pair.
@@ -547,6 +559,7 @@ class BayesianModel:
             self._name,
             self._given,
             self._predictor.calibrations,
+            self.columns,
         ).encode()
 
     @classmethod
@@ -569,7 +582,7 @@ class BayesianModel:
             )
         model.become(parts.posterior)
         model._predictor.reference, model._predictor.calibrations = parts.reference, parts.calibrations
-        model.x_scaler, model.y_scaler = parts.x_scaler, parts.y_scaler
+        model.x_scaler, model.y_scaler, model.columns = parts.x_scaler, parts.y_scaler, parts.columns
         return model
 
     def become(self, found: posterior.Posterior) -> None:

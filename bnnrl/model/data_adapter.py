@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl import data, likelihoods
+from bnnrl.data import tables
 from bnnrl.model import inputs
 from bnnrl.model.device_data import Shards, Stream
 from bnnrl.problem import Problem
@@ -26,12 +27,14 @@ class DataAdapter:
     Attributes:
         x_scaler: the standardisation of the inputs; None if they are used as given.
         y_scaler: the standardisation of the targets; None if they are used as given.
+        columns: what the columns of the table were taken for that the model was fitted to; None for other data.
     """
 
     def __init__(self, keras_model: keras.Model, problem: Problem):
         self._keras_model, self._problem = keras_model, problem
         self.x_scaler: data.Scaler | None = None
         self.y_scaler: data.Scaler | None = None
+        self.columns: data.Columns | None = None
 
     def set_scalers(self, x_scaler: data.Scaler | None, y_scaler: data.Scaler | None) -> None:
         """Set both scalers.
@@ -51,9 +54,13 @@ class DataAdapter:
     def inputs(self, x) -> inputs.Arrays:
         """Return x as float32 rows that fit the network, in standard units.
 
+        A table is encoded as the one that the model was fitted to.
+
         Raises:
-            ValueError: if x does not fit the network or is not finite.
+            ValueError: if x does not fit the network or is not finite, or is a table without the columns.
         """
+        if self.columns is not None and tables.is_frame(x):
+            x = self.columns.encode(x)
         x = inputs.inputs_of(self._keras_model, x)
         return x if self.x_scaler is None else self.x_scaler.transform(x)
 

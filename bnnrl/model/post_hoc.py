@@ -57,6 +57,7 @@ def laplace(
     _check_logits(keras_model, model.likelihood)
     if isinstance(data, data_module.Data):
         model._adapter.set_scalers(data.x_scaler, data.y_scaler)
+        model.columns = data.columns
         data = data.train
     shards = model._adapter.shards(data, None, _ROWS)
     problem = model._problem.with_num_data(shards.num_data).with_own_statistics()

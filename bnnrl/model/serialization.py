@@ -45,6 +45,7 @@ class ModelParts:
         method_name: the method's name, if its hyper-parameters follow from each run.
         hyper_parameters: those of a method by name that do not follow from the run.
         calibrations: the "recalibration" and the "conformal" calibration, so far as there are such.
+        columns: what the columns of a table were taken for; None for other data.
     """
 
     network: keras.Model
@@ -58,6 +59,7 @@ class ModelParts:
     method_name: str | None = None
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
+    columns: data.Columns | None = None
 
     def encode(self) -> tuple[dict[str, Any], Arrays]:
         """Return a JSON-able description and named arrays.
@@ -79,6 +81,8 @@ class ModelParts:
         calibrated = {kind: found.to_saved() for kind, found in self.calibrations.items()}
         if calibrated:
             config["calibrations"] = {kind: saved[0] for kind, saved in calibrated.items()}
+        if self.columns is not None:
+            config["columns"] = settings.encode(self.columns)
         with suppress(ValueError):  # a method of the user's own is code
             method = settings.encode(self.method)
             given = {name: settings.encode(value) for name, value in self.hyper_parameters.items()}
@@ -125,6 +129,7 @@ class ModelParts:
                 kind: Calibration.from_saved(entry, select(arrays, kind))
                 for kind, entry in config.get("calibrations", {}).items()
             },
+            settings.decode(config.get("columns")),
         )
 
 

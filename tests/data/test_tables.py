@@ -1,13 +1,18 @@
 """`load` from DataFrames and from table files."""
 
+import json
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bnnrl.data import load
+from bnnrl import data as bnnrl_data
+from bnnrl.data import ColumnWarning
+from bnnrl.storage import config
 
+load: Any = bnnrl_data.load  # parts and columns may be None in general, and are not here
 _FRAME = pd.DataFrame(
     {
         "size": [1.5, 2.0, 3.5, 4.0, 5.0, 6.0],
@@ -74,12 +79,108 @@ def test_a_file_without_names_keeps_its_first_row(tmp_path, suffix, separator):
     np.testing.assert_array_equal(data.train[1], [[0.5], [1.5]])
 
 
-def test_missing_values_are_named(tmp_path):
-    (tmp_path / "holes.csv").write_text("a,b,y\n1,2,0.5\n3,,1.5\n,6,2.5\n")
-    with pytest.raises(
-        ValueError, match=r"missing values. Received: 2 in the train part, the first in row 1, column 'b'"
-    ):
-        load(tmp_path / "holes.csv")
+def test_missing_numbers_become_the_median_of_the_training_rows():
+    mark = ["?", None, "-", "n/a", " ", "NULL"]
+    frame = pd.DataFrame({"a": [*map(str, range(1, 15)), *mark], "y": np.arange(20.0)})
+    data = load(frame, test=0.5, seed=1)
+    training = data.train[1][:, 0].astype(int)
+    median = np.median([row + 1 for row in training if row < 14])
+    assert data.columns.inputs[0].fill == median and data.columns.inputs[0].missing == 6
+    for x, y in (data.train, data.test):
+        np.testing.assert_array_equal(x[:, 0], np.where(y[:, 0] < 14, y[:, 0] + 1, median))
+
+
+def test_a_missing_category_is_a_category_and_a_row_without_target_is_left_out():
+    frame = pd.DataFrame({"c": ["p", "?", "q", None], "y": [1, 0, None, 1]})
+    with pytest.warns(ColumnWarning, match="1 rows without a target"):
+        data = load(frame, test=0)
+    assert data.feature_names == ("c=missing", "c=p") and data.class_names == ("0", "1")
+    np.testing.assert_array_equal(data.train[0], [[0, 1], [1, 0], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        (["$12.34", "$ 1,234.50", "-$3"], [12.34, 1234.5, -3]),
+        (["1,234", "12", "1,234,567"], [1234, 12, 1234567]),
+        (["0,5", "1.234,25", "12"], [0.5, 1234.25, 12]),
+        (["12 %", "(5)", ".5"], [12, -5, 0.5]),
+        (["1e3", "-2.5E-1", "+7"], [1000, -0.25, 7]),
+        (["7 €", "€8", "1\u00a0000 €"], [7, 8, 1000]),
+    ],
+)
+def test_numbers_as_text_are_inputs_and_targets(text, numbers):
+    data = load(pd.DataFrame({"a": text, "y": text}), test=0)
+    assert data.class_names is None and data.columns.describe()["a"] == "number"
+    np.testing.assert_allclose(data.train[0][:, 0], numbers, rtol=1e-6)
+    np.testing.assert_allclose(data.train[1][:, 0], numbers, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dates", "days"),
+    [
+        (["2024-03-01", "2024-02-29"], [19783, 19782]),
+        (["2024-03-01 12:00", "2024-02-29 00:00"], [19783.5, 19782]),
+        (["13/02/2024", "01/03/2024"], [19766, 19783]),
+        (["01/03/2024", "13/02/2024"], [19783, 19766]),
+        (["03/01/2024", "02/13/2024"], [19783, 19766]),
+        (["1 March 2024", "29 February 2024"], [19783, 19782]),
+        (pd.to_datetime(["2024-03-01", "2024-02-29"]), [19783, 19782]),
+    ],
+)
+def test_dates_are_days(dates, days):
+    data = load(pd.DataFrame({"when": dates, "y": [0.5, 1.5]}), test=0)
+    assert data.columns.inputs[0].kind == "date"
+    np.testing.assert_array_equal(data.train[0][:, 0], days)
+
+
+def test_identifiers_and_text_are_left_out_with_a_word():
+    n = 60
+    frame = pd.DataFrame(
+        {"order": [f"A{i}" for i in range(n)], "customer_id": np.arange(n), "year": np.arange(n), "y": np.arange(n) / 2}
+    )
+    with pytest.warns(ColumnWarning, match="'order': text of 60 different values in 60 rows.*'customer_id': a number"):
+        data = load(frame)
+    assert data.feature_names == ("year",) and [name for name, _ in data.columns.left_out] == ["order", "customer_id"]
+    assert load(frame, exclude=["order", "year"], inputs=["year", "customer_id"]).feature_names == ("customer_id",)
+    with pytest.raises(ValueError, match="`inputs`: expected columns of numbers.*'order', text of 60"):
+        load(frame, inputs=["order", "year"])
+    with pytest.raises(ValueError, match="`targets`: expected numbers or classes.*'order', text of 60"):
+        load(frame, targets="order", inputs="year")
+
+
+def test_counts_are_not_taken_for_classes():
+    counts = np.repeat([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 37], 20)
+    with pytest.raises(ValueError, match="11 different integers from 0 to 37.*--likelihood poisson"):
+        load(pd.DataFrame({"a": counts / 2, "y": counts}))
+    assert load(pd.DataFrame({"a": counts / 2, "y": counts}), task="regression").class_names is None
+    assert len(load(pd.DataFrame({"a": counts / 2, "y": counts % 10}), test=0).class_names) == 10
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_files_of_other_countries(tmp_path, separator, encoding):
+    rows = [["größe", "farbe", "preis"], ["1.5", "grün", '"1,5"'], ["2", "rot", '"2,5"'], ["3", "grün", '"7,25"']]
+    (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows), encoding=encoding)
+    data = load(tmp_path / "t.csv", test=0)
+    assert data.feature_names == ("größe", "farbe=grün", "farbe=rot")
+    np.testing.assert_array_equal(data.train[1], [[1.5], [2.5], [7.25]])
+
+
+def test_new_rows_are_encoded_by_the_names_of_columns():
+    frame = _FRAME.assign(size=["1,5", "2", "?", "4", "5", "6"], when=pd.date_range("2024-01-01", periods=6))
+    columns = load(frame, "weight", inputs=["size", "colour", "when"], test=0).columns
+    new = pd.DataFrame({"colour": ["red", "pink"], "extra": 1, "when": ["2024-01-02", None], "size": ["2,5", None]})
+    np.testing.assert_array_equal(columns.encode(new), [[2.5, 0, 0, 1, 19724], [4, 0, 0, 0, 19725.5]])
+    assert columns.unknown(new) == {"colour": ["pink"]}
+    assert config.decode(json.loads(json.dumps(config.encode(columns)))) == columns
+    with pytest.raises(ValueError, match="expected the columns.*without \\['colour'\\]. Did you mean 'color'"):
+        columns.encode(new.rename(columns={"colour": "color"}))
+    with pytest.raises(ValueError, match="a number in each row of column 'size', or nothing. Received: 'big' in row 1"):
+        columns.encode(new.assign(size=["1,5", "big"]))
+
+
+def test_infinite_values_are_named(tmp_path):
     (tmp_path / "far.csv").write_text("a,b,y\n1,2,0.5\n3,inf,1.5\n5,6,2.5\n")
     with pytest.raises(ValueError, match=r"inf in row 1, column 1 \('b'\), of the train part"):
         load(tmp_path / "far.csv")
@@ -92,9 +193,13 @@ def test_missing_values_are_named(tmp_path):
         (_FRAME, {"inputs": ["size", "colou"]}, "`inputs`.*Did you mean 'colour'"),
         (_FRAME, {"inputs": ["weight"]}, "none of the targets"),
         (_FRAME, {"targets": ["weight", "species"]}, "one column of classes.*'species'"),
-        (_FRAME.assign(size=pd.Timestamp("2020-01-01")), {}, "column 'size' of type datetime64"),
+        (_FRAME.assign(size=pd.Timedelta(days=1)), {}, "column 'size' of type timedelta64"),
         (_FRAME[:0], {}, "at least one row"),
-        (pd.DataFrame({"id": [f"n{i}" for i in range(1001)], "y": 0.5}), {}, "1001 in column 'id'"),
+        (
+            pd.DataFrame({"id": [f"n{i}" for i in range(1001)], "y": 0.5}),
+            {},
+            "at least one column.*'id': .text of 1001 different values",
+        ),
         (_FRAME, {"test": _FRAME.drop(columns="size")}, "in the test part"),
     ],
 )

@@ -58,7 +58,7 @@ def test_known_names_are_kept_where_a_class_has_no_row():
 @pytest.mark.parametrize(
     ("y", "task", "names", "message"),
     [
-        (np.arange(100), None, None, "100 different integers in 100 rows.*`task='regression'`"),
+        (np.arange(100), None, None, "100 different integers from 0 to 99 in 100 rows.*`task='regression'`"),
         (np.zeros(5, int), None, None, r"at least two classes.*\[0\]"),
         (np.array([0.0, 0.5]), "classification", None, "whole numbers.*0.5 in row 1"),
         (np.array([1.0, np.nan]), "classification", None, "nan in row 1"),
