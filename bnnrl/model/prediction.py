@@ -29,6 +29,9 @@ _ROWS, _BATCHED = 2**11, 2**13
 # A prediction holds at most _DRAW_BYTES of posterior samples of θ at a time. What is reduced over draws is computed in
 # blocks of rows whose outputs for all draws are at most _BLOCK_OUTPUTS numbers, 64 MiB.
 _DRAW_BYTES, _BLOCK_OUTPUTS = 2**29, 2**24
+# Families of which mean + std z has the location mean + std loc and the scale std scale. LogNormal, for example, has
+# both parameters and is none of them.
+_LOCATION_SCALE = (tfd.Normal, tfd.Laplace, tfd.StudentT, tfd.Cauchy, tfd.Logistic, tfd.Gumbel, tfd.GeneralizedNormal)
 _REFERENCE_ROWS = 1024  # enough for the mean and variance of each channel
 
 
@@ -145,7 +148,8 @@ class Predictor:
             inner = self._in_target_units(distribution.distribution)
             return tfd.Independent(inner, distribution.reinterpreted_batch_ndims)
         loc, scale = (distribution.parameters.get(name) for name in ("loc", "scale"))
-        if tf.is_tensor(loc) and tf.is_tensor(scale):  # unlike a TransformedDistribution, a copy knows its variance
+        # Unlike a TransformedDistribution, a copy knows its variance.
+        if type(distribution) in _LOCATION_SCALE and tf.is_tensor(loc) and tf.is_tensor(scale):
             return distribution.copy(loc=scaler.mean + scaler.std * loc, scale=scaler.std * scale)
         return tfd.TransformedDistribution(distribution, tfb.Chain([tfb.Shift(scaler.mean), tfb.Scale(scaler.std)]))
 
