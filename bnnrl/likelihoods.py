@@ -227,20 +227,37 @@ _TYPES = {"gaussian": Gaussian, "categorical": Categorical, "bernoulli": Bernoul
 def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) -> Likelihood:
     """Return the likelihood of a name, or of a callable `outputs -> tfd.Distribution`; a likelihood itself is returned.
 
+    The name "heteroscedastic" stands for Gaussian("heteroscedastic").
+
     Raises:
-        ValueError: for any other argument; the message for an unknown name lists the nearest names.
+        ValueError: for any other argument, such as a loss of Keras; the message for an unknown name lists the nearest
+            names.
     """
+    if isinstance(likelihood, str) and likelihood.lower() == "heteroscedastic":
+        return Gaussian("heteroscedastic")
     if isinstance(likelihood, str):
         return _class_named(likelihood)()
     if isinstance(likelihood, Likelihood):
         if not isinstance(likelihood, type):
             return likelihood
+    elif _is_keras_loss(likelihood):
+        raise ValueError(
+            "Invalid `likelihood`: expected a distribution of the targets. Received: a loss of Keras, "
+            f"{likelihood!r}. Use 'gaussian' in place of a squared error, 'categorical' or 'bernoulli', whose outputs "
+            "are logits, in place of a cross-entropy, and 'poisson' in place of Poisson's loss."
+        )
     elif callable(likelihood):
         return Custom(likelihood)
     raise ValueError(
         f"Invalid `likelihood`: expected a name, a likelihood object such as Gaussian(), or a callable from outputs to "
         f"a TFP distribution. Received: {likelihood!r}"
     )
+
+
+def _is_keras_loss(likelihood: Any) -> bool:
+    """Return whether `likelihood` is a loss of Keras, an object or a function."""
+    named = likelihood if hasattr(likelihood, "__name__") else type(likelihood)
+    return str(getattr(named, "__module__", "")).startswith("keras.src.losses")
 
 
 def to_config(likelihood: Likelihood) -> dict[str, Any]:

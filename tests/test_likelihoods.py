@@ -54,9 +54,16 @@ def test_configurations_round_trip_through_json(likelihood):
     assert likelihoods.from_config(config) == likelihood
 
 
+@pytest.mark.parametrize("loss", [keras.losses.MeanSquaredError(), keras.losses.mean_squared_error], ids=str)
+def test_a_loss_of_keras_is_refused_with_the_remedy(loss):
+    with pytest.raises(ValueError, match="a loss of Keras.*Use 'gaussian' in place of a squared error"):
+        likelihoods.get(loss)
+
+
 def test_by_name_by_instance_and_by_callable():
     assert likelihoods.get("gaussian") == likelihoods.Gaussian("learned")
     assert likelihoods.get("Poisson") == likelihoods.Poisson()
+    assert likelihoods.get("heteroscedastic") == likelihoods.Gaussian("heteroscedastic")
     assert likelihoods.get(BUILT_IN[0]) is BUILT_IN[0]
     custom = likelihoods.get(lambda outputs: tfd.Independent(tfd.Laplace(outputs, 1.0), 1))
     assert isinstance(custom, likelihoods.Custom) and custom.num_params(3) == 0
