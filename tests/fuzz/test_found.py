@@ -102,7 +102,7 @@ def test_bad_input_is_refused(tmp_path, monkeypatch, call, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "a,b\n1,ä\n".encode("latin-1"), "expected a table in UTF-8"),
+        ("a.csv", b"a,b\n1,\0\n", "expected a table"),
         ("a.parquet", b"PAR1", "expected a Parquet file"),
         ("a.npz", b"PK", "expected an .npz file of arrays"),
         ("b.csv", b"a,b\n1,2\n", "expected at least one of the columns"),
