@@ -33,7 +33,7 @@ h3 { font-size: 1.05rem; margin: 1.5rem 0 0.5rem; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 caption, figcaption { text-align: left; color: var(--faint); font-size: 0.9rem; padding-bottom: 0.3rem; }
-th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th, td { padding: 0.25rem 0.5rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { font-weight: 600; }
 th:first-child, td:first-child { padding-left: 0; }
 .number { text-align: right; }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-import bnnrl
+from bnnrl._tensorflow import import_tensorflow
 from bnnrl.cli.environment import arguments_of
 from bnnrl.cli.options import optional
 from bnnrl.exit_codes import BAD_INPUT, DONE
 from bnnrl.rl import tasks
+
+if TYPE_CHECKING:
+    from bnnrl.rl.checks import Report
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 _WIDTH = 140  # of the table where there is no terminal
@@ -41,18 +44,33 @@ class Check:
         """Print a table of the findings, and return the exit code."""
         of_env = arguments_of(vars(self))
         tasks.resolve(self.env, **of_env)  # reports a mistyped name before the slow import of TensorFlow
-        report = bnnrl.check(self.env, self.seed, **of_env)
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-        for heading in ("", "subject", "finding"):
-            table.add_column(heading)
-        for finding in report.findings:
-            table.add_row(Text(finding.level, _STYLES[finding.level]), Text(finding.subject), Text(finding.text))
-        Console(width=None if Console().is_terminal else _WIDTH).print(table)
+        report = _shown(self, of_env)
         problems = sum(finding.level == "problem" for finding in report.findings)
         print("An agent can be trained." if report.ok else f"No agent can be trained. Problems to fix: {problems}.")
         return DONE if report.ok else BAD_INPUT
+
+
+def _shown(command: Check, of_env: dict[str, Any]) -> Report:
+    """Return the findings, which a table shows as they come, or where there is no terminal at the end."""
+    import_tensorflow()
+    from rich import box
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    from bnnrl.rl.checks import Report, iter_findings
+
+    console = Console(width=None if Console().is_terminal else _WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", caption="checking", caption_justify="left")
+    for heading in ("", "subject", "finding"):
+        table.add_column(heading)
+    found = []
+    with Live(table, console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for finding in iter_findings(command.env, command.seed, **of_env):
+            found.append(finding)
+            table.add_row(Text(finding.level, _STYLES[finding.level]), Text(finding.subject), Text(finding.text))
+            live.refresh()
+        table.caption = None
+        live.refresh()
+    return Report(tuple(found))

@@ -47,7 +47,8 @@ def learning_curve(
 
     Args:
         path: the PNG file.
-        predicted: cost that the model expected of each trial; None for a trial with random actions.
+        predicted: cost that the model expected of each trial; None for a trial with random actions. A prediction far
+            from all real costs is drawn at the edge, with its value.
         real: cost of each real trial.
         evaluation: mean cost of the evaluation episodes of each trial.
         success: share of successful evaluation episodes of each trial, in [0, 1]; None if success is not defined.
@@ -61,14 +62,13 @@ def learning_curve(
     figure = make_figure(6.4, 4.0)
     axes = figure.subplots()
     trials = np.arange(1, len(costs) + 1)
-    axes.plot(trials, expected, "o--", color=MODEL, label="trial, predicted")
+    low, high = _cost_limits(np.concatenate([costs, evaluated]))
+    _plot_within(axes, trials, expected, low, high)
     axes.plot(trials, costs, "o-", color=REAL, label="trial, real")
     axes.plot(trials, evaluated, "s:", color=REAL, alpha=0.6, label="evaluation episodes, real")
     style_axes(axes, "trial", "cost, mean per step")
-    both = np.concatenate([costs, evaluated])
-    both = both[np.isfinite(both)]
-    if np.all(both >= 0):  # costs may be negative if they are minus a reward
-        axes.set_ylim(0, 1.05 * np.max(both, initial=1.0))
+    margin = 0.05 * (high - low)
+    axes.set_ylim(low - margin if low else 0.0, high + margin)
     axes.set_xticks(trials)
     if not np.isnan(share).all():
         right = _right_axes(axes, "successful evaluation episodes, %")
@@ -78,6 +78,30 @@ def learning_curve(
         right = _right_axes(axes, "return, mean of the evaluation episodes")
         right.plot(trials, sums[0], "D-", color=GOOD, markersize=4)
     finish(figure, path, title, axes.get_legend_handles_labels()[0])
+
+
+def _cost_limits(real: np.ndarray) -> tuple[float, float]:
+    """Return the lowest and the highest cost that a picture of real costs shows, which is 0 if none is negative."""
+    real = real[np.isfinite(real)]
+    low, high = np.min(real, initial=0.0), np.max(real, initial=-np.inf)
+    if low < 0:
+        low = np.min(real)
+    if not high > low:
+        high = low + (abs(low) or 1.0)
+    reach = high - low
+    return float(low - reach if low < 0 else 0.0), float(high + (reach if low < 0 else 0.25 * reach))
+
+
+def _plot_within(axes, trials: np.ndarray, predicted: np.ndarray, low: float, high: float) -> None:
+    """Plot predicted costs; those beyond the limits as triangles at the edge, with their values."""
+    shown = np.clip(predicted, low, high)
+    axes.plot(trials, shown, "o--", color=MODEL, label="trial, predicted")
+    for above, edge, marker in ((True, high, "^"), (False, low, "v")):
+        beyond = predicted > high if above else predicted < low
+        axes.plot(trials[beyond], np.full(beyond.sum(), edge), marker, color=MODEL, markersize=9, clip_on=False)
+        for trial, value in zip(trials[beyond], predicted[beyond], strict=True):
+            place = {"xytext": (0, -14 if above else 8), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{value:.3g}", (trial, edge), color=MODEL, fontsize=8, **place)
 
 
 def _without_none(name: str, values) -> np.ndarray:
@@ -207,8 +231,7 @@ def _draw_panel(axes, panel: _Panel, dt: float) -> None:
         axes.plot(time(panel.particles), panel.particles, color=MODEL, alpha=0.25, linewidth=0.7)
     axes.plot(time(median), median, color=MODEL, linewidth=1.4)
     axes.plot(time(panel.real), panel.real, color=REAL, linewidth=1.6)
-    if panel.particles is None:
-        _limit_range(axes, [lower, upper, _finite_or_nan(panel.real)], [lowest, highest])
+    _limit_range(axes, [lower, upper, _finite_or_nan(panel.real)], [lowest, highest])
 
 
 def _finite_or_nan(values: np.ndarray) -> np.ndarray:
@@ -219,13 +242,19 @@ def _finite_or_nan(values: np.ndarray) -> np.ndarray:
 def _limit_range(axes, inner: Sequence[np.ndarray], outer: Sequence[np.ndarray]) -> None:
     """Set the y axis to show all of `inner`, and of `outer` what is at most one range of `inner` beyond it.
 
-    The outer quantiles of a diverging prediction would otherwise reduce the real trajectory to a flat line.
+    The last of `inner` is the real trajectory, of which other series count as far as three of its ranges beyond it. A
+    diverging prediction would otherwise reduce the real trajectory to a flat line.
     """
+    real, is_cut = inner[-1], False
+    if not np.isnan(real).all() and (span := np.nanmax(real) - np.nanmin(real)) > 0:
+        limits = np.nanmin(real) - 3 * span, np.nanmax(real) + 3 * span
+        is_cut = any(np.any((series < limits[0]) | (series > limits[1])) for series in inner)
+        inner = [np.clip(series, *limits) for series in inner]
     series = np.concatenate(inner)
     if np.isnan(series).all():
         return
     low, high = np.nanmin(series), np.nanmax(series)
-    reach = high - low or 1.0
+    reach = 0.0 if is_cut else high - low or 1.0
     both = np.concatenate([series, *outer])
     low, high = max(np.nanmin(both), low - reach), min(np.nanmax(both), high + reach)
     margin = 0.05 * (high - low) or 0.5

@@ -9,18 +9,29 @@ from typing import TYPE_CHECKING
 _EXPORTS = {
     "Callback": "bnnrl.rl.callbacks",
     "EnvironmentFault": "bnnrl.rl.episodes",
+    "ExtrapolationWarning": "bnnrl.rl.simulator.learned_env",
     "NonFiniteWarning": "bnnrl.rl.simulator.non_finite",
     "PILCO": "bnnrl.rl.pilco",
     "Prediction": "bnnrl.rl.callbacks",
     "Trial": "bnnrl.rl.callbacks",
     "TrialTracker": "bnnrl.rl.tracker",
 }
-__all__ = ["PILCO", "Callback", "EnvironmentFault", "NonFiniteWarning", "Prediction", "Trial", "TrialTracker"]
+__all__ = [
+    "PILCO",
+    "Callback",
+    "EnvironmentFault",
+    "ExtrapolationWarning",
+    "NonFiniteWarning",
+    "Prediction",
+    "Trial",
+    "TrialTracker",
+]
 
 if TYPE_CHECKING:
     from bnnrl.rl.callbacks import Callback, Prediction, Trial
     from bnnrl.rl.episodes import EnvironmentFault
     from bnnrl.rl.pilco import PILCO
+    from bnnrl.rl.simulator.learned_env import ExtrapolationWarning
     from bnnrl.rl.simulator.non_finite import NonFiniteWarning
     from bnnrl.rl.tracker import TrialTracker
 

@@ -49,6 +49,8 @@ class ActionSpace:
                 "Give the environment an action that is a vector of real numbers or one of up to some hundred values, "
                 "as gymnasium.wrappers.TransformAction does."
             )
+        if space.shape == (0,):
+            raise ValueError(f"Invalid action space of {env_id!r}: expected at least one entry. Received: {space}.")
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise ValueError(
                 f"Invalid action space of {env_id!r}: expected finite bounds. Received: low={space.low}, "

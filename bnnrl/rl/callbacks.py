@@ -42,6 +42,7 @@ class Trial:
     search_seconds: float
     real_return: float | None = None  # sum of an episode's rewards
     evaluation_return: float | None = None  # sum of an episode's rewards
+    compared_cost: float | None = None  # real mean cost over the steps of `predicted_cost`; None without a prediction
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,13 @@ from bnnrl.rl.seed_streams import Purpose, integer_seed, tensor_seed
 from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.gaussian_process import ProcessPosterior
-from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws
+from bnnrl.rl.simulator.learned_env import ExtrapolationWarning, LearnedEnv, ModelDraws
 from bnnrl.structure import key_or_none, structure
 
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
 _NUM_REFERENCES = 1024  # reference features of a policy search
 _REFERENCE_SPREAD = 1.5  # standard deviation of reference observations, in standard deviations of those observed
+_MOST_BEYOND = 0.25  # share of predicted costs beyond the observed range of which the agent does not warn
 _NUM_VISITED = 1024  # states that rollouts begin in, where they begin in visited ones
 
 
@@ -146,6 +147,7 @@ class PolicyControl:
 
         Warns:
             NonFiniteWarning: if no policy has a finite expected cost, or the prediction is not finite.
+            ExtrapolationWarning: if many predicted rewards of a learned reward leave the range of those observed.
         """
         problem, num_draws = self._problem, self._num_draws
         episodes = problem.learned_env.continuous(episodes)
@@ -192,6 +194,15 @@ class PolicyControl:
             found = found or self._problem.describe_non_finite(rollouts.obs, rollouts.costs) or "an infinite mean cost."
         if found is not None:
             warnings.warn(f"Trial {trial}: {text} {found}", non_finite.NonFiniteWarning, stacklevel=2)
+        share = self._problem.learned_env.share_beyond_range(prediction.costs)
+        if share > _MOST_BEYOND:
+            warnings.warn(
+                f"Trial {trial}: expected predicted rewards like those observed. Received: {100 * share:.0f} % of them "
+                "outside of the observed range, at whose edge they are bounded. Rollouts leave the data: use a shorter "
+                "`horizon`, more `episodes_per_trial`, or a Task with a cost.",
+                ExtrapolationWarning,
+                stacklevel=2,
+            )
 
     @property
     def _particles_per_policy(self) -> int:

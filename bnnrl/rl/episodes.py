@@ -77,7 +77,7 @@ class ActionRepeat(gymnasium.Wrapper):
         total = 0.0
         for _ in range(self.repeat):
             obs, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
+            total += _as_number(reward)
             if terminated or truncated:
                 break
         return obs, total, terminated, truncated, info
@@ -172,6 +172,8 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
         )
     ActionSpace.of(env.action_space, task.env_id)
     size = obs.shape[0]
+    if size == 0:
+        raise ValueError(f"Invalid observation space of {task.env_id!r}: expected at least one entry. Received: {obs}.")
     if task.labels is not None and len(task.labels) != size:
         raise ValueError(
             f"Invalid `labels` of the task: expected {size} names, one for each entry of the observation. "
@@ -228,6 +230,11 @@ def run_episode(
     return recorder.episode(terminated)
 
 
+def _as_number(reward: Any) -> float:
+    """Return a reward as a float, also one in an array of a single entry."""
+    return float(np.asarray(reward, np.float64).item())
+
+
 class _Recorder:
     """Records an episode while it runs, and raises EnvironmentFault for what is no observation or not finite."""
 
@@ -246,7 +253,7 @@ class _Recorder:
         self._check(obs, reward, self.num_steps + 1)
         self._add_observation(obs, info)
         self._actions.append(action)
-        self._rewards.append(float(reward))
+        self._rewards.append(_as_number(reward))
 
     def _add_observation(self, obs: np.ndarray, info: dict[str, Any]) -> None:
         state: Any = info.get("state")
@@ -285,7 +292,7 @@ class _Recorder:
         if len(wrong):
             return f"entry {wrong[0]} of the observation is {entries[wrong[0]]}"
         try:
-            is_finite = np.isfinite(float(reward))
+            is_finite = np.isfinite(_as_number(reward))
         except (TypeError, ValueError):
             is_finite = False
         return None if is_finite else f"the reward is {reward}"

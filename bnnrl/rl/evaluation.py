@@ -55,10 +55,14 @@ class Evaluator:
         """
         return run_episode(self._env, actor, seed, self._max_steps)
 
-    def mean_cost(self, episode: Episode) -> float:
+    def mean_cost(self, episode: Episode, num_steps: int | None = None) -> float:
         """Return the mean cost over an episode's steps.
 
         After a termination, the steps that were left count with the task's `cost_after_end`.
+
+        Args:
+            episode: the episode.
+            num_steps: how many of the first steps count; None for all.
 
         Warns:
             NonFiniteWarning: if the cost of a step is not finite.
@@ -67,7 +71,9 @@ class Evaluator:
         if found := non_finite.describe_costs(costs, episode.obs):
             text = f"Invalid cost of a real episode: expected finite numbers. Received: {found}"
             warnings.warn(text, non_finite.NonFiniteWarning, stacklevel=2)
-        left = max(0, self._num_steps - len(costs)) if episode.terminated[0] else 0
+        total = self._num_steps if num_steps is None else min(num_steps, self._num_steps)
+        costs = costs[:num_steps]
+        left = max(0, total - len(costs)) if episode.terminated[0] else 0
         return float((costs.sum() + left * self._task.cost_after_end) / (len(costs) + left))
 
     def reset_seed(self, stream: int, episode: int) -> int:

@@ -32,8 +32,8 @@ from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.control import ControlProblem, make_control, no_policy_error
 from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env
 from bnnrl.rl.evaluation import Evaluator
-from bnnrl.rl.planners import CEM
-from bnnrl.rl.policies import RBF, Policy
+from bnnrl.rl.planners import CEM, ICEM
+from bnnrl.rl.policies import MLP, RBF, Linear, Policy
 from bnnrl.rl.search import PolicySearch
 from bnnrl.rl.seed_streams import Purpose, evaluation_stream, integer_seed
 from bnnrl.rl.simulator.features import Features
@@ -47,6 +47,7 @@ from bnnrl.storage import checkpoint
 _EXTRA_HORIZON = 0.25  # the default horizon is 1.25 times the episode's length
 _SHORT_EPISODE = 100  # steps; a longer episode is planned in pieces of half as many
 _REWARD_MODEL = Dynamics(size=5)
+_POLICIES = {"rbf": RBF, "mlp": MLP, "linear": Linear, "cem": CEM, "icem": ICEM}
 
 
 class PILCO:
@@ -64,8 +65,8 @@ class PILCO:
         env: the id of a Gymnasium environment, an EnvSpec, an environment that is made and perhaps wrapped, a callable
             that makes one, or a bnnrl.Task that holds any of these. Reward and termination are learned for an
             environment that has no registered task, or has wrappers around it that change what a task refers to.
-        dynamics: settings of the dynamics model.
-        policy: the policy's form, or a planner.
+        dynamics: settings of the dynamics model, or the name of its inference method, such as "swag".
+        policy: the policy's form, or a planner; or its name: "rbf", "mlp", "linear", "cem" or "icem".
         propagation: how particles use draws of the model. "ts_inf": each particle keeps its draw; "ts1": particles are
             dealt to draws anew at each step; "moment_matching": particles are redrawn from their Gaussian at each
             step; "mean": particles move by the mean prediction, without noise.
@@ -79,7 +80,8 @@ class PILCO:
         seed: seed of all randomness of the agent and its environment.
         env_kwargs: keyword arguments of gymnasium.make or of the callable that makes the environment.
         episodes_per_trial: real episodes in a trial.
-        reward_model: settings of the models of reward and termination, where these are learned.
+        reward_model: settings of the models of reward and termination, where these are learned, or the name of their
+            inference method.
         learn_reward: learn reward and termination even if the task defines them.
         wrappers: what the environment is wrapped in, see bnnrl.Task.
         reset_options: the argument `options` of each reset of the environment.
@@ -106,8 +108,8 @@ class PILCO:
     def __init__(
         self,
         env: str | EnvSource | tasks.Task,
-        dynamics: Dynamics | None = None,
-        policy: Policy | CEM | None = None,
+        dynamics: Dynamics | str | None = None,
+        policy: Policy | CEM | str | None = None,
         propagation: str = "ts_inf",
         particles: int = 100,
         horizon: int | None = None,
@@ -115,7 +117,7 @@ class PILCO:
         seed: int = 0,
         env_kwargs: Mapping[str, Any] | None = None,
         episodes_per_trial: int = 1,
-        reward_model: Dynamics | None = None,
+        reward_model: Dynamics | str | None = None,
         learn_reward: bool = False,
         wrappers: Iterable[EnvWrapper] = (),
         reset_options: Mapping[str, Any] | None = None,
@@ -124,10 +126,12 @@ class PILCO:
         self.learn_reward = check_flag("learn_reward", learn_reward)
         task = tasks.resolve(env, env_kwargs, wrappers, reset_options)
         self.task = replace(task, cost=None, termination=None) if learn_reward else task
-        self.dynamics = _given_or("dynamics", dynamics, Dynamics)
-        self.reward_model = _REWARD_MODEL if reward_model is None else _check_reward_model(reward_model)
+        self.dynamics = _resolve_dynamics("dynamics", dynamics, Dynamics())
+        self.reward_model = _check_reward_model(_resolve_dynamics("reward_model", reward_model, _REWARD_MODEL))
         self.policy: Policy | CEM = RBF() if policy is None else _check_policy(policy)
-        self.search = _given_or("search", search, PolicySearch)
+        self.search = (
+            PolicySearch() if search is None else check_instance("search", search, PolicySearch, "a PolicySearch")
+        )
         self.propagation = check_choice("propagation", propagation, PROPAGATIONS)
         self.particles, self.seed = check_count("particles", particles), check_seed("seed", seed)
         self.episodes_per_trial = check_count("episodes_per_trial", episodes_per_trial)
@@ -285,7 +289,13 @@ class PILCO:
         figures = self._evaluate(evaluation_episodes, trial)
         result = self._result(episodes, figures)
         self.history.append(
-            replace(result, predicted_cost=predicted_cost, fit_seconds=fit_seconds, search_seconds=search_seconds)
+            replace(
+                result,
+                predicted_cost=predicted_cost,
+                fit_seconds=fit_seconds,
+                search_seconds=search_seconds,
+                compared_cost=None if predicted_cost is None else self._compared_cost(episodes),
+            )
         )
         for callback in callbacks:
             callback.on_trial_end(self, self.history[-1])
@@ -297,6 +307,10 @@ class PILCO:
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # the strategy has warned of costs that are not finite
             return float(self.prediction.costs[: self.episode_length].mean())
+
+    def _compared_cost(self, episodes: list[Episode]) -> float:
+        """Return the mean cost of real episodes over the steps that the model predicts."""
+        return float(np.mean([self.evaluator.mean_cost(episode, self.horizon) for episode in episodes]))
 
     def _run_episodes(self, trial: int) -> list[Episode]:
         """Run the real episodes of a trial and keep them, up to a fault of the environment."""
@@ -479,13 +493,14 @@ class PILCO:
         return serialization.from_saved(cls, described, arrays, task, env)
 
 
-def _given_or(name: str, value: Any, cls: type) -> Any:
-    """Return settings, those of the defaults if `value` is None, or raise ValueError for any other object."""
-    return cls() if value is None else check_instance(name, value, cls, f"a {cls.__name__}")
+def _resolve_dynamics(name: str, value: Any, default: Dynamics) -> Dynamics:
+    """Return settings of a model: as given, the default for None, and the default with another method for a name."""
+    if isinstance(value, str):
+        return replace(default, method=value)
+    return default if value is None else check_instance(name, value, Dynamics, "a Dynamics or the name of a method")
 
 
-def _check_reward_model(reward_model: Any) -> Dynamics:
-    check_instance("reward_model", reward_model, Dynamics, "a Dynamics")
+def _check_reward_model(reward_model: Dynamics) -> Dynamics:
     if reward_model.is_gaussian_process:
         raise ValueError(
             "Invalid `reward_model`: expected settings of a network, such as Dynamics(size=5). Received: method='gp', "
@@ -495,6 +510,8 @@ def _check_reward_model(reward_model: Any) -> Dynamics:
 
 
 def _check_policy(policy: Any) -> Policy | CEM:
+    if isinstance(policy, str):
+        return _POLICIES[check_choice("policy", policy, list(_POLICIES))]()
     functions = ("num_params", "init", "parameter_scales", "apply_dropout", "__call__")
     is_policy = isinstance(policy, CEM) or all(callable(getattr(policy, name, None)) for name in functions)
     if isinstance(policy, type) or not is_policy:

@@ -48,6 +48,9 @@ class Policy(Protocol):
         ...
 
 
+_FAR = 100.0  # length-scales from zero, whose square leaves three digits of a float32 for distances
+
+
 @dataclass(frozen=True)
 class RBF:
     """A radial basis function network, a = tanh( Σ_k w_k exp(−½ ‖(z − c_k) / ℓ‖²) ), with a length-scale per feature.
@@ -104,8 +107,10 @@ class RBF:
         n, dim, k = params.shape[0], features.shape[-1], self.num_centers
         centers, log_scales, weights = tf.split(params, self._sizes(dim, num_actions), axis=-1)
         inverse = tf.exp(-log_scales)[:, tf.newaxis]  # [R, 1, F]
-        z = features * inverse
-        c = tf.reshape(centers, [n, k, dim]) * inverse
+        centers = tf.reshape(centers, [n, k, dim])
+        far = self._far_mean(centers, inverse)
+        z = (features - far) * inverse
+        c = (centers - far) * inverse
         # ‖z − c‖² by the binomial formula: one matrix product instead of an [N, K, F] array.
         d2 = (
             tf.reduce_sum(tf.square(z), -1, keepdims=True)
@@ -113,6 +118,16 @@ class RBF:
             + tf.reduce_sum(tf.square(c), -1)[:, tf.newaxis]
         )
         return tf.tanh(tf.matmul(tf.exp(-0.5 * d2), tf.reshape(weights, [n, k, num_actions])))
+
+    @staticmethod
+    def _far_mean(centers: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+        """Return the mean centre [R, 1, F] of features that lie many length-scales from zero, and 0 for the others.
+
+        Without it the squares of such features would cancel, in float32, to nothing. The distance does not depend on
+        it, so it has no gradient.
+        """
+        mean = tf.reduce_mean(centers, axis=1, keepdims=True)
+        return tf.stop_gradient(tf.where(tf.abs(mean) * inverse > _FAR, mean, tf.zeros_like(mean)))
 
 
 @dataclass(frozen=True)
@@ -261,9 +276,10 @@ class Controller:
 
 
 def _spread(reference_features: tf.Tensor) -> tf.Tensor:
-    """Return the standard deviation of each feature, [F], or 1 for a feature that does not vary."""
+    """Return the standard deviation of each feature, [F], or 1 for a feature that varies by no more than rounding."""
     std = tf.math.reduce_std(reference_features, axis=0)
-    return tf.where(std < 1e-6, tf.ones_like(std), std)
+    largest = tf.reduce_max(tf.abs(reference_features), axis=0)
+    return tf.where(std <= 1e-6 * largest, tf.ones_like(std), std)
 
 
 def _dropout_mask(shape, rate: float, seed) -> tf.Tensor:

@@ -97,3 +97,37 @@ def test_a_heat_map_of_values_that_are_not_all_finite(tmp_path):
     plots.heat_map(tmp_path / "map.png", [0, 1, 2], [0, 1], values, limits=(-5, 5))
     assert share_inked(tmp_path / "map.png") > 0.1
     plots.heat_map(tmp_path / "map.png", [0, 1, 2], [0, 1], np.full((2, 3), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("costs", "predicted", "low", "high", "marked"),
+    [
+        ([1.0, 0.5, 0.2], [None, 0.6, 0.3], 0.0, 1.3, []),
+        ([0.009, 0.006, 0.004], [None, 0.007, 0.004], 0.0, 0.012, []),
+        ([-0.1, -0.2, -0.5], [None, 14070.0, -0.4], -0.95, 0.35, ["1.41e+04"]),
+        ([1.0, 0.5, 0.2], [None, -3.0, 5.0], 0.0, 1.3, ["5", "-3"]),
+    ],
+    ids=["ordinary", "small", "negative", "far"],
+)
+def test_the_curve_shows_all_real_costs_and_marks_predictions_beyond(monkeypatch, costs, predicted, low, high, marked):
+    axes = figure_of(monkeypatch, plots.learning_curve, predicted, costs, costs, [None] * 3, "").axes[0]
+    assert axes.get_ylim() == pytest.approx((low, high), rel=0.1, abs=0.1 * (high - low))
+    assert [text.get_text() for text in axes.texts] == marked
+
+
+def test_diverging_particles_leave_reality_to_be_seen(monkeypatch):
+    time = np.arange(21)
+    particles = np.random.default_rng(0).normal(size=(21, 50, 1)) * np.exp(time)[:, np.newaxis, np.newaxis]
+    real = np.sin(time)[:, np.newaxis]
+    figure = figure_of(monkeypatch, plots.rollouts, particles, particles[1:, :, 0], real, real[1:, 0], "")
+    for axes in figure.axes[:2]:
+        low, high = axes.get_ylim()
+        assert low < -1 and high > 1 and high - low < 20
+
+
+def test_costs_below_zero_are_shown_in_a_comparison(monkeypatch):
+    cost = np.array([[-1.0, -2.0, -3.0], [-1.0, -1.5, -2.0]])
+    low, high = figure_of(monkeypatch, plots.comparison, cost, cost - 0.2, cost + 0.2).axes[0].get_ylim()
+    assert low < -3 and -0.8 < high < 0
+    low, _ = figure_of(monkeypatch, plots.comparison, -cost, -cost - 0.2, -cost + 0.2).axes[0].get_ylim()
+    assert low == 0

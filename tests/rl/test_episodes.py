@@ -102,6 +102,13 @@ def test_a_state_that_is_no_observation_is_not_taken_for_one():
     np.testing.assert_array_equal(episode.states, episode.obs)
 
 
+def test_empty_spaces():
+    empty = gymnasium.spaces.Box(-1, 1, (0,))
+    for name, spaces in (("observation", {"observation": empty}), ("action", {"action": empty})):
+        with pytest.raises(ValueError, match=f"Invalid {name} space of 'test/Spaces-v0': expected at least one entry"):
+            make_env(endless(**spaces))
+
+
 def test_unsupported_spaces():
     space = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2))
     with pytest.raises(ValueError, match="Invalid observation space of 'test/Spaces-v0': expected a Box with one axis"):

@@ -289,12 +289,22 @@ def test_an_interruption_reaches_the_callbacks():
         ({"env_kwargs": {"presett": "pilco"}}, "`env_kwargs` for 'bnnrl/CartPoleSwingUp-v0'.*presett"),
         ({"env_kwargs": {"horizon": 0}}, "`horizon`"),
         ({"env": TASK, "env_kwargs": {"x": 1}}, "`env_kwargs`: expected none beside a Task"),
+        ({"policy": "mpl"}, "`policy`: expected one of .*Received: 'mpl'. Did you mean 'mlp'"),
+        ({"dynamics": "swagg"}, "Did you mean 'swag'"),
+        ({"search": "fast"}, "`search`: expected a PolicySearch"),
     ],
     ids=lambda value: str(value).split(" at 0x")[0],  # no address, which is another in each process
 )
 def test_bad_settings(kwargs, message):
     with pytest.raises(ValueError, match=message):
         PILCO(**({"env": CARTPOLE} | kwargs))
+
+
+def test_words_stand_for_policies_planners_and_methods():
+    agent = PILCO(CARTPOLE, dynamics="swag", policy="linear", reward_model="bbb")
+    assert agent.dynamics == bnnrl.Dynamics(method="swag") and agent.policy == bnnrl.policies.Linear()
+    assert agent.reward_model == bnnrl.Dynamics(method="bbb", size=5)
+    assert PILCO(CARTPOLE, policy="icem").policy == bnnrl.planners.ICEM()
 
 
 def test_an_environment_without_an_end_needs_a_horizon():

@@ -189,3 +189,24 @@ def test_a_controller_drops_its_policys_units():
 def test_bad_numbers(make, name):
     with pytest.raises(ValueError, match=f"Invalid `{name}`.*expected.*Received"):
         make()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_an_rbf_policy_is_the_same_for_shifted_and_scaled_features(scale):
+    policy, features = RBF(20, length_scale=2.0), REFERENCE[:, :4]
+    shift = 1e4 if scale == 1.0 else 0.0
+    other = scale * features + shift
+    actions = [
+        policy(policy.init(as_seed(1), 3, rows, 1), tf.tile(rows[tf.newaxis], [3, 1, 1]), 1).numpy()
+        for rows in (features, other)
+    ]
+    assert actions[0].std() > 0.2
+    # At 10⁴, neighbouring numbers of float32 are 0.001 apart.
+    np.testing.assert_allclose(actions[1], actions[0], atol=0.02 if shift else 1e-4)
+    scales = [policy.parameter_scales(rows, 1).numpy()[:80] for rows in (features, other)]
+    np.testing.assert_allclose(scales[1], scale * scales[0], rtol=1e-3)
+
+
+def test_a_feature_that_varies_by_rounding_alone_keeps_its_scale():
+    rows = tf.constant(np.random.default_rng(0).normal(size=(50, 1)) * 1e-5 + 1e3, tf.float32)
+    assert RBF(1).parameter_scales(rows, 1).numpy()[0] == 1

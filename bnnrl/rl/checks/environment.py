@@ -58,11 +58,22 @@ def check(
     Raises:
         ValueError: for an argument of another type, or a negative seed.
     """
+    return Report(tuple(iter_findings(env, seed, env_kwargs, wrappers, reset_options)))
+
+
+def iter_findings(
+    env: str | EnvSource | Task,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Iterable[EnvWrapper] = (),
+    reset_options: Mapping[str, Any] | None = None,
+) -> Iterator[Finding]:
+    """Return the findings of `check` one after the other, as soon as each is known; arguments as there."""
     if not isinstance(env, str | Task):
         check_source("env", env)
     env_kwargs = {} if env_kwargs is None else check_mapping("env_kwargs", env_kwargs)
     resolve = partial(tasks.resolve, env, env_kwargs, check_wrappers("wrappers", wrappers), reset_options)
-    return Report(tuple(_findings(resolve, check_seed("seed", seed), not isinstance(env, Task))))
+    return _findings(resolve, check_seed("seed", seed), not isinstance(env, Task))
 
 
 def _findings(resolve: Callable[[], Task], seed: int, by_env: bool) -> Iterator[Finding]:

@@ -20,11 +20,19 @@ from bnnrl.rl.tasks.task import Task
 
 _WIDE_START = 0.5  # standard deviation of initial observations, relative to that of visited ones
 _LARGEST = 1e5  # an entry beyond has an error of some 0.01 in float32, and may hide what matters
-_ANGLE_JUMP = 5.0  # rad; a wrapped angle jumps by nearly 2π, other entries within ±2π hardly move that far in a step
 _MAX_RESIDUAL = 0.25  # of a position's movement that its velocity may leave unexplained
 _FLAT_COST = 1e-6
 _WRONG_SIGN_CORRELATION = 0.3
 _LOW_R2 = 0.5
+_REMEDIES = {
+    hidden_state.TIME: "Add the time to the observation, as gymnasium.wrappers.TimeAwareObservation does.",
+    hidden_state.REWARD: "Add the reward before, or what it depends on, to the observation.",
+    hidden_state.ACTION: "Add the action before to the observation, by a wrapper or in the environment.",
+    hidden_state.PAST: "Add what is missing to the observation, such as velocities, or earlier frames as "
+    "gymnasium.wrappers.FrameStackObservation(env, 2) does.",
+    hidden_state.EARLIER: "The environment may delay observations or actions by several steps: add the last two "
+    "actions to the observation, or earlier frames as gymnasium.wrappers.FrameStackObservation(env, 3) does.",
+}
 
 
 def check_episodes(
@@ -111,8 +119,10 @@ def _scales(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
     largest = np.abs(obs).max(axis=0)
     constant = np.flatnonzero(np.ptp(obs, axis=0) == 0).tolist()
     huge = np.flatnonzero(largest > _LARGEST).tolist()
-    turning = (np.abs(jumps) > _ANGLE_JUMP).any(axis=0) & (largest < 2 * np.pi + 0.1)
-    turning = [i for i in np.flatnonzero(turning).tolist() if i not in task.angles]
+    wrapped = wrapped_entries([e.obs for e in episodes], range(obs.shape[1]))
+    jumps, turned = (np.abs(a) for a in (jumps, wrap_angle(jumps)))
+    # Unlike an angle, a velocity of this size is not continuous on the circle.
+    turning = [i for i in wrapped if i not in task.angles and jumps[:, i].max() > 2 * turned[:, i].max()]
     if constant:
         words = f"entries {constant} had the same value in every observation."
         yield Finding("note", "scales", words, "Remove entries that carry no information.")
@@ -193,12 +203,12 @@ def _hidden_state(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
     dependent = {entry: verdict.gains for entry, verdict in dynamics.items() if verdict.gains}
     if reward is not None and reward.gains:
         words = f"the reward depends on more than (obs, action, next_obs): {_list(reward.gains)}."
-        remedy = "Add it to the observation: gymnasium.wrappers.TimeAwareObservation adds the time."
+        remedy = _REMEDIES[max(reward.gains, key=lambda name: reward.gains[name])]
         yield Finding("note", "hidden state", words, remedy)
     if dependent:
         largest = max(dependent.values(), key=lambda gains: max(gains.values()))
         words = f"changes of entries {sorted(dependent)} depend on more than (obs, action): {_list(largest)}."
-        remedy = "Add what is missing to the observation, such as velocities or earlier frames."
+        remedy = _REMEDIES[max(largest, key=lambda name: largest[name])]
         yield Finding("note", "hidden state", words, remedy)
     if not dependent and not (reward and reward.gains):
         words = "in random episodes, neither the reward nor the next observation depends on the past."

@@ -15,6 +15,11 @@ import numpy as np
 from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.episodes import Episode
 
+# Parts of the past that may improve a prediction.
+TIME, REWARD, ACTION = "the step's number", "the reward before", "the action before"
+PAST, EARLIER = "the observation and action before", "the observations and actions of the last two steps"
+_BETTER = 0.1  # share of the error that a larger part of the past must remove beyond a smaller one to be named
+
 _FOLDS = 3
 _MAX_ROWS = 600  # kernel ridge regression is cubic in the rows
 _MIN_EPISODES, _MIN_ROWS = 6, 60
@@ -35,6 +40,7 @@ class Transitions:
     rewards: np.ndarray  # [N]
     times: np.ndarray  # [N] steps since the reset
     past: np.ndarray  # [N, F + A] features and action one step earlier
+    earlier: np.ndarray  # [N, F + A] the same two steps earlier; where there is no such step, one step earlier
     past_rewards: np.ndarray  # [N] reward one step earlier
     episode: np.ndarray  # [N] number of the episode
 
@@ -49,8 +55,10 @@ class Transitions:
             change[:, list(angles)] = wrap_angle(change[:, list(angles)])
             past = np.concatenate([features[:-2], e.actions[:-1]], axis=1)
             times = np.arange(1, len(e))
-            row = features[1:-1], e.actions[1:], change[1:], features[2:], e.rewards[1:], times, past, e.rewards[:-1]
-            parts.append((*row, np.full(len(times), number)))
+            row = features[1:-1], e.actions[1:], change[1:], features[2:], e.rewards[1:], times
+            parts.append(
+                (*row, past, np.concatenate([past[:1], past[:-1]]), e.rewards[:-1], np.full(len(times), number))
+            )
         columns = [np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)]
         kept = np.sort(np.random.default_rng(0).permutation(len(columns[0]))[:_MAX_ROWS])
         return cls(*(column[kept] for column in columns))
@@ -72,19 +80,21 @@ def has_enough_data(episodes: Sequence[Episode]) -> bool:
 def judge_reward(data: Transitions) -> Verdict | None:
     """Judge whether the reward is a function of (obs, action, next_obs); None if it never varies."""
     base = np.concatenate([data.before, data.actions, data.after], axis=1)
-    extras = {
-        "the step's number": data.times[:, np.newaxis],
-        "the reward before": data.past_rewards[:, np.newaxis],
-        "the observation and action before": data.past,
-    }
+    extras = _extras(data, **{REWARD: data.past_rewards[:, np.newaxis]})
     return _compare(base, data.rewards[:, np.newaxis], extras, data.episode).get(0)
 
 
 def judge_dynamics(data: Transitions) -> dict[int, Verdict]:
     """Judge, for each observation entry that changes, whether the change is a function of (obs, action)."""
     base = np.concatenate([data.before, data.actions], axis=1)
-    extras = {"the step's number": data.times[:, np.newaxis], "the observation and action before": data.past}
-    return _compare(base, data.change, extras, data.episode)
+    return _compare(base, data.change, _extras(data), data.episode)
+
+
+def _extras(data: Transitions, **others: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the parts of the past by name, the simplest first."""
+    past_actions = data.past[:, -data.actions.shape[1] :]
+    past = {PAST: data.past, EARLIER: np.concatenate([data.past, data.earlier], axis=1)}
+    return {TIME: data.times[:, np.newaxis], **others, ACTION: past_actions, **past}
 
 
 def _compare(
@@ -110,7 +120,8 @@ def _compare(
             break
         reduction = without - _errors(np.concatenate([base, extra], axis=1), y, episode)
         for i, gain in _significant(reduction, without.mean(axis=0), episode).items():
-            gains[i][name] = gain
+            if gain > max(gains[i].values(), default=0.0) + _BETTER:
+                gains[i][name] = gain
     r2 = 1 - without.mean(axis=0)
     return {int(entry): Verdict(float(r2[i]), gains[i]) for i, entry in enumerate(varies)}
 

@@ -19,6 +19,7 @@ from bnnrl.rl.reporting.slices import Plane
 from bnnrl.storage import run_folder
 
 _POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries; the value function takes longer
+_POOR_COVERAGE = 0.8  # share of real entries inside the 95 % band, below which the report warns
 _MAX_STEPS = 100  # of a rollout for the value function
 
 
@@ -69,9 +70,12 @@ def _learning(agent: PILCO, pictures: Path) -> list[Any]:
         "Mean cost per step of each trial, as predicted by the model before the trial and as it really was; that of "
         f"the evaluation episodes after the trial; and the {score}."
     )
-    rows = [{name.replace("_", " "): value for name, value in asdict(trial).items()} for trial in agent.history]
+    trials = [asdict(trial) for trial in agent.history]
+    given = [name for name in trials[0] if any(trial[name] is not None for trial in trials)]
+    rows = [{name.replace("_", " "): trial[name] for name in given} for trial in trials]
     words = (
-        "One row per trial. Costs are means over steps. Steps and experience (in seconds) are those of all trials so "
+        "One row per trial. Costs are means over steps; the compared cost is the real one over the steps that were "
+        "predicted. Steps and experience (in seconds) are those of all trials so "
         "far; evaluation episodes, from which the agent does not learn, are not counted."
     )
     explanation = (
@@ -110,18 +114,31 @@ def _predictions(folder: Path, agent: PILCO, pictures: Path, max_panels: int | N
     return [
         report.Heading("Predictions against reality"),
         report.Text(words),
-        _coverage(compared, pictures / "coverage.png", agent.task.step_seconds),
+        *_coverage(compared, pictures / "coverage.png", agent.task.step_seconds),
         *(section for comparison in shown for section in _trajectories(comparison, agent, pictures)),
     ]
 
 
-def _coverage(compared: list[TrialComparison], path: Path, dt: float | None) -> report.Picture:
+def _coverage(compared: list[TrialComparison], path: Path, dt: float | None) -> list[Any]:
     shares = predictions.coverage(compared)
     plots.coverage_by_horizon(path, shares[50], shares[95], "", dt)
     first, last = compared[0].trial.trial, compared[-1].trial.trial
     trials = f"trials {first} to {last}" if len(compared) > 1 else f"trial {first}"
     words = f"Share of real observation entries inside the predicted bands, by steps ahead, in {trials}."
-    return report.Picture(path, words, f"{words} The predictions are calibrated where 50 % and 95 % are inside.")
+    caption = f"{words} The predictions are calibrated where 50 % and 95 % are inside."
+    return [report.Text(_verdict(shares[95])), report.Picture(path, words, caption)]
+
+
+def _verdict(inside: np.ndarray) -> str:
+    """Return what the shares [T] of real observations inside the 95 % band say about the predictions."""
+    mean = float(np.mean(inside))
+    words = f"On average over all steps, {100 * mean:.0f} % of the real observation entries were inside the 95 % band"
+    if mean >= _POOR_COVERAGE:
+        return f"{words}."
+    return (
+        f"{words}: coverage is poor, since the model was too certain. Plans on such a model can fail "
+        "in the environment. More episodes per trial, or a shorter horizon, may help."
+    )
 
 
 def _trajectories(comparison: TrialComparison, agent: PILCO, pictures: Path) -> list[Any]:

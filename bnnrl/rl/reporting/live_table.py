@@ -24,7 +24,7 @@ class Progress(Callback):
     """Callback of `PILCO.learn` that shows a table with one row per trial, and what the agent is doing.
 
     Columns are the experience, the predicted and the real cost, and the success rate or return. Without a terminal
-    nothing is shown. The table is live inside a `with` statement::
+    each trial is a line of text. The table is live inside a `with` statement::
 
         with Progress("my run") as progress:
             agent.learn(trials=8, callbacks=[progress])
@@ -38,6 +38,7 @@ class Progress(Callback):
     def __init__(self, title: str, history: list[Trial] | None = None, console: Console | None = None):
         console = console or Console()
         self._title, self._trials = title, list(history or [])
+        self._console = console
         self._live = Live(console=console, refresh_per_second=8) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -59,6 +60,8 @@ class Progress(Callback):
         """Add the trial's row."""
         self._trials.append(trial)
         self._show()
+        if self._live is None:
+            print(_line(trial), file=self._console.file, flush=True)
 
     def _show(self, activity: str | None = None) -> None:
         if self._live:
@@ -85,6 +88,16 @@ class Progress(Callback):
                 style="green" if t.solved else None,
             )
         return table
+
+
+def _line(t: Trial) -> str:
+    """Return the results of a trial in one line."""
+    parts = [f"{t.steps} steps" if t.experience is None else f"{t.experience:.1f} s of experience"]
+    costs = (("predicted", t.predicted_cost), ("real", t.real_cost), ("evaluation", t.evaluation_cost))
+    parts += [f"{name} cost {cost:.3f}" for name, cost in costs if cost is not None]
+    parts += [] if t.success_rate is None else [f"success {_percent(t.success_rate)}"]
+    parts += [] if t.evaluation_return is None else [f"return {t.evaluation_return:.4g}"]
+    return f"trial {t.trial}: {', '.join(parts)}, {t.fit_seconds + t.search_seconds:.1f} s"
 
 
 def _percent(share: float | None) -> str:

@@ -139,6 +139,9 @@ class Run(Callback):
         """Draw costs and success rates by trial to a PNG, or returns if the task does not define success."""
         columns = ("predicted_cost", "real_cost", "evaluation_cost", "success_rate", "evaluation_return")
         *series, returns = [[getattr(trial, column) for trial in agent.history] for column in columns]
+        # Beside a prediction, the real cost over the same steps, which may be fewer than the episode's.
+        pairs = zip(agent.history, series[1], strict=True)
+        series[1] = [real if trial.compared_cost is None else trial.compared_cost for trial, real in pairs]
         plots.learning_curve(path, *series, title=title, returns=None if agent.task.success else returns)
 
     def draw(self, agent: PILCO) -> None:

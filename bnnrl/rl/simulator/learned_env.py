@@ -28,6 +28,13 @@ from bnnrl.storage.arrays import flatten, select
 from bnnrl.structure import structure
 
 
+class ExtrapolationWarning(UserWarning):
+    """Rollouts lead to rewards beyond those observed, where a learned reward says little."""
+
+
+EXTRAPOLATION = 0.25  # widths of the range of observed costs, by which learned costs may leave it
+
+
 class ModelDraws(NamedTuple):
     """Draws of every model of a learned environment; None for a function that the task defines."""
 
@@ -79,6 +86,14 @@ class LearnedEnv:
         self.termination = make_model(Bernoulli()) if learns_termination else None
         self._cost_range: np.ndarray | None = None  # [2]
         self.wrapped: dict[int, float] = {}
+
+    def share_beyond_range(self, costs: np.ndarray) -> float:
+        """Return the share of learned costs that leave the observed range as far as they may; 0 for a task's cost."""
+        if self.reward is None or self._cost_range is None:
+            return 0.0
+        low, high = map(float, self._cost_range)
+        limit = 0.5 * EXTRAPOLATION * (high - low)
+        return float(np.mean((costs < low - limit) | (costs > high + limit)))
 
     @property
     def structure(self) -> Hashable:
@@ -163,7 +178,7 @@ class LearnedEnv:
         """
         return SimulatedEnv(
             self.dynamics.make_step(draws.dynamics),
-            self._cost_function(draws.reward),
+            self._cost_function(draws),
             self._termination_function(draws.termination),
             self._task.cost_after_end,
             draws.dynamics.target_std,
@@ -181,9 +196,10 @@ class LearnedEnv:
         before = self._features(obs)
         return tf.concat([before, action, self._features(next_obs) - before], axis=-1)
 
-    def _cost_function(self, draws: NetworkDraws | None) -> Callable:
+    def _cost_function(self, of_models: ModelDraws) -> Callable:
         if self._task.cost is not None:
             return _of_wrapped(self._task.cost, self.wrapped)
+        draws, cost_range = of_models.reward, of_models.cost_range
         if self.reward is None or draws is None:
             raise ValueError(
                 "Invalid model: expected a fitted model of the reward. Received: one without a posterior. "
@@ -193,7 +209,8 @@ class LearnedEnv:
 
         def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
             z = predictive(self._inputs(obs, action, next_obs)).mean()
-            return -(draws.target_mean + draws.target_std * z)[..., 0]
+            predicted = -(draws.target_mean + draws.target_std * z)[..., 0]
+            return predicted if cost_range is None else _bounded(predicted, cost_range)
 
         return cost
 
@@ -253,6 +270,17 @@ def _wrap(obs: tf.Tensor, wrapped: Mapping[int, float]) -> tf.Tensor:
     return tf.stack(entries, axis=-1)
 
 
+def _bounded(costs: tf.Tensor, cost_range: tf.Tensor) -> tf.Tensor:
+    """Return costs [...] that leave the observed range by a quarter of its width at most, with a smooth transition.
+
+    Far from the data a network extrapolates without limit: single steps would outweigh all others.
+    """
+    low, high = tf.unstack(cost_range)
+    width = EXTRAPOLATION * (high - low)
+    inside = tf.clip_by_value(costs, low, high)
+    return inside + width * tf.tanh((costs - inside) / width)
+
+
 def true_transitions(episode: Episode) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return states [T, O], actions [T, A] and next states [T, O] of a real episode: the arguments of a task's cost."""
     states = _tensor(episode.states)
@@ -280,4 +308,4 @@ def _range_of(costs: np.ndarray, cost_after_end: float | None) -> np.ndarray:
     costs = costs if cost_after_end is None else np.append(costs, cost_after_end)
     finite = costs[np.isfinite(costs)]
     low, high = (float(np.min(finite)), float(np.max(finite))) if finite.size else (0.0, 1.0)
-    return np.array([low, high if high - low > 1e-6 * max(1.0, abs(low)) else low + 1.0], np.float32)
+    return np.array([low, high if high - low > 1e-6 * max(abs(low), abs(high)) else low + 1.0], np.float32)

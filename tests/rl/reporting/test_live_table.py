@@ -1,4 +1,4 @@
-"""Live table of trials, which is shown on a terminal only."""
+"""Trials of a run: a live table on a terminal, and lines of text elsewhere."""
 
 import io
 from typing import Any
@@ -48,8 +48,13 @@ def test_trials_of_an_earlier_part_are_shown_and_its_list_is_left_alone():
     assert len(history) == 1
 
 
-def test_nothing_is_shown_where_there_is_no_terminal():
-    assert shown(terminal=False) == ""
+def test_each_trial_is_a_line_where_there_is_no_terminal():
+    assert shown(terminal=False).splitlines() == [
+        "trial 1: 2.5 s of experience, real cost 0.987, evaluation cost 0.986, success 0 %, 0.0 s",
+        "trial 2: 5.0 s of experience, predicted cost 0.321, real cost 0.432, evaluation cost 0.543, success 90 %, "
+        "3.8 s",
+        "trial 3: 75 steps, predicted cost 0.300, real cost 0.400, evaluation cost 0.500, 3.0 s",
+    ]
 
 
 def test_the_terminal_is_restored_after_an_error():

@@ -10,7 +10,7 @@ import tensorflow as tf
 import bnnrl
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _range_of
+from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _bounded, _range_of
 from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.rollout import rollout_cost
 from bnnrl.rl.tasks.task import SaturatingCost, Task
@@ -249,3 +249,10 @@ def test_an_episode_that_ends_counts_to_the_horizon_where_there_is_no_clock():
     obs = np.zeros([3, 2], np.float32)
     ended = Episode(obs, np.zeros([2, 3], np.float32), np.zeros(2), obs, np.array([True]))
     np.testing.assert_allclose(agent.mean_cost(ended), (2 * (1 - np.exp(-1.0)) + 8) / 10, rtol=1e-6)
+
+
+def test_learned_costs_are_bounded_near_the_range_observed():
+    costs = tf.constant([-1e6, -3.0, -2.0, 0.5, 2.0, 2.4, 3.0, np.inf])
+    found = _bounded(costs, tf.constant([-2.0, 2.0])).numpy()
+    np.testing.assert_allclose(found[[0, 2, 3, 4, 7]], [-3, -2, 0.5, 2, 3], rtol=1e-6)
+    assert (np.diff(found) >= 0).all() and 2.3 < found[5] < 2.4
