@@ -52,7 +52,7 @@ def comparison(
         if rest:
             panels[1].plot(places, 100 * rest[0][i], "o-", color=colour, markersize=4, linewidth=1.4)
     style_axes(panels[0], "", "evaluation cost, mean per step")
-    if np.nanmin([cost, low], initial=0.0) >= 0:  # costs may be negative if they are minus a reward
+    if not np.any(np.array([cost, low]) < 0):  # costs may be negative if they are minus a reward
         panels[0].set_ylim(bottom=0)
     if rest:
         style_axes(panels[1], "", "runs solved so far, %")

@@ -23,11 +23,11 @@ class Faulty(PointMass):
         self.kind = fault
 
     def reset(self, *, seed=None, options=None):
-        self.actions = [np.zeros(1), np.zeros(1)]
+        self.actions = [np.zeros(1, np.float32), np.zeros(1, np.float32)]
         return super().reset(seed=seed)
 
     def step(self, action):
-        self.actions.append(np.asarray(action, np.float64))
+        self.actions.append(np.asarray(action, np.float32))
         executed = self.actions[-3] if self.kind == "delay" else action
         obs, reward, terminated, truncated, info = super().step(executed)
         if self.kind == "smooth":
@@ -71,8 +71,8 @@ def notes(env, subject):
     [
         ("delay", "actions of the last two steps reduces .* add the last two", lambda e: LastActions(e, 2)),
         ("smooth", "the action before reduces .* Add the action before", lambda e: LastActions(e, 1)),
-        ("timed", "the step's number reduces .* TimeAwareObservation", TimeAwareObservation),
-        ("velocity", "action before reduces .* FrameStackObservation", lambda e: FrameStackObservation(e, 2)),
+        ("timed", "the step's number reduces .*TimeAwareObservation", TimeAwareObservation),
+        ("velocity", "action before reduces .*FrameStackObservation", lambda e: FrameStackObservation(e, 2)),
     ],
 )
 def test_what_is_hidden_is_named_and_the_remedy_removes_the_finding(fault, words, follow):
