@@ -28,10 +28,10 @@ _REMEDIES = {
     hidden_state.TIME: "Add the time to the observation, as gymnasium.wrappers.TimeAwareObservation does.",
     hidden_state.REWARD: "Add the reward before, or what it depends on, to the observation.",
     hidden_state.ACTION: "Add the action before to the observation, by a wrapper or in the environment.",
-    hidden_state.PAST: "Add what is missing to the observation, such as velocities, or earlier frames as "
-    "gymnasium.wrappers.FrameStackObservation(env, 2) does.",
+    hidden_state.PAST: "Add what is missing to the observation, such as velocities, or the last observation and "
+    "action.",
     hidden_state.EARLIER: "The environment may delay observations or actions by several steps: add the last two "
-    "actions to the observation, or earlier frames as gymnasium.wrappers.FrameStackObservation(env, 3) does.",
+    "actions, and if that is not enough the last two observations, to the observation.",
 }
 
 

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
-from gymnasium.wrappers import FrameStackObservation, TimeAwareObservation, TimeLimit
+from gymnasium.wrappers import FlattenObservation, FrameStackObservation, TimeAwareObservation, TimeLimit
 
 import bnnrl
 from bnnrl.rl.checks import iter_findings
@@ -47,7 +47,7 @@ class LastActions(gymnasium.Wrapper):
     def __init__(self, env, count):
         super().__init__(env)
         self._count = count
-        self.observation_space = Box(-np.inf, np.inf, (2 + count,), np.float32)
+        self.observation_space = Box(-np.inf, np.inf, (env.observation_space.shape[0] + count,), np.float32)
 
     def reset(self, **kwargs):
         obs, info = self.env.reset(**kwargs)
@@ -58,6 +58,10 @@ class LastActions(gymnasium.Wrapper):
         obs, *rest = self.env.step(action)
         self._last = [*self._last[1:], float(action[0])]
         return np.array([*obs, *self._last], np.float32), *rest
+
+
+def with_last_observation_and_action(env):
+    return LastActions(FlattenObservation(FrameStackObservation(env, 2)), 1)
 
 
 def notes(env, subject):
@@ -72,7 +76,7 @@ def notes(env, subject):
         ("delay", "actions of the last two steps reduces .* add the last two", lambda e: LastActions(e, 2)),
         ("smooth", "the action before reduces .* Add the action before", lambda e: LastActions(e, 1)),
         ("timed", "the step's number reduces .*TimeAwareObservation", TimeAwareObservation),
-        ("velocity", "action before reduces .*FrameStackObservation", lambda e: FrameStackObservation(e, 2)),
+        ("velocity", "action before reduces .*last observation and action", with_last_observation_and_action),
     ],
 )
 def test_what_is_hidden_is_named_and_the_remedy_removes_the_finding(fault, words, follow):
