@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,11 +67,14 @@ def _shown(command: Check, of_env: dict[str, Any]) -> Report:
     for heading in ("", "subject", "finding"):
         table.add_column(heading)
     found = []
-    with Live(table, console=console, auto_refresh=False, vertical_overflow="visible") as live:
+    live = Live(table, console=console, auto_refresh=False, vertical_overflow="visible")
+    with live if console.is_terminal else nullcontext():
         for finding in iter_findings(command.env, command.seed, **of_env):
             found.append(finding)
             table.add_row(Text(finding.level, _STYLES[finding.level]), Text(finding.subject), Text(finding.text))
-            live.refresh()
+            if console.is_terminal:
+                live.refresh()
         table.caption = None
-        live.refresh()
+    if not console.is_terminal:
+        console.print(table)
     return Report(tuple(found))

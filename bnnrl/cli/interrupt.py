@@ -34,7 +34,6 @@ class _Command:
 
     advice: Callable[[], str] = lambda: ""
     grace: float = GRACE
-    finishing: float = 0.0  # further seconds that the command has, once it has been interrupted
     repeats: int = 0  # how many of the next signals are repeated by `_repeating`, and not by the user
 
 
@@ -48,18 +47,7 @@ def configure(advice: Callable[[], str], grace: float = GRACE) -> None:
         advice: returns what was kept, and how to go on.
         grace: seconds that the command has to stop in by itself.
     """
-    _command.advice, _command.grace, _command.finishing = advice, grace, 0.0
-
-
-def allow_to_finish(what: str, seconds: float) -> None:
-    """Give the command, which was interrupted, more time, and say what for.
-
-    Args:
-        what: what the command does in this time, such as "writing the report".
-        seconds: how long it may take.
-    """
-    _command.finishing = seconds
-    _say(f"Interrupted: {what}. Press Ctrl-C again to stop at once.")
+    _command.advice, _command.grace = advice, grace
 
 
 def advice() -> str:
@@ -122,11 +110,8 @@ def _follow(read_end: int) -> None:
         return
     event = _next_event(read_end, _NOTICE)
     if event == "none":
-        if not _command.finishing:
-            _say(f"Interrupted: stopping within {_command.grace:g} s. Press Ctrl-C again to stop at once.")
+        _say(f"Interrupted: stopping within {_command.grace:g} s. Press Ctrl-C again to stop at once.")
         event = _next_event(read_end, _command.grace - _NOTICE - _RESERVE)
-    if event == "none" and _command.finishing:
-        event = _next_event(read_end, _command.finishing)
     if event != "ended":
         if sys.stderr.isatty():
             sys.stderr.write(_SHOW_CURSOR)  # the live table hides it

@@ -24,7 +24,6 @@ from bnnrl.storage import lock, run_folder
 from bnnrl.storage.atomic import explained
 
 _FIELDS = {"members": "size"}  # options whose field in `Dynamics` has another name
-_REPORT_SECONDS = 60.0  # to write the report in, after Ctrl-C
 _TRACKED_GRACE = 60.0  # seconds to stop in after Ctrl-C: a tracker uploads what is left
 
 
@@ -151,9 +150,6 @@ def _train(run, agent) -> int:
             report.unlink(missing_ok=True)
     try:
         _learn(run, agent, 0 if finished else missing)
-    except KeyboardInterrupt:
-        _report_finished_trials(run)
-        raise
     except (ValueError, Diverged) as error:
         raise ValueError(f"{error}\nRun folder: {run.folder}") from error
     from bnnrl.rl.reporting import html
@@ -162,17 +158,6 @@ def _train(run, agent) -> int:
         html.write(run.folder, agent, max_panels=40)  # takes some seconds
     print(f"{run.outcome(agent)}: {run.folder}")
     return DONE
-
-
-def _report_finished_trials(run) -> None:
-    """Write the report of an interrupted run, as of its last finished trial, if there is one."""
-    from bnnrl.rl.reporting import html
-    from bnnrl.storage import checkpoint
-
-    if not checkpoint.newest_step(run.folder):
-        return
-    interrupt.allow_to_finish("writing the report of the finished trials", _REPORT_SECONDS)
-    html.write(run.folder, run.latest(warn), max_panels=10)
 
 
 def _advice(folder: str | Path) -> str:

@@ -94,35 +94,6 @@ def test_a_call_that_does_not_end_is_ended():
     assert process.returncode == 130
 
 
-FINISHING = """
-import sys, time
-from bnnrl.cli import interrupt
-try:
-    with interrupt.watch():
-        interrupt.configure(lambda: "Resume: by all means.", 0.7)
-        print("ready", flush=True)
-        try:
-            time.sleep(60)
-        except KeyboardInterrupt:
-            interrupt.allow_to_finish("writing the report", 30.0)
-            time.sleep(float(sys.argv[1]))
-            raise
-except KeyboardInterrupt:
-    sys.exit(3)
-"""
-
-
-def test_an_interrupted_command_may_ask_for_more_time():
-    process = start(1.5, 0, FINISHING)
-    said = interrupt_times(process, 1)
-    assert process.returncode == 3 and said == "Interrupted: writing the report. Press Ctrl-C again to stop at once.\n"
-
-
-def test_a_second_time_ends_what_asked_for_more_time():
-    process = start(30.0, 0, FINISHING)
-    assert "Resume: by all means." in interrupt_times(process, 2) and process.returncode == 130
-
-
 def test_a_second_time_ends_at_once():
     process = start(grace=600.0, rounds=FOR_EVER)
     assert interrupt_times(process, 2).endswith("at once.\nStopped. Resume: by all means.\n")
