@@ -54,7 +54,9 @@ def test_configurations_round_trip_through_json(likelihood):
     assert likelihoods.from_config(config) == likelihood
 
 
-@pytest.mark.parametrize("loss", [keras.losses.MeanSquaredError(), keras.losses.mean_squared_error], ids=str)
+@pytest.mark.parametrize(
+    "loss", [keras.losses.MeanSquaredError(), keras.losses.mean_squared_error], ids=["class", "function"]
+)
 def test_a_loss_of_keras_is_refused_with_the_remedy(loss):
     with pytest.raises(ValueError, match="a loss of Keras.*Use 'gaussian' in place of a squared error"):
         likelihoods.get(loss)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable
 from copy import copy
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
+from numpy.polynomial import Chebyshev, Polynomial
 from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import available_bytes
@@ -17,6 +19,8 @@ from bnnrl.rl.simulator.gaussian_process import FunctionDraws, ProcessPosterior
 from bnnrl.seeds import host_seed
 from bnnrl.storage.arrays import flatten, select
 
+# Coefficients of cos(2π √s), s in [0, 1/4], for `tf.math.polyval`; the error is below float32's rounding.
+_COSINE = Chebyshev.interpolate(lambda s: np.cos(2 * np.pi * np.sqrt(s)), 8, [0, 0.25]).convert(kind=Polynomial).coef
 _MATRICES = 8  # of float64 [N, N], in memory during a fit: K, its factor, its inverse, and what gradients add
 
 
@@ -131,7 +135,7 @@ class ProcessRegression:
         functions = draws.mean if rough else draws.functions
 
         def distribution(inputs: tf.Tensor) -> tfd.Distribution:
-            values = _values(functions, draws, (inputs - draws.input_mean) / draws.input_std)
+            values = _recomputed(partial(_values, functions, draws), (inputs - draws.input_mean) / draws.input_std)
             return tfd.Normal(values, tf.broadcast_to(draws.noise, values.shape))
 
         return distribution
@@ -164,9 +168,32 @@ def _values(functions: FunctionDraws, draws: ProcessDraws, z: tf.Tensor) -> tf.T
     near = tf.exp(-0.5 * tf.add_n(squares))  # [S, T, P, C]
     values = linear + tf.reduce_sum(near * functions.weights[:, :, tf.newaxis], axis=-1)
     if functions.phases.shape[-1]:
-        waves = tf.cos(tf.matmul(stacked, functions.frequencies) + functions.phases[:, :, tf.newaxis])
+        waves = _cosine(tf.matmul(stacked, functions.frequencies) + functions.phases[:, :, tf.newaxis])
         values += tf.reduce_sum(waves * functions.amplitudes[:, :, tf.newaxis], axis=-1)
     return tf.transpose(values, [0, 2, 1])
+
+
+def _recomputed(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """Return function(x). Its gradient evaluates it again, so that a rollout keeps no kernel values of any step."""
+
+    @tf.custom_gradient
+    def evaluate(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def grad(upstream: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                again = function(x)
+            return tape.gradient(again, x, upstream)
+
+        return function(x), grad
+
+    return evaluate(x)
+
+
+def _cosine(x: tf.Tensor) -> tf.Tensor:
+    """Return cos(x) by a polynomial, which XLA evaluates with vector instructions; it calls a function for `tf.cos`."""
+    turns = x / (2 * np.pi)
+    square = tf.square(turns - tf.stop_gradient(tf.round(turns)))
+    return tf.math.polyval([tf.constant(c, tf.float32) for c in _COSINE[::-1]], square)
 
 
 def _subset(count: int, max_rows: int, seed: int) -> np.ndarray:
