@@ -28,6 +28,11 @@ class Fit:
     """Inference method, such as ensemble, swag, bbb, laplace or hmc; an unknown name lists all."""
     likelihood: Annotated[str | None, optional("STR", "categorical for classes, else gaussian")] = None
     """Likelihood of the targets: categorical, bernoulli, gaussian, heteroscedastic or poisson."""
+    prior: Annotated[
+        Literal["learned", "normal"] | None,
+        optional("{learned,normal}", "learned for real targets, else normal"),
+    ] = None
+    """Prior of the weights: N(0, 1), or one whose scales are inferred with the weights."""
     hyper: Annotated[
         tuple[str, ...],
         tyro.conf.arg(name="set", metavar="[NAME=VALUE ...]", help_behavior_hint="(default: those that suit the run)"),

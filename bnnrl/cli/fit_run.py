@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from tensorflow_probability import distributions as tfd
 
 from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count, check_counts
@@ -100,8 +101,15 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
         network: Any = keras.saving.load_model(settings["network"], compile=False, safe_mode=True)
     else:
         network = make_network(tuple(x.shape[1:]), tuple(settings["hidden"]), settings["activation"], outputs)
+    prior = settings["prior"] or ("learned" if isinstance(likelihood, likelihoods.Gaussian) else "normal")
     given = hyper_parameters(settings["hyper"])
-    return BayesianModel(network, likelihood, method=settings["method"], hyper_parameters=given)
+    return BayesianModel(
+        network,
+        likelihood,
+        "learned" if prior == "learned" else tfd.Normal(0.0, 1.0),
+        settings["method"],
+        given,
+    )
 
 
 def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, outputs: int) -> keras.Model:

@@ -44,7 +44,7 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     assert re.search(r"95% sets.*[01]\.\d+ of 30 rows, 95 % confidence interval 0\.\d+ to [01]\.\d+; mean size", report)
     assert report.count("data:image/png") == len(pictures) and "learning_rate=0.02" in report
     model = bnnrl.load(folder)
-    assert model.method == bnnrl.inference.Adam(0.02) and model.x_scaler is not None
+    assert model.method == bnnrl.inference.Adam(0.02, beta_2=0.9) and model.x_scaler is not None
     assert cli.main(["evaluate", str(folder)]) == 0
     again = printed(capsys.readouterr().out)
     assert again == {name: told[name] for name in again}  # the same rows, the same draws
@@ -164,3 +164,12 @@ def test_the_report_shows_the_methods_settings_for_the_run_and_the_learned_scale
     page = (folder / "report.html").read_text()
     assert "Scales of the learned prior" in page and "/kernel[2]" in page
     assert "&quot;class&quot;: &quot;GaussNewton&quot;" in page and "&quot;steps&quot;: 5" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "learned"), [(["diabetes"], True), (["diabetes", "--prior", "normal"], False), (["iris"], False)]
+)
+def test_the_prior_is_learned_for_real_targets(arguments, learned, tmp_path):
+    assert fit(tmp_path / "run", *arguments, "--method", "adam") == 0
+    prior = bnnrl.load(tmp_path / "run").prior
+    assert isinstance(prior, bnnrl.priors.Learned) == learned
