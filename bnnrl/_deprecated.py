@@ -19,6 +19,7 @@ from bnnrl.storage.atomic import atomic_write
 
 compare_COMMAND = run_folder.COMPARISON.command
 compare_KIND = run_folder.COMPARISON.name
+data_tables_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+", ".dat": r"\s+"}  # of files that tell no other
 fitting_COMMAND = run_folder.FIT.command
 fitting_KIND = run_folder.FIT.name
 inference_chain_keep = DrawBuffer.append

@@ -117,6 +117,7 @@ NAMES: dict[str, str] = {
 
 # Name of 0.1.0 that `bnnrl._deprecated` keeps, because its successor has another signature -> the successor.
 REPLACED: dict[str, str] = {
+    "bnnrl.data.tables.SEPARATORS": "bnnrl.data.table_files.read_file",
     "bnnrl.compare.COMMAND": "bnnrl.storage.run_folder.COMPARISON.command",
     "bnnrl.compare.KIND": "bnnrl.storage.run_folder.COMPARISON.name",
     "bnnrl.fitting.COMMAND": "bnnrl.storage.run_folder.FIT.command",

@@ -400,7 +400,7 @@ def test_trials_are_tracked_and_resumed_in_the_same_run(offline):
     )
     assert before.config["dynamics"]["size"] == 3 and before.config["seed"] == 3
     row = before.history[1]
-    expected = {f.name for f in fields(Trial)} - {"predicted_cost"}  # the first trial acts at random
+    expected = {f.name for f in fields(Trial)} - {"predicted_cost", "compared_cost"}  # the first trial acts at random
     assert {name for name in logged(row) if "/" not in name} == expected
     assert row["real_cost"] == agent.history[0].real_cost and row["steps"] == 8
     assert row["curve/_type"] == "image-file" and "rollouts/_type" not in row

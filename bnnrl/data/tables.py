@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bnnrl import _moved
 from bnnrl.checks import nearest
 from bnnrl.data import text_columns
 from bnnrl.data.columns import MISSING, Column, Columns, as_categories
@@ -255,3 +256,6 @@ def _warn(columns: Columns) -> None:
         told.append(f"{columns.rows_left_out} rows without a target")
     if told:
         warnings.warn(f"Left out are {'; '.join(told)}. `inputs` names columns.", ColumnWarning, stacklevel=5)
+
+
+__getattr__ = _moved.lookup(__name__)

@@ -1,4 +1,4 @@
-"""The comparison of dynamics models on recorded episodes: reading, features and scores."""
+"""The comparison of dynamics models on recorded episodes: reading and scores."""
 
 from typing import Any
 
@@ -24,14 +24,6 @@ def test_steps_of_episodes_do_not_cross_their_ends(folder):
     assert whole.obs.shape == whole.next_obs.shape == (5, 4) and whole.actions.shape == (5, 1)
     np.testing.assert_array_equal(first.next_obs[:-1], first.obs[1:])
     assert np.all(whole.next_obs[2] != whole.obs[3])
-
-
-def test_features_are_velocities_sine_cosine_and_action(folder):
-    steps = dynamics.read(folder, "agent", 7)[0]
-    found = dynamics.features(steps.obs, steps.actions)
-    np.testing.assert_array_equal(found[:, :2], steps.obs[:, [1, 3]])
-    np.testing.assert_allclose(found[:, 2] ** 2 + found[:, 3] ** 2, 1.0, rtol=1e-6)
-    np.testing.assert_array_equal(found[:, 4:], steps.actions)
 
 
 def test_a_missing_recording_is_named(folder):

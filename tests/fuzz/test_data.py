@@ -3,6 +3,8 @@
 # Wrong types are what these tests pass.
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,7 +60,9 @@ def _check_table(path, data_: st.DataObject) -> None:
     path = path.with_suffix(suffix)
     path.write_bytes(content)
     options = data_.draw(st.sampled_from([{}, {}, {"test": 0.0}, {"task": "regression"}, {"task": "classification"}]))
-    _check(attempt("data.load of a table", NAMES, lambda: data.load(path, **options)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", data.ColumnWarning)
+        _check(attempt("data.load of a table", NAMES, lambda: data.load(path, **options)))
 
 
 def _check(loaded) -> None:

@@ -50,7 +50,7 @@ REFUSED = [
     (lambda: tasks.get("..:Env-v0"), "Invalid environment: expected a module that can be imported"),
     (lambda: tasks.register("CartPole-v1"), "Invalid `task`: expected a bnnrl.Task"),
     (lambda: bnnrl.check(None), "Invalid `env`: expected the id of an environment"),
-    (lambda: bnnrl.PILCO("Pendulum-v1", "swag"), "Invalid `dynamics`: expected a Dynamics"),
+    (lambda: bnnrl.PILCO("Pendulum-v1", 3), "Invalid `dynamics`: expected a Dynamics"),
     (lambda: bnnrl.PILCO("Pendulum-v1", policy=policies.RBF), "Invalid `policy`: expected a policy such as RBF"),
     (lambda: bnnrl.PILCO("Pendulum-v1", env_kwargs={"": 0}), "Invalid `env_kwargs` for 'Pendulum-v1'"),
     (lambda: bnnrl.PILCO("Pendulum-v1", env_kwargs=3), "Invalid `env_kwargs`: expected a mapping"),

@@ -58,7 +58,8 @@ def test_a_run_goes_on(tmp_path):
     assert cli.main(["train", "--resume", str(tmp_path / "run"), "--trials", "3"]) == 0
     with open(FOLDER / "train" / "metrics.csv") as old, open(tmp_path / "run" / "metrics.csv") as new:
         before, after = list(csv.DictReader(old)), list(csv.DictReader(new))
-    assert after[:2] == before and [row["trial"] for row in after] == ["1", "2", "3"]
+    kept = [{column: row[column] for column in before[0]} for row in after[:2]]  # later versions have more columns
+    assert kept == before and [row["trial"] for row in after] == ["1", "2", "3"]
     assert (tmp_path / "run" / "report.html").exists()
 
 
