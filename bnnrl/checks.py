@@ -155,8 +155,9 @@ def check_iterable(name: str, value: Any, expected: str) -> Iterator[Any]:
 
     Arrays and tensors without axes, which claim to be iterable, are refused, and so is text.
     """
+    given: Any = None if isinstance(value, str) else value
     try:
-        return iter(None if isinstance(value, str) else value)
+        return iter(given)
     except TypeError:
         raise ValueError(f"Invalid `{name}`: expected {expected}. Received: {name}={value!r}.") from None
 

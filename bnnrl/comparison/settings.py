@@ -99,7 +99,7 @@ def train_arguments(train: type, options: dict[str, Any]) -> tuple[str, ...]:
         value = options.get(field.name, field.default)
         value = tuple(value) if isinstance(value, list) else value  # as JSON returns it
         if field.name == "env" and value is not None:
-            found.append(value)
+            found.append(str(value))
         elif value != field.default:
             name = field.name.replace("_", "-")
             if isinstance(value, bool):

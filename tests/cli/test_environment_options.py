@@ -1,5 +1,7 @@
 """Options of the environment on the command line: values, and mistakes."""
 
+from typing import Any
+
 import pytest
 
 from bnnrl.cli.environment import arguments_of, parse_arguments
@@ -33,8 +35,9 @@ def test_an_agent_is_made_with_them():
             "reset_options": ["x_init=0.1"],
         }
     )
-    assert agent.env.unwrapped.g == 3.5 and agent.episode_length == 7 and agent.task.cost is not None
-    assert abs(agent.env.unwrapped.reset(seed=0)[0][1]) > 0.1 > abs(agent.env.reset(seed=0)[0][1])
+    inner: Any = agent.env.unwrapped
+    assert inner.g == 3.5 and agent.episode_length == 7 and agent.task.cost is not None
+    assert abs(inner.reset(seed=0)[0][1]) > 0.1 > abs(agent.env.reset(seed=0)[0][1])
 
 
 def test_the_runs_of_a_comparison_get_them():

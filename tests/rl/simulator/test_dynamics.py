@@ -1,5 +1,7 @@
 """The dynamics model: its fit, its data buffer, and the step function that rollouts call."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,7 @@ from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
+from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed
 
@@ -94,11 +97,15 @@ def test_data_beyond_the_capacity_and_a_column_that_does_not_vary():
     assert model.driver.num_traces == 1  # the doubled capacity stays
 
 
+def theta(model: DynamicsModel, draws: int) -> tf.Tensor:
+    return cast(NetworkDraws, model.sample(draws, as_seed(0))).theta
+
+
 def test_rows_beyond_the_data_do_not_matter(monkeypatch):
     """Filled with NaN instead of zeros, they leave the draws as they are."""
     model = DynamicsModel(Dynamics(hidden=(8,), size=2, steps=50), Features(2), 1, capacity=64)
     model.fit(*transitions(40), seed=0)
-    before, traces = model.sample(2, as_seed(0)).theta.numpy(), model.driver.num_traces
+    before, traces = theta(model, 2).numpy(), model.driver.num_traces
 
     def pad_with_nan(x, capacity):
         return tf.constant(np.concatenate([x, np.full([capacity - len(x), x.shape[1]], np.nan, np.float32)]))
@@ -106,9 +113,9 @@ def test_rows_beyond_the_data_do_not_matter(monkeypatch):
     monkeypatch.setattr("bnnrl.rl.simulator.regression.pad_rows", pad_with_nan)
     model.fit(*transitions(40), seed=0)
     assert model.driver.num_traces == traces
-    np.testing.assert_array_equal(model.sample(2, as_seed(0)).theta, before)
+    np.testing.assert_array_equal(theta(model, 2), before)
     model.fit(*transitions(40), seed=1)
-    assert np.any(model.sample(2, as_seed(0)).theta.numpy() != before)
+    assert np.any(theta(model, 2).numpy() != before)
 
 
 def test_a_fixed_noise_is_heeded():
@@ -133,7 +140,7 @@ def test_each_method_learns_and_never_retraces(name):
     assert model.driver.num_traces == 1
     obs, actions, next_obs = transitions(200, seed=1, noise=0.0)
     step = model.make_step(model.sample(10, as_seed(0)))
-    draws = model.sample(10, as_seed(0)).theta.shape[0]
+    draws = theta(model, 10).shape[0]
     stacked = lambda a: tf.tile(tf.constant(a)[tf.newaxis], [draws, 1, 1])
     mean = step(stacked(obs), stacked(actions), tf.zeros([draws, 200, 2])).numpy().mean(0)
     assert np.sqrt(np.square(mean - next_obs).mean()) < 0.2 * (next_obs - obs).std()

@@ -4,7 +4,7 @@ import copy
 import pickle
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -46,7 +46,7 @@ class Massive(PointMass):
 
 STARTS = np.array([[1.0, 0.0]])
 STARTS = np.array([[1.0, 0.0]])
-gymnasium.register("test/Massive-v0", Massive, max_episode_steps=4, disable_env_checker=True)
+gymnasium.register("test/Massive-v0", cast(Any, Massive), max_episode_steps=4, disable_env_checker=True)
 
 
 def first_observation(agent):
@@ -89,7 +89,7 @@ def test_a_made_environment_is_not_closed_by_a_check():
 
     env = TimeLimit(Closing(), STEPS)
     bnnrl.check(env)
-    assert not env.unwrapped.closed
+    assert not cast(Any, env.unwrapped).closed
 
 
 def test_the_registered_task_holds_unless_wrappers_change_what_it_refers_to():
