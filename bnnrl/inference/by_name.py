@@ -65,8 +65,21 @@ class Run(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Adam's learning rate: 1e-2 for up to 5000 weights, and falling with the square root of their number."""
-        return max(1e-3, 1e-2 * min(1.0, math.sqrt(5000 / self.num_params)))
+        """A learning rate: 1e-2 for up to 5000 weights, and falling with the square root of their number."""
+        return max(1e-3, 1e-2 * self._of_width)
+
+    @property
+    def adam_rate(self) -> float:
+        """Adam's learning rate: that above, or as much more as lets a parameter change by 6 in a short run.
+
+        Adam moves each parameter by the sum of its rates at most. The logarithm of a noise scale has to come from 0 to
+        -5 where targets are nearly exact; otherwise the noise stays too large, and the network explains too little.
+        """
+        return max(self.rate, min(5e-2, 12.0 / self.steps) * self._of_width)
+
+    @property
+    def _of_width(self) -> float:
+        return min(1.0, math.sqrt(5000 / self.num_params))
 
     @property
     def beta_2(self) -> float:
@@ -94,7 +107,7 @@ class Run(NamedTuple):
 
     def warmed(self, sampler: Method) -> Method:
         """Return a sampler that starts where Adam ends after half of the run."""
-        return WarmStart(sampler, self.adam(self.rate), self.half)
+        return WarmStart(sampler, self.adam(self.adam_rate), self.half)
 
     def kept(self, draws: int) -> int:
         """Return how many draws a chain keeps that keeps `draws` in a run of known length."""
@@ -111,12 +124,12 @@ class Run(NamedTuple):
 
 def _laplace(run: Run) -> Method:
     start = max(1, run.steps - max(1, min(2 * run.epoch, run.steps // 4)))
-    return Laplace(run.adam(Schedule(run.rate, run.rate / 100, start)), start)
+    return Laplace(run.adam(Schedule(run.adam_rate, run.adam_rate / 100, start)), start)
 
 
 def _swag(run: Run) -> Method:
     every = max(1, (run.steps - run.half) // _DRAWS)
-    return SWAG(run.adam(run.rate), start=max(1, min(run.half, run.steps - 2)), every=every)
+    return SWAG(run.adam(run.adam_rate), start=max(1, min(run.half, run.steps - 2)), every=every)
 
 
 def _chains(run: Run, make: Callable[[int, int], Method]) -> Method:
@@ -150,17 +163,17 @@ def _transitions(run: Run, make: Callable[..., Method]) -> Method:
 
 _METHODS: dict[str, Callable[[Run], Method]] = {
     "sgd": lambda run: SGD(run.falling(3 * run.rate), momentum=0.9),
-    "adam": lambda run: run.adam(run.falling(run.rate)),
-    "ensemble": lambda run: Ensemble(run.adam(run.falling(run.rate)), 5),
-    "dropout": lambda run: MCDropout(run.falling(run.rate), rate=0.05, beta_2=run.beta_2),
+    "adam": lambda run: run.adam(run.falling(run.adam_rate)),
+    "ensemble": lambda run: Ensemble(run.adam(run.falling(run.adam_rate)), 5),
+    "dropout": lambda run: MCDropout(run.falling(run.adam_rate), rate=0.05, beta_2=run.beta_2),
     "swag": _swag,
     "laplace": _laplace,
     "gauss_newton": _gauss_newton,
-    "bbb": lambda run: BBB(run.falling(run.rate), beta_2=run.beta_2),
+    "bbb": lambda run: BBB(run.falling(run.adam_rate), beta_2=run.beta_2),
     "vadam": lambda run: VADAM(run.falling(30 * run.rate), prec_init=10.0 * run.rows + run.prior_precision),
     "bsam": lambda run: BSAM(run.falling(100 * run.rate), s_init=10.0, clip_radius=0.1),
     "ivon": lambda run: IVON(run.falling(10 * run.rate), hess_init=1.0, clip_radius=0.3),
-    "svgd": lambda run: SVGD(run.falling(run.rate), 10, run.beta_2),
+    "svgd": lambda run: SVGD(run.falling(run.adam_rate), 10, run.beta_2),
     "sgld": lambda run: _chains(run, lambda burn_in, thin: SGLD(run.chain_step, burn_in, thin, run.kept(_DRAWS))),
     "psgld": lambda run: _chains(
         run, lambda burn_in, thin: PSGLD(run.chain_step, burn_in=burn_in, thin=thin, max_draws=run.kept(_DRAWS))
@@ -209,7 +222,7 @@ def for_run(name: str, run: Run, **hyper_parameters: Any) -> Method:
         return _replaced(method, REGISTRY[name], hyper_parameters)
     least = max(_LEAST.get(name, 0), method.min_steps and 2 * _FEW)
     if run.steps < method.min_steps:
-        method = run.adam(run.falling(run.rate))
+        method = run.adam(run.falling(run.adam_rate))
     if run.steps < least:
         warnings.warn(
             f"This run of {run.steps} steps is too short for {name!r}, which needs at least {least} for its stages"

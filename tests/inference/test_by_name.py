@@ -26,9 +26,15 @@ def test_every_stage_fits_into_the_run(name, steps):
 
 
 def test_rates_fall_over_the_run_and_with_the_number_of_weights():
-    found = for_run("adam", Run(1000, 100, 20, 300))
-    assert found == Adam(bnnrl.inference.Schedule(1e-2, 1e-4, 1000), beta_2=0.99)
+    found = for_run("adam", Run(2000, 100, 20, 300))
+    assert found == Adam(bnnrl.inference.Schedule(1e-2, 1e-4, 2000), beta_2=0.99)
     assert for_run("adam", Run(1000, 100, 20, 5_000_000)).current_rate(0) == ("learning_rate", pytest.approx(1e-3))
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(10, 0.05), (400, 0.03), (100_000, 0.01)])
+def test_adams_rates_let_a_parameter_change_by_six_in_a_short_run(steps, rate):
+    found = for_run("adam", Run(steps, 100, 20, 300))
+    assert found.current_rate(0) == ("learning_rate", pytest.approx(rate))
 
 
 def test_adam_forgets_first_gradients_within_the_run():
