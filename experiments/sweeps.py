@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import multiprocessing
 import statistics
@@ -66,12 +67,26 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[Row]:
+    """Return the rows of a CSV file; what can be read as a number becomes one."""
+
+    def value(text: str) -> Any:
+        for number in (int, float):
+            with contextlib.suppress(ValueError):
+                return number(text)
+        return text
+
+    with open(path, newline="") as file:
+        return [{key: value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
 def collect(
     found: Iterable[list[Row]],
     name: str,
     tell: Callable[[list[Row]], str],
     summary: Callable[[list[Row]], str],
     draw: Callable[[list[Row], Path], None] | None = None,
+    kept_by: Sequence[str] = (),
 ) -> None:
     """Print a line and add rows to a CSV file for each finished run; at the end, write and print a summary, and draw.
 
@@ -81,12 +96,17 @@ def collect(
         tell: returns a line from the rows of a run.
         summary: returns a Markdown table from all rows.
         draw: draws all rows to a PNG file.
+        kept_by: columns that identify a row. If there are any, rows that the file has already are kept, unless a new
+            row has the same values in these columns.
     """
-    rows: list[Row] = []
+    path = RESULTS / f"{name}.csv"
+    rows = read_csv(path) if kept_by and path.exists() else []
+    identity = lambda row: tuple(str(row[column]) for column in kept_by)
     for run in found:
-        rows += run
+        found_now = {identity(row) for row in run} if kept_by else set()
+        rows = [row for row in rows if not kept_by or identity(row) not in found_now] + run
         print(tell(run), flush=True)
-        write_csv(rows, RESULTS / f"{name}.csv")
+        write_csv(rows, path)
     table = summary(rows)
     (RESULTS / f"{name}.md").write_text(table)
     if draw is not None:

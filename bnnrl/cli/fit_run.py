@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shutil
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count, check_counts
 from bnnrl.cli import interrupt
 from bnnrl.cli.fit_report import FitReport
+from bnnrl.cli.options import named_values
 from bnnrl.cli.output import warn
 from bnnrl.model import calibration
 from bnnrl.model.bayesian_model import BayesianModel
@@ -102,7 +102,7 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
     else:
         network = make_network(tuple(x.shape[1:]), tuple(settings["hidden"]), settings["activation"], outputs)
     prior = settings["prior"] or ("learned" if isinstance(likelihood, likelihoods.Gaussian) else "normal")
-    given = hyper_parameters(settings["hyper"])
+    given = named_values("set", settings["hyper"], "rank=10")
     return BayesianModel(
         network,
         likelihood,
@@ -135,24 +135,6 @@ def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: st
         layers.append(keras.layers.Flatten())
     layers += [keras.layers.Dense(width, activation) for width in hidden]
     return keras.Sequential([*layers, keras.layers.Dense(outputs)])
-
-
-def hyper_parameters(given: tuple[str, ...]) -> dict[str, Any]:
-    """Return the method's hyper-parameters, {"rank": 10} from ("rank=10",).
-
-    Raises:
-        ValueError: if one is not of the form name=value.
-    """
-    found = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise ValueError(f"Invalid `--set`: expected name=value, such as rank=10. Received: {text!r}.")
-        try:
-            found[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            found[name] = value
-    return found
 
 
 def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto") -> tuple[Path, dict[str, float]]:

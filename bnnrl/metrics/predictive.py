@@ -113,7 +113,7 @@ def block_scores(
     nll = {"nll": float(np.log(distribution.batch_shape[0]) - tf.reduce_mean(log_sum))}
     if expected is None:
         return nll
-    if not isinstance(_of_target(distribution), tfd.Categorical | tfd.Bernoulli):
+    if not isinstance(of_entry(distribution), tfd.Categorical | tfd.Bernoulli):
         # A slice takes as long as 300 000 draws.
         thin = lambda stride: thinned(stride) if stride > 1 or len(found) > 1 else distribution
         # TFP's sampler of the Poisson distribution never ends if a rate is NaN.
@@ -234,13 +234,16 @@ def _ends(ordered: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     return between(ordered[index], ordered[index + 1]), between(ordered[-1 - index], ordered[-2 - index])
 
 
-def _of_target(distribution: tfd.Distribution) -> tfd.Distribution:
-    return distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+def of_entry(distribution: tfd.Distribution) -> tfd.Distribution:
+    """Return the distribution of single target entries, without the axes that `tfd.Independent` gathers."""
+    while isinstance(distribution, tfd.Independent):
+        distribution = distribution.distribution
+    return distribution
 
 
 def probabilities(distribution: tfd.Distribution) -> tf.Tensor | None:
     """Return class probabilities [S, B, C], or [S, B, K, 2] for Bernoulli; None for targets that are not classes."""
-    base = _of_target(distribution)
+    base = of_entry(distribution)
     if isinstance(base, tfd.Categorical):
         return base.probs_parameter()
     if isinstance(base, tfd.Bernoulli):

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.metrics.predictive import of_entry
 from bnnrl.problem import align_targets
 from bnnrl.seeds import as_seed
 
@@ -31,7 +32,7 @@ def normal_scores(distribution: tfd.Distribution, y: np.ndarray) -> np.ndarray:
     from scipy.special import ndtri_exp
 
     target = align_targets(distribution, tf.broadcast_to(y, [distribution.batch_shape[0], *y.shape]))
-    below, above = (_log_tail(_of_entry(distribution), target[0].numpy(), upper) for upper in (False, True))
+    below, above = (_log_tail(_real_entry(distribution), target[0].numpy(), upper) for upper in (False, True))
     scores = np.where(below < above, ndtri_exp(below), -ndtri_exp(above))
     return np.clip(scores, -_FARTHEST, _FARTHEST)
 
@@ -50,7 +51,7 @@ def quantiles(distribution: tfd.Distribution, scores: np.ndarray) -> np.ndarray:
     """
     from scipy.special import log_ndtr
 
-    entry = _of_entry(distribution)
+    entry = _real_entry(distribution)
     drawn = entry.sample(_FIRST_DRAWS, seed=as_seed(0)).numpy()  # [n, S, B, ...], to begin the search with
     scores = np.broadcast_to(scores, drawn.shape[2:])
     lower = scores < 0
@@ -76,7 +77,7 @@ def quantiles(distribution: tfd.Distribution, scores: np.ndarray) -> np.ndarray:
 
 def is_discrete(distribution: tfd.Distribution) -> bool:
     """Return whether targets are counts or classes."""
-    return isinstance(_inner(distribution), tfd.Poisson | tfd.Categorical | tfd.Bernoulli)
+    return isinstance(of_entry(distribution), tfd.Poisson | tfd.Categorical | tfd.Bernoulli)
 
 
 def _bracket(
@@ -121,9 +122,9 @@ def _log_tail_of_draws(entry: tfd.Distribution, y: tf.Tensor, upper: bool) -> tf
         ) from error
 
 
-def _of_entry(distribution: tfd.Distribution) -> tfd.Distribution:
+def _real_entry(distribution: tfd.Distribution) -> tfd.Distribution:
     """Return the distribution of the target's single entries, or raise ValueError if there is none."""
-    entry = _inner(distribution)
+    entry = of_entry(distribution)
     if isinstance(entry, tfd.Categorical | tfd.Bernoulli):
         raise ValueError(
             f"Invalid likelihood: expected one of numbers, which have quantiles. Received: {entry.name}, of classes. "
@@ -135,9 +136,3 @@ def _of_entry(distribution: tfd.Distribution) -> tfd.Distribution:
             "a joint distribution of several entries, which has no quantiles."
         )
     return entry
-
-
-def _inner(distribution: tfd.Distribution) -> tfd.Distribution:
-    while isinstance(distribution, tfd.Independent):
-        distribution = distribution.distribution
-    return distribution

@@ -1,24 +1,10 @@
-"""Options of the environment on the command line: values, and mistakes."""
+"""Options of the environment on the command line: what they give to an agent."""
 
 from typing import Any
 
-import pytest
-
-from bnnrl.cli.environment import arguments_of, parse_arguments
+from bnnrl.cli.environment import arguments_of
 from bnnrl.cli.train import Train, make_agent
 from bnnrl.comparison.settings import train_arguments
-
-
-def test_values_are_read_as_python_writes_them():
-    words = ["gravity=9.8", "continuous=True", "sutton=false", "size=[3, 4]", "name=a=b", "none=None", "count=3"]
-    expected = {"gravity": 9.8, "continuous": True, "sutton": False, "size": [3, 4], "name": "a=b", "none": None}
-    assert parse_arguments("env-kwargs", words) == {**expected, "count": 3}
-
-
-@pytest.mark.parametrize("word", ["gravity", "=3", "a b=3"])
-def test_other_words_are_refused(word):
-    with pytest.raises(ValueError, match="Invalid `--env-kwargs`: expected name=value"):
-        parse_arguments("env-kwargs", [word])
 
 
 def test_the_preset_is_a_keyword_argument_too():

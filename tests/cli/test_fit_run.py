@@ -11,7 +11,7 @@ import pytest
 
 import bnnrl
 from bnnrl import cli
-from bnnrl.cli.fit_run import hyper_parameters, make_network
+from bnnrl.cli.fit_run import make_network
 from bnnrl.inference import ShortRunWarning
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -143,12 +143,6 @@ def test_a_folder_that_exists_is_left_alone(tmp_path, capsys):
 def test_a_folder_that_is_no_run_cannot_be_evaluated(tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path)]) == 2
     assert "expected" in capsys.readouterr().err
-
-
-def test_hyper_parameters_are_read_as_python_writes_them():
-    given = ("rank=10", "scale=0.5", "swa_rate=None", "structure=full", "hidden=(3, 4)")
-    expected = {"rank": 10, "scale": 0.5, "swa_rate": None, "structure": "full", "hidden": (3, 4)}
-    assert hyper_parameters(given) == expected
 
 
 def test_images_pass_convolutions():

@@ -85,10 +85,11 @@ def test_least_squares_finds_a_line(folder):
 
 
 def test_the_summary_sets_published_figures_beside():
+    fit = {"set": "yacht", "method": "adam", **uci.Kind("normal", "heteroscedastic", 40)._asdict()}
     rows = [
-        {"set": "yacht", "method": "adam", "split": split, "rmse": rmse, "nll": 1.0, "picp_95": 0.9, "seconds": 2.0}
+        {**fit, "split": split, "rmse": rmse, "nll": 1.0, "picp_95": 0.9, "seconds": 2.0}
         for split, rmse in enumerate([1.0, 2.0, 3.0])
     ]
     table = uci.summary(rows)
-    assert "| adam | 2.000 ± 0.577 |" in table
+    assert "| adam, N(0, 1), heteroscedastic | 2.000 ± 0.577 |" in table and "| 3 |" in table
     assert "| MC dropout, published | 1.11 ± 0.09 | 1.55 ± 0.03 |" in table

@@ -15,9 +15,10 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import available_bytes
 from bnnrl.data import Scaler, pad_rows
+from bnnrl.rl.simulator.fitted import Scalers, not_fitted, to_arrays
 from bnnrl.rl.simulator.gaussian_process import FunctionDraws, ProcessPosterior
 from bnnrl.seeds import host_seed
-from bnnrl.storage.arrays import flatten, select
+from bnnrl.storage.arrays import select
 
 # Coefficients of cos(2π √s), s in [0, 1/4], for `tf.math.polyval`; the error is below float32's rounding.
 _COSINE = Chebyshev.interpolate(lambda s: np.cos(2 * np.pi * np.sqrt(s)), 8, [0, 0.25]).convert(kind=Polynomial).coef
@@ -64,7 +65,7 @@ class ProcessRegression:
     def __init__(self, max_rows: int, capacity: int):
         self._max_rows, self._capacity = max_rows, min(capacity, max_rows)
         self.posterior: ProcessPosterior | None = None
-        self.scalers: tuple[Scaler, Scaler] | None = None
+        self.scalers: Scalers | None = None
 
     @property
     def structure(self) -> Hashable:
@@ -88,7 +89,7 @@ class ProcessRegression:
         Warns:
             SubsetWarning: if N is above `max_rows`, or the memory does not suffice for N rows.
         """
-        self.scalers = Scaler.fit(inputs), Scaler.fit(targets)
+        self.scalers = Scalers(Scaler.fit(inputs), Scaler.fit(targets))
         chosen = _subset(len(inputs), self._max_rows, seed)
         x, y = (scaler.transform(rows)[chosen] for scaler, rows in zip(self.scalers, (inputs, targets), strict=True))
         self.posterior = ProcessPosterior.fit(x, y)
@@ -105,7 +106,7 @@ class ProcessRegression:
             ValueError: if the model is not fitted.
         """
         if self.posterior is None or self.scalers is None:
-            raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call fit first.")
+            raise not_fitted()
         kernels, (inputs, targets) = self.posterior.kernels, self.scalers
         numbers = (
             np.stack([kernel.lengths for kernel in kernels]),
@@ -142,18 +143,12 @@ class ProcessRegression:
 
     def to_arrays(self) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
         """Return the posterior's JSON-able description and the arrays of posterior and scalers; (None, {}) unfitted."""
-        if self.posterior is None or self.scalers is None:
-            return None, {}
-        described, values = self.posterior.to_arrays()
-        inputs, targets = self.scalers
-        return described, flatten(
-            {"posterior": values, "scalers/inputs": vars(inputs), "scalers/targets": vars(targets)}
-        )
+        return to_arrays(self.posterior, self.scalers)
 
     def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore what `to_arrays` returned."""
         self.posterior = ProcessPosterior.from_arrays(select(arrays, "posterior"))
-        self.scalers = Scaler(**select(arrays, "scalers/inputs")), Scaler(**select(arrays, "scalers/targets"))
+        self.scalers = Scalers.from_arrays(arrays)
         self._grow(len(self.posterior.x))
 
 

@@ -20,9 +20,10 @@ from bnnrl.likelihoods import Bernoulli, Gaussian
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
+from bnnrl.rl.simulator.fitted import Scalers, not_fitted, to_arrays
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import host_seed
-from bnnrl.storage.arrays import flatten, select
+from bnnrl.storage.arrays import select
 from bnnrl.structure import numbers, structure
 
 _MAX_FULL_BATCH = 512  # rows of a data buffer; on a larger one, a step on all rows would take long
@@ -82,7 +83,7 @@ class RegressionModel:
         self._predictive_problem = LinearisedProblem(self.problem) if self._is_linearised else self.problem
         self.driver = Driver(self.problem, self._method, self._minibatch_rows())
         self.posterior: Posterior | None = None
-        self.scalers: tuple[Scaler, Scaler] | None = None
+        self.scalers: Scalers | None = None
 
     @property
     def structure(self) -> Hashable:
@@ -126,7 +127,7 @@ class RegressionModel:
         """
         while self._capacity < len(inputs):
             self._capacity *= 2
-        self.scalers = Scaler.fit(inputs), self._fit_target_scaler(targets)
+        self.scalers = Scalers(Scaler.fit(inputs), self._fit_target_scaler(targets))
         x, y = (
             pad_rows(scaler.transform(rows), self._capacity)
             for scaler, rows in zip(self.scalers, (inputs, targets), strict=True)
@@ -157,7 +158,7 @@ class RegressionModel:
             ValueError: if the model is not fitted.
         """
         if self.posterior is None or self.scalers is None:
-            raise ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call fit first.")
+            raise not_fitted()
         inputs, targets = self.scalers
         arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
         source = expanded(self.posterior) if self._is_linearised else self.posterior
@@ -198,14 +199,9 @@ class RegressionModel:
 
     def to_arrays(self) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
         """Return the posterior's JSON-able description and the arrays of posterior and scalers; (None, {}) unfitted."""
-        if self.posterior is None or self.scalers is None:
-            return None, {}
-        described, values = self.posterior.to_arrays()
-        inputs, targets = self.scalers
-        groups = {"posterior": values, "scalers/inputs": vars(inputs), "scalers/targets": vars(targets)}
-        return described, flatten(groups)
+        return to_arrays(self.posterior, self.scalers)
 
     def from_arrays(self, described: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore what `to_arrays` returned."""
         self.posterior = posterior.from_arrays(described, select(arrays, "posterior"))
-        self.scalers = Scaler(**select(arrays, "scalers/inputs")), Scaler(**select(arrays, "scalers/targets"))
+        self.scalers = Scalers.from_arrays(arrays)

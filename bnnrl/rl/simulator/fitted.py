@@ -1,0 +1,44 @@
+"""What the regression models of the simulator have in common: a posterior with the scalers of its data, as arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+
+from bnnrl.data import Scaler
+from bnnrl.storage.arrays import flatten, select
+
+
+class Scalers(NamedTuple):
+    """The scalers of a regression's inputs and targets."""
+
+    inputs: Scaler
+    targets: Scaler
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Return the scalers in the arrays of `to_arrays`."""
+        return cls(*(Scaler(**select(arrays, f"scalers/{name}")) for name in cls._fields))
+
+
+class _Saveable(Protocol):
+    """A posterior that can be written to arrays."""
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]: ...
+
+
+def to_arrays(
+    posterior: _Saveable | None, scalers: Scalers | None
+) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """Return a posterior's JSON-able description and the arrays of posterior and scalers; (None, {}) before a fit."""
+    if posterior is None or scalers is None:
+        return None, {}
+    described, values = posterior.to_arrays()
+    of_scalers = {f"scalers/{name}": vars(scaler) for name, scaler in scalers._asdict().items()}
+    return described, flatten({"posterior": values, **of_scalers})
+
+
+def not_fitted() -> ValueError:
+    """Return the error of a model that is sampled before its first fit."""
+    return ValueError("Invalid model: expected a fitted one. Received: one without a posterior. Call fit first.")
