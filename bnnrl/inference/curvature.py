@@ -7,6 +7,7 @@ curvature of −log p(y | z) of a row. All is computed from J times a root of Λ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -102,6 +103,23 @@ def kronecker_factors(problem: Problem, theta: tf.Tensor, batch: Batch) -> Facto
     return Factors(
         tuple(tf.matmul(x, share * x, transpose_a=True) for x in inputs), tuple(summed(g) for g in grads), own
     )
+
+
+def mean_over_rows(function: Callable[[Batch], Any], batches: Iterable[Batch]) -> tuple[Any, float]:
+    """Return the mean over rows of what `function` returns for batches (x, y, weight), and the sum of all weights."""
+    mean, total = None, 0.0
+    for batch in batches:
+        rows, found = float(tf.reduce_sum(batch[2])), function(batch)
+        total += rows
+        add = lambda old, new: old + rows / total * (new - old)  # noqa: B023
+        mean = found if mean is None else _map(add, mean, found)
+    return mean, total
+
+
+def units(problem: Problem, theta: tf.Tensor) -> tf.Tensor:
+    """Return the derivative of each weight and parameter of the likelihood in its entry of θ, [..., P]."""
+    scales, count = problem.weight_scales(theta), problem.num_params - problem.prior.num_params
+    return tf.concat([scales, tf.ones([*scales.shape[:-1], count - scales.shape[-1]])], axis=-1)
 
 
 def _with_fixed_statistics(problem: Problem, theta: tf.Tensor, x: Any) -> Problem:

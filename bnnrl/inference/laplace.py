@@ -146,13 +146,9 @@ class Laplace(Method):
             found = self._curvature(problem, theta, batch, tf.constant([0, 0]))
             return found, problem.log_likelihood(theta, batch) / tf.reduce_sum(batch[2])
 
-        state, total = self.init(problem, 0, theta), 0.0
-        compute, mean = CompiledFunction(of_batch, jit_compile=False), (state.curvature, state.log_likelihood)
-        for batch in batches:
-            rows = float(tf.reduce_sum(batch[2]))
-            total += rows
-            mean = _map(lambda old, new: old + rows / total * (new - old), mean, compute(theta, batch))  # noqa: B023
-        return LaplaceState(state.inner, tf.constant(1), *mean)
+        inner, compute = self.init(problem, 0, theta).inner, CompiledFunction(of_batch, jit_compile=False)
+        mean, _ = curvatures.mean_over_rows(lambda batch: compute(theta, batch), batches)
+        return LaplaceState(inner, tf.constant(1), *mean)
 
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
         """Return the state after a step of the optimiser, or with the curvature of one more batch."""
@@ -285,7 +281,7 @@ def _precision(problem: Problem, theta: tf.Tensor) -> np.ndarray:
     """Return the prior's precision of each weight and parameter of the likelihood, float64."""
     prior = require_normal_prior(problem, None)
     of_theta = np.broadcast_to(np.asarray(prior.precision, np.float64), [problem.num_params])
-    return of_theta[: _num_entries(problem)] / np.square(np.asarray(_units(problem, theta), np.float64))
+    return of_theta[: _num_entries(problem)] / np.square(np.asarray(curvatures.units(problem, theta), np.float64))
 
 
 def _check_separable(problem: Problem) -> None:
@@ -322,7 +318,7 @@ def _hessian(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) -> t
     # Rows are computed at once for Dense layers; convolutions and loops cannot be vectorised like this.
     rows = outer.jacobian(total, tail, experimental_use_pfor=problem.network.is_dense_chain)  # [P, ..., P]
     rows = tf.transpose(rows, [1, 0, 2]) if g.shape.rank == 2 else rows
-    unit = _units(problem, theta)[..., offset:]
+    unit = curvatures.units(problem, theta)[..., offset:]
     return rows / unit[..., tf.newaxis] / unit[..., tf.newaxis, :] / tf.cast(problem.num_data, tf.float32)
 
 
@@ -341,16 +337,10 @@ def _fisher(problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor
         log_likelihood = problem.log_likelihood(own, (_map(each, rows.x), each(tf.stop_gradient(drawn))))
     P = _num_entries(problem)
     grad = tf.reshape(tape.gradient(log_likelihood, own)[:, :P], [*lead, B, P])
-    grad /= _units(problem, theta)[..., tf.newaxis, :]
+    grad /= curvatures.units(problem, theta)[..., tf.newaxis, :]
     weight = rows.weight[..., tf.newaxis]
     square = tf.where(weight > 0, weight * tf.square(grad), 0.0)
     return tf.reduce_sum(square, axis=-2) / tf.reduce_sum(weight, axis=-2)
-
-
-def _units(problem: Problem, theta: tf.Tensor) -> tf.Tensor:
-    """Return the derivative of each weight and parameter of the likelihood in its entry of θ, [..., P]."""
-    scales = problem.weight_scales(theta)
-    return tf.concat([scales, tf.ones([*scales.shape[:-1], _num_entries(problem) - scales.shape[-1]])], axis=-1)
 
 
 _map: Any = tf.nest.map_structure

@@ -16,7 +16,7 @@ from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit,
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
-from bnnrl.model import calibration, inputs
+from bnnrl.model import calibration, inputs, updating
 from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.device_data import Shards
@@ -203,6 +203,58 @@ class BayesianModel:
         if self._trainer.is_sampler and self._trainer.has_posterior and diagnostics.are_chains(self.posterior):
             self._diagnose(first)
         return history
+
+    def update(
+        self,
+        x,
+        y=None,
+        replay=None,
+        batch_size: int | None = 32,
+        epochs: int = 10,
+        callbacks=None,
+        seed: int = 0,
+        verbose: int | str = "auto",
+    ) -> keras.callbacks.History | None:
+        """Take new rows into the posterior, without a fit from the start.
+
+        Laplace's approximation and Gauss-Newton learning, also those of `bnnrl.laplace` and of a loaded model, need the
+        new rows alone: the posterior of the earlier rows is the prior of the new ones, in the linearised network. For
+        a linear model with noise of a known scale, as for the last layer, the result is the posterior of all rows.
+        Beyond that, the point of expansion and the prior's scales stay those of the first fit. Such an update takes no
+        epochs, is independent of the order of the rows, and can be repeated. See `bnnrl.inference.new_rows`.
+
+        Optimisers such as `Ensemble` would forget the earlier rows. They are trained further, from the present members,
+        on the rows of `replay` and the new ones together. This is `fit` with `initial`: step sizes and schedules begin
+        anew, and so do the variances of methods that have them, such as BBB.
+
+        The scalers stay those of the first fit, and calibrations are dropped, as the predictive distribution changes.
+
+        Args:
+            x: the new rows, as in `fit`.
+            y: targets [N, ...]; None if they come with `x`.
+            replay: the earlier rows, as `x`, of an optimiser; None for Laplace's approximation.
+            batch_size: as in `fit`; of an optimiser, as are the following.
+            epochs: passes over the earlier and the new rows.
+            callbacks: Keras callbacks.
+            seed: an integer from which all randomness derives.
+            verbose: as in `fit`.
+
+        Returns:
+            The logs of the run of an optimiser, also kept as `history`; None for Laplace's approximation.
+
+        Raises:
+            ValueError: if the method is a sampler, if `replay` is missing or not needed, or as in `fit`.
+            bnnrl.inference.Diverged: if the log likelihood of the new rows or a step is not finite.
+        """
+        if not updating.takes_new_rows_alone(self.posterior, self.method, replay):
+            rows, theta = updating.with_replay(self._adapter, x, y, replay), updating.members(self.posterior)
+            return self.fit(
+                rows, None, batch_size, epochs, callbacks=callbacks, seed=seed, verbose=verbose, initial=theta
+            )
+        reference = self._predictor.reference
+        self.become(updating.with_new_rows(self._problem, self._adapter, self.posterior, reference, x, y))
+        self._predictor.reference = reference
+        return None
 
     @property
     def posterior(self) -> posterior.Posterior:

@@ -59,13 +59,27 @@ class DataAdapter:
         Raises:
             ValueError: if x does not fit the network or is not finite, or is a table without the columns.
         """
+        return self._standardised(self._own_units(x))
+
+    def _own_units(self, x) -> inputs.Arrays:
         if self.columns is not None and tables.is_frame(x):
             x = self.columns.encode(x)
-        x = inputs.inputs_of(self._keras_model, x)
+        return inputs.inputs_of(self._keras_model, x)
+
+    def _standardised(self, x: inputs.Arrays) -> inputs.Arrays:
         return x if self.x_scaler is None else self.x_scaler.transform(x)
 
     def rows(self, x, y=None) -> tuple[inputs.Arrays, np.ndarray]:
-        """Return inputs in standard units and targets in their own.
+        """Return inputs in standard units and targets in their own, of the same arguments as `own_rows`.
+
+        Raises:
+            ValueError: as in `own_rows`.
+        """
+        x, y = self.own_rows(x, y)
+        return self._standardised(x), y
+
+    def own_rows(self, x, y=None) -> tuple[inputs.Arrays, np.ndarray]:
+        """Return inputs and targets in their own units.
 
         Args:
             x: inputs [N, ...], or a pair (x, y), or a finite tf.data.Dataset of pairs.
@@ -83,7 +97,7 @@ class DataAdapter:
                 "Invalid data: expected x and y, a pair (x, y), or a tf.data.Dataset of pairs. "
                 f"Received: {type(x).__name__} and no targets."
             )
-        x, y = self.inputs(x), inputs.finite("y", y)
+        x, y = self._own_units(x), inputs.finite("y", y)
         if y.ndim == 0 or inputs.num_rows(x) != len(y):
             raise ValueError(
                 f"Invalid data: expected as many targets as rows. Received: {inputs.num_rows(x)} rows of x, y of shape "

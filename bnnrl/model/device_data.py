@@ -12,6 +12,7 @@ import tensorflow as tf
 from bnnrl.checks import check_count
 from bnnrl.data import pad_rows, round_up_rows
 from bnnrl.model.inputs import Arrays, num_rows
+from bnnrl.problem import Batch
 
 IN_MEMORY_BYTES = 2**31  # a tf.data.Dataset that takes more as float32 is streamed
 SHARD_BYTES = 2**27  # of a streamed data set, held on the device at a time
@@ -130,3 +131,11 @@ class Shards:
             x, y = self._prepare(part)
             # All pieces have the same size, so that the driver compiles once.
             yield _map(lambda a: pad_rows(a, self._capacity), (x, y)), len(y), steps
+
+    def batches(self, rows: int) -> Iterator[Batch]:
+        """Yield all rows once as (x, y, weight), `rows` of them each, the weight being 0 for padding."""
+        for arrays, count, _ in self:
+            for first in range(0, count, rows):
+                last = min(first + rows, count)
+                x, y = _map(lambda a: pad_rows(np.asarray(a)[first:last], rows), arrays)  # noqa: B023
+                yield x, y, tf.cast(tf.range(rows) < last - first, tf.float32)

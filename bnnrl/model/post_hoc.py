@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,12 +14,10 @@ from bnnrl.inference import Laplace
 from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.model.device_data import Shards
-from bnnrl.problem import Batch, Problem, align_targets
+from bnnrl.problem import Problem, align_targets
 
 _ROWS = 256  # of a batch, whose Jacobian is in memory
 _PROBABILITIES = ("softmax", "sigmoid")
-
-_map: Any = tf.nest.map_structure
 
 
 def laplace(
@@ -66,18 +63,9 @@ def laplace(
     theta = problem.join(weights, problem.likelihood.init(problem.num_outputs))
     if problem.split(theta)[1].shape[0]:
         theta = problem.join(weights, _log_scales(problem, theta, shards))
-    state = method.at(problem, theta, _batches(shards))
+    state = method.at(problem, theta, shards.batches(_ROWS))
     model.become(method.posterior(problem, state))
     return model
-
-
-def _batches(shards: Shards) -> Iterator[Batch]:
-    """Yield all rows once as (x, y, weight) of equally many rows, the weight being 0 for padding."""
-    for arrays, count, _ in shards:
-        for first in range(0, count, _ROWS):
-            last = min(first + _ROWS, count)
-            x, y = _map(lambda a: data_module.pad_rows(np.asarray(a)[first:last], _ROWS), arrays)  # noqa: B023
-            yield x, y, tf.cast(tf.range(_ROWS) < last - first, tf.float32)
 
 
 def _log_scales(problem: Problem, theta: tf.Tensor, shards: Shards) -> tf.Tensor:
@@ -92,7 +80,7 @@ def _log_scales(problem: Problem, theta: tf.Tensor, shards: Shards) -> tf.Tensor
             "Invalid `likelihood`: expected one without parameters of its own, or a Gaussian, whose noise is found "
             f"from the residuals. Received: {likelihood!r}."
         )
-    for x, y, weight in _batches(shards):
+    for x, y, weight in shards.batches(_ROWS):
         distribution = problem.distribution(theta, x)
         square = np.square(align_targets(distribution, y) - distribution.mean())[np.asarray(weight) > 0]
         total, count = total + square.reshape([-1, square.shape[-1]]).sum(axis=0), count + square[..., 0].size
