@@ -148,7 +148,7 @@ def main(args: Args) -> None:
     known = [*(name for name in REGISTRY if name != "dropout"), THEORY]
     check_names("methods", args.methods, known)
     calls = [(method, args.seeds) for method in args.methods or known]
-    collect(run_all(run, calls, args.jobs), args.name, tell, summary)
+    collect(run_all(run, calls, args.jobs), args.name, tell, summary, kept_by=("method", "seed"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from bnnrl.inference.driver import Driver
 from bnnrl.inference.dropout import MCDropout
 from bnnrl.inference.ensemble import Ensemble
 from bnnrl.inference.gauss_newton import GaussNewton
+from bnnrl.inference.gradient_chain import CurvatureStep
 from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
@@ -32,7 +33,7 @@ from bnnrl.storage import config
 
 __getattr__ = _moved.lookup(__name__)
 
-config.register(*REGISTRY.values(), Polynomial, Schedule, WarmStart)
+config.register(*REGISTRY.values(), CurvatureStep, Polynomial, Schedule, WarmStart)
 
 __all__ = [
     "BBB",
@@ -50,6 +51,7 @@ __all__ = [
     "SWAG",
     "VADAM",
     "Adam",
+    "CurvatureStep",
     "CyclicalSGLD",
     "Diverged",
     "Driver",

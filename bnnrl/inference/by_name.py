@@ -18,6 +18,7 @@ from bnnrl.inference.csgld import CyclicalSGLD
 from bnnrl.inference.dropout import MCDropout
 from bnnrl.inference.ensemble import Ensemble
 from bnnrl.inference.gauss_newton import GaussNewton
+from bnnrl.inference.gradient_chain import CurvatureStep
 from bnnrl.inference.hmc import HMC
 from bnnrl.inference.ivon import IVON
 from bnnrl.inference.laplace import Laplace
@@ -90,8 +91,8 @@ class Run(NamedTuple):
         return 0.9 if self.steps < 100 else 0.99 if self.steps < 10_000 else 0.999
 
     @property
-    def chain_step(self) -> float:
-        """Step size of a chain of stochastic gradients.
+    def fast_step(self) -> float:
+        """Step size with which a chain of stochastic gradients leaves a network's mode within a run of some epochs.
 
         The log joint is a sum over N rows: its largest curvature, and the inverse of a stable step, grow with N.
         """
@@ -150,7 +151,7 @@ def _csgld(run: Run) -> Method:
     cycle = max(2, (run.steps - run.half) // 4)
     draws = run.kept(_DRAWS)
     thin = max(1, run.sampled(0) // (2 * draws))
-    return run.warmed(Ensemble(CyclicalSGLD(2 * run.chain_step, cycle, 0.5, thin, draws), 2))
+    return run.warmed(Ensemble(CyclicalSGLD(CurvatureStep(), cycle, 0.5, thin, draws), 2))
 
 
 def _transitions(run: Run, make: Callable[..., Method]) -> Method:
@@ -174,13 +175,24 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     "bsam": lambda run: BSAM(run.falling(100 * run.rate), s_init=10.0, clip_radius=0.1),
     "ivon": lambda run: IVON(run.falling(10 * run.rate), hess_init=1.0, clip_radius=0.3),
     "svgd": lambda run: SVGD(run.falling(run.adam_rate), 10, run.beta_2),
-    "sgld": lambda run: _chains(run, lambda burn_in, thin: SGLD(run.chain_step, burn_in, thin, run.kept(_DRAWS))),
+    "sgld": lambda run: _chains(
+        run, lambda burn_in, thin: SGLD(CurvatureStep(run.fast_step), burn_in, thin, run.kept(_DRAWS))
+    ),
     "psgld": lambda run: _chains(
-        run, lambda burn_in, thin: PSGLD(run.chain_step, burn_in=burn_in, thin=thin, max_draws=run.kept(_DRAWS))
+        run,
+        lambda burn_in, thin: PSGLD(
+            CurvatureStep(2 * run.fast_step),
+            burn_in=burn_in,
+            thin=thin,
+            max_draws=run.kept(_DRAWS),
+        ),
     ),
     "csgld": _csgld,
     "sghmc": lambda run: _chains(
-        run, lambda burn_in, thin: SGHMC(run.chain_step, burn_in=burn_in, thin=thin, max_draws=run.kept(_DRAWS))
+        run,
+        lambda burn_in, thin: SGHMC(
+            CurvatureStep(run.fast_step), burn_in=burn_in, thin=thin, max_draws=run.kept(_DRAWS)
+        ),
     ),
     "hmc": lambda run: _transitions(run, HMC),
     "nuts": lambda run: _transitions(run, partial(NUTS, max_doublings=6)),

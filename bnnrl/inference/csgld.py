@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fields, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import DrawBuffer
-from bnnrl.inference.sampler import Sampler
+from bnnrl.inference.gradient_chain import CurvatureStep, GradientChain
 from bnnrl.inference.sgld import SGLDState
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
 
 
 @dataclass(frozen=True)
-class CyclicalSGLD(Sampler):
+class CyclicalSGLD(GradientChain):
     """SGLD with a cyclical step size: each cycle of C steps finds a mode with large steps, then samples around it.
 
         η = (η₀/2) [cos(π r) + 1]       r = (t mod C) / C,  t counted from 0
@@ -31,7 +31,7 @@ class CyclicalSGLD(Sampler):
     equation 1 and algorithm 1.
 
     Args:
-        step_size: η₀, the first and largest step size of each cycle.
+        step_size: η₀, the first and largest step size of each cycle, or CurvatureStep().
         cycle: C, number of steps in a cycle.
         exploration: β in [0, 1), the share of a cycle without noise.
         thin: number of steps of sampling for each draw that is kept, see `Sampler`.
@@ -41,7 +41,7 @@ class CyclicalSGLD(Sampler):
         ValueError: for a hyper-parameter out of its range.
     """
 
-    step_size: float = 1e-5
+    step_size: float | CurvatureStep = 1e-5
     cycle: int = 1000
     exploration: float = 0.8
     thin: int = 10
@@ -52,13 +52,20 @@ class CyclicalSGLD(Sampler):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_fields(self, step_size=check_positive, cycle=check_count, exploration=check_fraction)
+        check_fields(self, step_size=_check_largest_step, cycle=check_count, exploration=check_fraction)
         if math.ceil(self.exploration * self.cycle) >= self.cycle:
             raise ValueError(
                 f"Invalid `exploration`: expected a share that leaves at least one step of a cycle to sample. "
                 f"Received: exploration={self.exploration!r} of cycle={self.cycle!r}."
             )
         super().__post_init__()
+
+    @property
+    def _factor(self) -> float:
+        return 2.0  # as half of η₀ is the mean of a cycle
+
+    def _is_due(self, step: tf.Tensor) -> tf.Tensor:
+        return step % self.cycle == 0
 
     @property
     def min_steps(self) -> int:
@@ -68,17 +75,23 @@ class CyclicalSGLD(Sampler):
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> SGLDState:
         """Return the state before the first step, without draws."""
         theta = starting_point(problem, seed, theta)
-        return SGLDState(tf.constant(0), theta, DrawBuffer.empty(theta, self.max_draws))
+        return SGLDState(tf.constant(0), theta, DrawBuffer.empty(theta, self.max_draws), self._nothing_found(theta))
 
     def step(self, problem: Problem, state: SGLDState, batch: Batch, seed) -> tuple[SGLDState, Info]:
         """Return the state after one step: of exploration, or of sampling with a draw."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
         position = state.step % self.cycle
         r = tf.cast(position, tf.float32) / self.cycle
-        eta = self.step_size / 2 * (tf.cos(math.pi * r) + 1)
+        largest, found = self._step_size(problem, state, batch, seed)
+        eta = largest / 2 * (tf.cos(math.pi * r) + 1)
         sampling = position + 1 >= self.min_steps
         scale = tf.where(sampling, tf.sqrt(eta), 0.0)
         theta = state.theta + eta / 2 * grad + scale * fast_normal(state.theta.shape, seed)
         draws = state.draws.append(theta, sampling, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
-        return SGLDState(state.step + 1, theta, draws), info
+        return SGLDState(state.step + 1, theta, draws, found), info
+
+
+def _check_largest_step(name: str, value: Any) -> float | CurvatureStep:
+    """Return `value`, or raise ValueError unless it is a CurvatureStep or a positive finite number."""
+    return value if isinstance(value, CurvatureStep) else check_positive(name, value)

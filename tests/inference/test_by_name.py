@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 
 import bnnrl
-from bnnrl.inference import HMC, REGISTRY, SGLD, SWAG, VADAM, Adam, Run, ShortRunWarning, WarmStart, for_run, innermost
+from bnnrl.inference import (
+    HMC,
+    REGISTRY,
+    SGLD,
+    SWAG,
+    VADAM,
+    Adam,
+    CurvatureStep,
+    Run,
+    ShortRunWarning,
+    WarmStart,
+    for_run,
+    innermost,
+)
 from tests.scenarios import draws
 
 
@@ -66,9 +79,12 @@ def test_beta_2_follows_from_the_length_of_the_run(name, steps, beta_2):
     assert method.beta_2 == beta_2
 
 
-def test_steps_of_chains_are_inverse_to_the_number_of_rows():
-    few, many = (cast(SGLD, innermost(for_run("sgld", Run(1000, rows, 20, 300)))) for rows in (100, 1000))
-    assert few.step_size == pytest.approx(10 * cast(float, many.step_size))
+def test_steps_of_chains_follow_from_the_curvature_and_are_given_by_number():
+    run = Run(1000, 100, 20, 300)
+    least = {"sgld": 2e-5, "csgld": 0.0, "psgld": 4e-5, "sghmc": 2e-5}
+    for name, value in least.items():
+        assert cast(SGLD, innermost(for_run(name, run))).step_size == CurvatureStep(value)
+        assert cast(SGLD, innermost(for_run(name, run, step_size=1e-5))).step_size == 1e-5
 
 
 def test_a_short_run_is_told_with_the_steps_that_it_needs():
