@@ -157,9 +157,10 @@ class _Expanded:
 def expanded(source: Posterior) -> Posterior:
     """Return the posterior of (θ*, δ) [2D] for a `LinearisedProblem`.
 
-    A posterior that is not linearised, such as a point before the end of the training, gets δ = 0 at its own draws.
+    A posterior that is not linearised, such as a point before the end of the training, gets δ = 0 at its own draws. A
+    product of linearised posteriors is one of separate networks; another product is that of the parts of one θ.
     """
-    if isinstance(source, Mixture | Product):
+    if isinstance(source, Mixture) or (isinstance(source, Product) and is_linearised(source)):
         return type(source)(tuple(map(expanded, source.components)))
     return _Expanded(source)
 

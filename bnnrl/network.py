@@ -285,6 +285,24 @@ def last_layer(
     return x, [(layer.activation, layer.use_bias)], list(weights[-1 - layer.use_bias :])
 
 
+def last_kernel(network: Network) -> int:
+    """Return the index of the last weight of at least two axes, or 0 if there is none."""
+    return max((i for i, shape in enumerate(network.shapes) if len(shape) >= 2), default=0)
+
+
+def is_linear_in(network: Network, offset: int) -> bool:
+    """Return whether the weights from `offset` on are those of a Dense layer without activation that gives the outputs.
+
+    Args:
+        network: the network.
+        offset: the number of entries of θ before the last kernel.
+    """
+    if network.is_dense_chain:
+        return network.dense_layers[-1][0] is keras.activations.linear
+    found = last_dense(network, offset)
+    return found is not None and found[0].activation is keras.activations.linear
+
+
 def last_dense(network: Network, offset: int) -> tuple[keras.layers.Dense, Network] | None:
     """Return the Dense layer that computes the outputs, and the network of its inputs, [B, F].
 

@@ -63,6 +63,7 @@ def fits() -> dict[str, Fit]:
         "laplace, kronecker": Fit(bi.Laplace(adam(20_000), 20_000, "kronecker"), 20_001),
         "laplace, last layer": Fit(bi.Laplace(adam(20_000), 20_000), 20_001),
         "laplace, diagonal": Fit(bi.Laplace(adam(20_000), 20_000, "diagonal"), 20_001),
+        "vbll": Fit(bi.VBLL(bi.Schedule(0.02, 1e-4, 20_000)), 20_000),
         "bbb": Fit(bi.BBB(bi.Schedule(0.01, 1e-4, 20_000), draws=4), 20_000),
         "vadam": Fit(bi.VADAM(bi.Schedule(0.01, 1e-4, 40_000)), 40_000, 1),
         "bsam": Fit(bi.BSAM(bi.Schedule(0.1, 1e-3, 20_000), s_init=100.0, clip_radius=0.1), 20_000, 20),

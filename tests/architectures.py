@@ -97,6 +97,7 @@ METHODS = {
     "sghmc": inference.SGHMC(1e-4, 0.1, 0.0, burn_in=20, thin=5, max_draws=3),
     "swag": inference.SWAG(inference.Adam(3e-2), start=20, every=2, rank=4),
     "laplace": inference.Laplace(inference.Adam(3e-2), start=30, structure="last_layer"),
+    "vbll": inference.VBLL(3e-2),
     "bbb": inference.BBB(3e-2),
     "vadam": inference.VADAM(3e-2, temperature=0.01),
     "bsam": inference.BSAM(1e-2, s_init=100.0, temperature=0.01, clip_radius=0.03),

@@ -28,6 +28,7 @@ from bnnrl.inference.sgld import PSGLD, SGLD
 from bnnrl.inference.svgd import SVGD
 from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
+from bnnrl.inference.vbll import VBLL
 from bnnrl.inference.warm_start import WarmStart
 from bnnrl.storage import config
 
@@ -50,6 +51,7 @@ __all__ = [
     "SVGD",
     "SWAG",
     "VADAM",
+    "VBLL",
     "Adam",
     "CurvatureStep",
     "CyclicalSGLD",

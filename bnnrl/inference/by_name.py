@@ -32,6 +32,7 @@ from bnnrl.inference.sgld import PSGLD, SGLD
 from bnnrl.inference.svgd import SVGD
 from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
+from bnnrl.inference.vbll import VBLL
 from bnnrl.inference.warm_start import WarmStart
 
 _DRAWS = 50  # kept of each chain of stochastic gradients, and collected by SWAG
@@ -170,6 +171,7 @@ _METHODS: dict[str, Callable[[Run], Method]] = {
     "swag": _swag,
     "laplace": _laplace,
     "gauss_newton": _gauss_newton,
+    "vbll": lambda run: VBLL(run.falling(run.adam_rate), beta_2=run.beta_2),
     "bbb": lambda run: BBB(run.falling(run.adam_rate), beta_2=run.beta_2),
     "vadam": lambda run: VADAM(run.falling(30 * run.rate), prec_init=10.0 * run.rows + run.prior_precision),
     "bsam": lambda run: BSAM(run.falling(100 * run.rate), s_init=10.0, clip_radius=0.1),

@@ -45,17 +45,31 @@ def likelihood_grad(problem: Problem, theta: tf.Tensor, batch: Batch) -> tuple[t
     Returns:
         log_joint [...] in nats for the whole data set, and g [S, ..., D].
     """
+    flat, batch = side_by_side(theta, batch)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(flat)
+        log_likelihood = problem.scaled_log_likelihood(flat, batch)
+    g = -tape.gradient(log_likelihood, flat) / tf.cast(problem.num_data, tf.float32)
+    log_joint = tf.reduce_mean(tf.reshape(log_likelihood + problem.log_prior(flat), theta.shape[:-1]), axis=0)
+    return log_joint, tf.reshape(g, theta.shape)
+
+
+def side_by_side(theta: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Batch]:
+    """Return draws of θ along one axis, and the batch of each, as the methods of `Problem` take them.
+
+    Args:
+        theta: [S, D], or [S, M, D] for S draws of each of M members.
+        batch: one batch, or one for each member.
+
+    Returns:
+        θ [D] of a single draw, or [S, D] or [S M, D] of several; and a batch with the same leading axis.
+    """
     S, lead = theta.shape[0], theta.shape[:-1]
     # A single draw is passed as [D], not [1, D]: XLA cannot compile convolutions, for example, for a stack of θ.
     flat = tf.reshape(theta, [-1, theta.shape[-1]] if len(lead) * S > 1 else [-1])
     if S > 1:
         batch = _map(lambda a: tf.reshape(tf.broadcast_to(a, [S, *a.shape]), [-1, *a.shape[len(lead) - 1 :]]), batch)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(flat)
-        log_likelihood = problem.scaled_log_likelihood(flat, batch)
-    g = -tape.gradient(log_likelihood, flat) / tf.cast(problem.num_data, tf.float32)
-    log_joint = tf.reduce_mean(tf.reshape(log_likelihood + problem.log_prior(flat), lead), axis=0)
-    return log_joint, tf.reshape(g, theta.shape)
+    return flat, batch
 
 
 _map: Any = tf.nest.map_structure

@@ -19,6 +19,7 @@ from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.laplace_evidence import Evidence
 from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerFactored, positive_part
 from bnnrl.inference.sgd import SGD
+from bnnrl.network import last_kernel
 from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Point, Product
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fold_in
@@ -248,9 +249,7 @@ class Laplace(Method):
         """Return the number of first entries of θ that are fixed at θ̂."""
         if self.structure != "last_layer":
             return 0
-        shapes = problem.network.shapes
-        last = max((i for i, shape in enumerate(shapes) if len(shape) >= 2), default=0)
-        return sum(problem.network.sizes[:last])
+        return sum(problem.network.sizes[: last_kernel(problem.network)])
 
     def _average(self, problem: Problem, state: LaplaceState, batch: Batch, seed, log_likelihood) -> LaplaceState:
         """Return the state with the batch's curvature in the mean; of the optimiser's state only `step` changes."""

@@ -24,6 +24,7 @@ from bnnrl.inference.sgld import PSGLD, SGLD
 from bnnrl.inference.svgd import SVGD
 from bnnrl.inference.swag import SWAG
 from bnnrl.inference.vadam import VADAM
+from bnnrl.inference.vbll import VBLL
 
 REGISTRY: dict[str, type] = {
     "sgd": SGD,
@@ -33,6 +34,7 @@ REGISTRY: dict[str, type] = {
     "swag": SWAG,
     "laplace": Laplace,
     "gauss_newton": GaussNewton,
+    "vbll": VBLL,
     "bbb": BBB,
     "vadam": VADAM,
     "bsam": BSAM,

@@ -67,7 +67,7 @@ def test_adam_forgets_first_gradients_within_the_run():
 
 
 @pytest.mark.parametrize(("steps", "beta_2"), [(50, 0.9), (1000, 0.99), (50_000, 0.999)])
-@pytest.mark.parametrize("name", ["adam", "ensemble", "dropout", "bbb", "svgd", "sgld", "hmc"])
+@pytest.mark.parametrize("name", ["adam", "ensemble", "dropout", "vbll", "bbb", "svgd", "sgld", "hmc"])
 def test_beta_2_follows_from_the_length_of_the_run(name, steps, beta_2):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ShortRunWarning)

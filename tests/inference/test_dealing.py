@@ -18,6 +18,7 @@ from bnnrl.inference import (
     SGLD,
     SVGD,
     SWAG,
+    VBLL,
     Adam,
     Diverged,
     Driver,
@@ -66,6 +67,7 @@ APART = {
     "adam": (Ensemble(Adam(0.01), 3), 4),
     "all rows": (Ensemble(Adam(0.01), 3), None),
     "bbb": (Ensemble(BBB(0.01, draws=2), 2), 4),
+    "vbll": (Ensemble(VBLL(0.01, draws=2), 2), 4),
     "dropout": (Ensemble(MCDropout(0.01, rate=0.5, masks=2), 2), 4),
     "sgld": (Ensemble(SGLD(1e-4, burn_in=3, thin=2, max_draws=4), 2), None),
     "swag": (Ensemble(SWAG(start=4, every=2, rank=3), 2), 5),
@@ -94,7 +96,9 @@ def slow(*names):
     return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("name", ["adam", "sgld", *slow("all rows", "bbb", "dropout", "swag", "laplace", "warm start")])
+@pytest.mark.parametrize(
+    "name", ["adam", "sgld", *slow("all rows", "bbb", "vbll", "dropout", "swag", "laplace", "warm start")]
+)
 def test_members_apart_have_the_numbers_that_they_have_together(problem, name):
     for one, two in zip(*(flat(problem, name, threads) for threads in (1, 2)), strict=True):
         assert one.shape == two.shape and one.dtype == two.dtype

@@ -19,6 +19,7 @@ from bnnrl.inference import (
     SVGD,
     SWAG,
     VADAM,
+    VBLL,
     Adam,
     CyclicalSGLD,
     Ensemble,
@@ -110,6 +111,7 @@ PRESETS: dict[str, Preset] = {
         network=NetworkPreset((32,), "swish", Gaussian("learned"), "learned", separate_outputs=True),
         size=5,
     ),
+    "vbll": Preset(lambda rate, steps, size: VBLL(_cosine_decay(rate, steps), draws=2, linearised=False), 3e-3, 6000),
     "bbb": Preset(lambda rate, steps, size: BBB(_cosine_decay(rate, steps), temperature=0.1, draws=2), 3e-3, 6000),
     "vadam": Preset(lambda rate, steps, size: VADAM(_cosine_decay(rate, steps), temperature=0.01, draws=2), 1e-2, 6000),
     "bsam": Preset(
