@@ -30,15 +30,15 @@ _EXPORTS = {
     "check": "bnnrl.rl.checks",
 }
 _SUBMODULES = {
-    **{name: f"bnnrl.{name}" for name in ("callbacks", "data", "diagnostics", "inference", "likelihoods", "metrics")},
-    **{name: f"bnnrl.{name}" for name in ("plots", "posterior", "priors", "report", "sklearn", "tracking")},
+    **{name: f"bnnrl.{name}" for name in ("callbacks", "data", "diagnostics", "inference", "layers", "likelihoods")},
+    **{name: f"bnnrl.{name}" for name in ("metrics", "plots", "posterior", "priors", "report", "sklearn", "tracking")},
     **{name: f"bnnrl.rl.{name}" for name in ("planners", "policies", "tasks")},
 }
 # fmt: off
 __all__ = [
     "PILCO", "BayesianModel", "Converged", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks",
-    "check", "data", "diagnostics", "inference", "laplace", "likelihoods", "load", "metrics", "planners", "plots",
-    "policies", "posterior", "priors", "report", "sklearn", "tasks", "tracking",
+    "check", "data", "diagnostics", "inference", "laplace", "layers", "likelihoods", "load", "metrics", "planners",
+    "plots", "policies", "posterior", "priors", "report", "sklearn", "tasks", "tracking",
 ]
 # fmt: on
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         data,
         diagnostics,
         inference,
+        layers,
         likelihoods,
         metrics,
         plots,

@@ -14,11 +14,11 @@ from bnnrl.inference.curvature import Rows
 from bnnrl.inference.gradients import side_by_side
 from bnnrl.inference.last_layer import Diagonal, Full, LastLayer
 from bnnrl.inference.schedules import Schedule, check_rate, rate
-from bnnrl.likelihoods import Gaussian
+from bnnrl.likelihoods import Gaussian, Likelihood
 from bnnrl.network import is_linear_in, last_layer
 from bnnrl.posterior import Linearised, LowRank, MeanField, Point, Product
 from bnnrl.problem import Batch, Problem, align_targets
-from bnnrl.seeds import fast_normal
+from bnnrl.seeds import fast_normal, fold_in
 
 _MAX_ENTRIES = 4000  # of the posterior's factor; a float32 matrix of 4000 × 4000 takes 64 MB
 
@@ -47,14 +47,15 @@ class VBLL(OptimizationMethod):
     The last layer is the last kernel and its bias. The prior and the entropy H count once for the whole data set,
     whatever the batch size.
 
-    For a Gaussian likelihood whose scale is a number or learned, and a last Dense layer without activation, the
-    expectation is exact:
+    If the last layer is Dense without activation, an output of a row has the distribution N(f(x; μ), φᵀ L Lᵀ φ), where
+    φ are the layer's inputs and 1. Under a Gaussian likelihood whose scale is a number or learned, the expectation is
+    exact, as below; that of any other likelihood is averaged over draws of the outputs, independent for each row.
 
-        E_q[log p(y | x, θ)] = log N(y; f(x; μ), σ²) − φ(x)ᵀ L Lᵀ φ(x) / (2 σ²)     φ: the layer's inputs, then 1
+        E_q[log p(y | x, θ)] = log N(y; f(x; μ), σ²) − φᵀ L Lᵀ φ / (2 σ²)
 
-    Of any other likelihood or layer, or of a network with batch normalisation or layers such as Dropout, it is averaged
-    over draws of the last layer's weights. The expectation of a normal prior is exact, and that of any other prior is
-    averaged over draws. For a linear model with normal noise, q converges to the posterior.
+    For any other last layer, and for networks with batch normalisation or layers such as Dropout, it is averaged over
+    draws of the last layer's weights. The expectation of a normal prior is exact, and that of any other prior is
+    averaged over such draws. For a linear model with normal noise, q converges to the posterior.
 
     Under a learned prior (`bnnrl.priors.Learned`), q is that of u, and the scales are point estimates.
 
@@ -66,7 +67,7 @@ class VBLL(OptimizationMethod):
         covariance: "full" for L_o as above, or "diagonal", with which ρ_o [F] has the logarithms of the standard
             deviations.
         std_init: the standard deviation of each weight at the start. Small, so that μ fits the data before q widens.
-        draws: S, the number of draws of the last layer per step, where the expectation is not exact.
+        draws: S, the number of draws per step, where an expectation is not exact.
         beta_2: β₂ of Adam, in [0, 1).
         linearised: whether draws share the hidden layers in predictions of a last Dense layer without activation, by
             the network's expansion, which is the network itself there. Rollouts take half the time without.
@@ -136,8 +137,7 @@ class VBLL(OptimizationMethod):
     def _expected_log_joint(self, problem: Problem, mu: tf.Tensor, q: Full | Diagonal, batch: Batch, seed) -> tf.Tensor:
         """Return E_q[log p(θ) + log p(data | θ)] in nats, [...]."""
         prior, layer = problem.normal_prior, LastLayer.of(problem.network)
-        exact = _has_exact_expectation(problem, layer)
-        theta = mu if exact and prior is not None else self._draw(layer, mu, q, seed)
+        theta = self._draw(layer, mu, q, fold_in(seed, 0))  # for a normal prior and linear outputs not in the graph
         mean = lambda a: tf.reduce_mean(tf.reshape(a, theta.shape[:-1]), axis=0)
         if prior is None:
             log_prior = mean(problem.log_prior(side_by_side(theta, batch)[0]))
@@ -145,8 +145,8 @@ class VBLL(OptimizationMethod):
             precision = tf.broadcast_to(prior.precision, [problem.num_params])
             spread = tf.reduce_sum(layer.matrix(precision) * tf.linalg.matrix_transpose(q.variances), axis=[-2, -1])
             log_prior = problem.log_prior(mu) - 0.5 * spread
-        if exact:
-            return log_prior + _exact_log_likelihood(problem, layer, mu, q, batch)
+        if _is_linear(problem, layer):
+            return log_prior + self._log_likelihood_by_outputs(problem, layer, mu, q, batch, fold_in(seed, 1))
         return log_prior + mean(problem.scaled_log_likelihood(*side_by_side(theta, batch)))
 
     def _draw(self, layer: LastLayer, mu: tf.Tensor, q: Full | Diagonal, seed) -> tf.Tensor:
@@ -155,25 +155,42 @@ class VBLL(OptimizationMethod):
         epsilon = tf.reshape(epsilon, [*epsilon.shape[:-1], layer.columns, layer.rows])
         return mu + layer.padded(layer.entries(q.deviations(epsilon)), mu.shape[-1])
 
+    def _log_likelihood_by_outputs(
+        self, problem: Problem, layer: LastLayer, mu: tf.Tensor, q: Full | Diagonal, batch: Batch, seed
+    ) -> tf.Tensor:
+        """Return (N / B) E_q[log p(batch | θ)] by the normal distribution of each row's outputs, [...]."""
+        rows, (weights, params), network = Rows.of(mu, batch), problem.split(mu), problem.network
+        x = last_layer(network, network.unflatten(weights), rows.x, layer.offset)[0]
+        x = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1) if layer.use_bias else x
+        mean = tf.matmul(x, layer.matrix(weights))  # [..., B, O]
+        variance = q.variance_along(x, layer.matrix(problem.weight_scales(mu)))
+        if _is_quadratic(problem.likelihood):
+            distribution = problem.likelihood(mean, params)
+            log_prob = distribution.log_prob(align_targets(distribution, rows.y))
+            log_prob -= 0.5 * tf.reduce_sum(variance / distribution.variance(), axis=-1)
+        else:
+            log_prob = self._mean_log_prob(problem, mean, variance, params, rows.y, seed)
+        N = tf.cast(problem.num_data, tf.float32)
+        return N * tf.reduce_sum(rows.weight * log_prob, axis=-1) / tf.reduce_sum(rows.weight, axis=-1)
 
-def _has_exact_expectation(problem: Problem, layer: LastLayer) -> bool:
-    """Return whether the expected log likelihood of a row is quadratic in the outputs, and these are linear in q."""
-    likelihood, network = problem.likelihood, problem.network
-    if not isinstance(likelihood, Gaussian) or likelihood._is("heteroscedastic"):
-        return False
+    def _mean_log_prob(self, problem: Problem, mean, variance, params, y, seed) -> tf.Tensor:
+        """Return log p(y | outputs), averaged over draws of the outputs, [..., B]."""
+        S, (*lead, B, O) = self.draws, mean.shape
+        epsilon = tf.reshape(fast_normal([S, *lead, B * O], seed), [S, *lead, B, O])
+        outputs = mean + tf.sqrt(tf.maximum(variance, 1e-12)) * epsilon  # the root has no derivative at 0
+        side = lambda a: tf.reshape(tf.broadcast_to(a, [S, *a.shape]), [-1, *a.shape[len(lead) :]])
+        distribution = problem.likelihood(tf.reshape(outputs, [-1, B, O]), side(params))
+        log_prob = distribution.log_prob(align_targets(distribution, side(y)))  # [S M, B, ...]
+        log_prob = tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))
+        return tf.reduce_mean(tf.reshape(log_prob, [S, *lead, B]), axis=0)
+
+
+def _is_linear(problem: Problem, layer: LastLayer) -> bool:
+    """Return whether the outputs of a row are linear in the last layer, and depend on no other row and no noise."""
+    network = problem.network
     return is_linear_in(network, layer.offset) and not (network.has_statistics or network.draws_noise)
 
 
-def _exact_log_likelihood(
-    problem: Problem, layer: LastLayer, mu: tf.Tensor, q: Full | Diagonal, batch: Batch
-) -> tf.Tensor:
-    """Return (N / B) E_q[log p(batch | θ)] under a Gaussian likelihood, [...]."""
-    rows, (weights, params), network = Rows.of(mu, batch), problem.split(mu), problem.network
-    x = last_layer(network, network.unflatten(weights), rows.x, layer.offset)[0]
-    x = tf.concat([x, tf.ones_like(x[..., :1])], axis=-1) if layer.use_bias else x
-    distribution = problem.likelihood(tf.matmul(x, layer.matrix(weights)), params)
-    variance = q.variance_along(x, layer.matrix(problem.weight_scales(mu)))
-    log_prob = distribution.log_prob(align_targets(distribution, rows.y))
-    log_prob -= 0.5 * tf.reduce_sum(variance / distribution.variance(), axis=-1)
-    N = tf.cast(problem.num_data, tf.float32)
-    return N * tf.reduce_sum(rows.weight * log_prob, axis=-1) / tf.reduce_sum(rows.weight, axis=-1)
+def _is_quadratic(likelihood: Likelihood) -> bool:
+    """Return whether log p(y | outputs) is a quadratic function of the outputs."""
+    return isinstance(likelihood, Gaussian) and not likelihood._is("heteroscedastic")

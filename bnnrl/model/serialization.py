@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras.src.saving.serialization_lib import SafeModeScope
 from tensorflow_probability import distributions as tfd
 
-from bnnrl import data, likelihoods, posterior, priors
+from bnnrl import data, layers, likelihoods, posterior, priors  # noqa: F401 (layers registers the package's own)
 from bnnrl.inference import Method
 from bnnrl.model import layer_state
 from bnnrl.model.calibration import Calibration
