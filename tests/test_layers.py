@@ -40,7 +40,7 @@ def test_frequencies_follow_the_seed_and_are_not_in_theta():
 
 
 def test_laplace_of_the_last_layer_is_the_gaussian_process_of_the_features():
-    """Mean and deviation are those of Gaussian process regression at the data, and nearly those of the prior far away."""
+    """Mean and deviation are those of Gaussian process regression, and nearly those of the prior far away."""
     x, at = np.linspace(-1, 1, 30, dtype=np.float32)[:, np.newaxis], np.array([[-0.3], [0.8], [6.0]], np.float32)
     y = np.sin(4 * x) + 0.1 * draws(30, 1)
     network = keras.Sequential([keras.Input((1,)), RandomFeatures(2000, 0.5), keras.layers.Dense(1, use_bias=False)])

@@ -66,7 +66,8 @@ class VBLL(OptimizationMethod):
         learning_rate: α of Adam, a number or a Schedule.
         covariance: "full" for L_o as above, or "diagonal", with which ρ_o [F] has the logarithms of the standard
             deviations.
-        std_init: the standard deviation of each weight at the start. Small, so that μ fits the data before q widens.
+        std_init: the standard deviation of each weight at the start. From that of the prior, the hidden layers are
+            learned for an uncertain last layer, and overfit less than from a small one, with which μ fits first.
         draws: S, the number of draws per step, where an expectation is not exact.
         beta_2: β₂ of Adam, in [0, 1).
         linearised: whether draws share the hidden layers in predictions of a last Dense layer without activation, by
@@ -79,7 +80,7 @@ class VBLL(OptimizationMethod):
 
     learning_rate: float | Schedule = 1e-3
     covariance: str = "full"
-    std_init: float = 0.01
+    std_init: float = 1.0
     draws: int = 1
     beta_2: float = 0.999
     linearised: bool = True
