@@ -53,8 +53,8 @@ class RandomFeatures(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return the features, [..., units], of inputs [..., inputs]."""
-        sums = keras.ops.matmul(inputs, self.frequencies) + self.phases
-        return math.sqrt(2.0 / self.units) * keras.ops.cos(sums)
+        cosines: Any = keras.ops.cos(keras.ops.matmul(inputs, self.frequencies) + self.phases)
+        return math.sqrt(2.0 / self.units) * cosines
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """Return the shape of the features."""
