@@ -242,11 +242,11 @@ class _Diagonal:
         return self._scale * z
 
     def curvature(self, fixed: int) -> Callable[[Problem, tf.Tensor, Batch], Any]:
-        return curvatures.gauss_newton_diagonal
+        return lambda problem, theta, batch: curvatures.gauss_newton_diagonal(problem, theta, batch)[fixed:]
 
     def updated(self, curvature: Any, unit: np.ndarray) -> _Updated:
         # Log-scales of a learned prior, after the entries that the curvature has, are fixed: their scale is 0.
-        values = np.pad(curvature * unit**2, (0, self.size - len(curvature)))
+        values = np.pad(curvature * unit[-len(curvature) :] ** 2, (0, self.size - len(curvature)))
         total = 1 + self._scale**2 * values
         scale = tf.constant(self._scale / np.sqrt(total), tf.float32)
         return _Updated(lambda z: z / total, float(np.log(total).sum()), lambda loc: MeanField(loc, scale))

@@ -217,11 +217,11 @@ class BayesianModel:
     ) -> keras.callbacks.History | None:
         """Take new rows into the posterior, without a fit from the start.
 
-        Laplace's approximation and Gauss-Newton learning, also those of `bnnrl.laplace` and of a loaded model, need the
-        new rows alone: the posterior of the earlier rows is the prior of the new ones, in the linearised network. For
-        a linear model with noise of a known scale, as for the last layer, the result is the posterior of all rows.
-        Beyond that, the point of expansion and the prior's scales stay those of the first fit. Such an update takes no
-        epochs, is independent of the order of the rows, and can be repeated. See `bnnrl.inference.new_rows`.
+        Laplace's approximation, Gauss-Newton learning and VBLL, also those of `bnnrl.laplace` and of a loaded model,
+        need the new rows alone: the posterior of the earlier rows is the prior of the new ones, in the linearised
+        network. For a linear model with noise of a known scale, as for the last layer, the result is the posterior of
+        all rows. Beyond that, the point of expansion and the prior's scales stay those of the first fit. Such an update
+        takes no epochs, is independent of the order of the rows, and can be repeated. See `bnnrl.inference.new_rows`.
 
         Optimisers such as `Ensemble` would forget the earlier rows. They are trained further, from the present members,
         on the rows of `replay` and the new ones together. This is `fit` with `initial`: step sizes and schedules begin

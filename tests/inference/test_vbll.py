@@ -191,6 +191,17 @@ def test_a_frozen_base_leaves_a_linear_model():
     np.testing.assert_allclose(mean / std, exact @ design.T @ y[:, 0] / 0.25 / std, atol=2e-3)
 
 
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_new_rows_narrow_the_last_layer(covariance):
+    """`update` takes new rows alone, and the rows of the first fit need not be there."""
+    model = _fitted(keras.layers.Dense(2), VBLL(0.01, covariance), Gaussian(0.5))
+    at = draws(5, 2, seed=2)
+    before = model.predict_samples(at, 500, seed=0).std(axis=0)
+    assert model.update(draws(200, 2, seed=3), draws(200, 2, seed=4), verbose=0) is None
+    after = model.predict_samples(at, 500, seed=0).std(axis=0)
+    assert np.all(after < 0.8 * before)
+
+
 def test_a_last_layer_that_is_too_large_for_full_covariances_is_refused_with_the_remedy():
     problem = Problem(mlp(2, 400, (10,)), "categorical", tfd.Normal(0.0, 1.0), 5)
     with pytest.raises(ValueError, match="`covariance`: expected 'diagonal'.* 4400 weights, 11 for each of 400"):
