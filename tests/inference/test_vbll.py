@@ -18,7 +18,7 @@ from bnnrl.network import Network
 from bnnrl.posterior import Linearised, MeanField, Mixture, Product
 from bnnrl.priors import Learned
 from bnnrl.problem import Problem
-from bnnrl.seeds import as_seed, fast_normal, fold_in
+from bnnrl.seeds import MemberSeed, as_seed, fast_normal, fold_in
 from tests.scenarios import draws, gaussian_target, linear_regression, mlp, networks
 
 pytestmark = pytest.mark.usefixtures("without_xla")
@@ -189,6 +189,24 @@ def test_a_frozen_base_leaves_a_linear_model():
     std = np.sqrt(np.diag(exact))
     np.testing.assert_allclose(cov / np.outer(std, std), exact / np.outer(std, std), atol=2e-3)
     np.testing.assert_allclose(mean / std, exact @ design.T @ y[:, 0] / 0.25 / std, atol=2e-3)
+
+
+@pytest.mark.parametrize("likelihood", ["heteroscedastic", "categorical", "poisson"])
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_members_side_by_side_take_the_steps_of_members_alone(likelihood, covariance):
+    problem = Problem(mlp(3, 2), likelihood, tfd.Normal(0.0, 1.0), 50)
+    method = VBLL(covariance=covariance, draws=3)
+    x, y = draws(2, 6, 3), np.random.default_rng(1).integers(0, 2, (2, 6)).astype(np.float32)
+    if likelihood != "categorical":
+        y = np.stack([y, y], axis=-1)[..., : 1 if likelihood == "heteroscedastic" else 2]
+    batch = tf.constant(x), tf.constant(y)
+    state = Ensemble(method, 2).init(problem, 0)
+    both, _ = method.step(problem, state, batch, as_seed(3))
+    for i in range(2):
+        take = lambda tree: tf.nest.map_structure(lambda a: a[i] if a.shape.rank else a, tree)  # noqa: B023
+        alone, _ = method.step(problem, take(state), take(batch), MemberSeed(as_seed(3), tf.constant(i), 2))
+        for found, expected in zip(tf.nest.flatten(take(both)), tf.nest.flatten(alone), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
