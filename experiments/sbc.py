@@ -194,8 +194,8 @@ def summary(rows: list[Row]) -> str:
         lines += [
             f"## {kind.capitalize()} inputs",
             "",
-            "| method | p | bias | spread | width |",
-            "|---|---|---|---|---|",
+            "| method | p | bias | error | spread | width |",
+            "|---|---|---|---|---|---|",
         ]
         for name in dict.fromkeys(row["method"] for row in rows):
             own = [row for row in rows if row["method"] == name and row["inputs"] == kind]
@@ -209,8 +209,9 @@ def line_of(name: str, found: Row) -> str:
     p = "< 0.001" if found["p"] < 1e-3 else f"{found['p']:.3f}"
     p = f"**{p}**" if found["p"] < 0.01 else p
     spread = "" if np.isnan(found["spread"]) else f"{found['spread']:.2f}"
+    error = "" if np.isnan(found["error"]) else f"{found['error']:.3f}"
     width = f"{found['narrowest']:.2f} to {found['widest']:.2f}"
-    return f"| {name} | {p} | {found['bias']:.1f} | {found['error']:.3f} | {spread} | {width} |"
+    return f"| {name} | {p} | {found['bias']:.1f} | {error} | {spread} | {width} |"
 
 
 def main(args: Args) -> None:
