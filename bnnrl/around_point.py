@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
 
 from bnnrl.linearised import along
 from bnnrl.network import Network, last_dense, last_layer, map_one_by_one
-from bnnrl.posterior import Linearised, Point, Product, pieces
+from bnnrl.posterior import Kronecker, Linearised, MeanField, Point, Product, pieces
 
 # A map over draws takes the products of a hidden layer for one draw at a time beyond this number of rows times draws.
 _BATCHED = 2**13
@@ -52,6 +52,39 @@ def draws_around(posterior: Linearised, n: int, seed, size: int) -> Iterator[Aro
     """Yield `n` draws, those of `posterior.pieces` with the same arguments."""
     for deviations in pieces(_Deviations(posterior, num_fixed(posterior)), n, seed, size):
         yield AroundPoint(posterior.point, deviations)
+
+
+def directions(posterior: Linearised, size: int) -> Iterator[AroundPoint]:
+    """Yield the rows of F with Fᵀ F the covariance of a linearised posterior, at most `size` at a time.
+
+    They are deviations from the point like draws, but not random: the variance of an output of the linearised network
+    is the sum of squares of its derivatives along them.
+    """
+    own = cast(Product, posterior.source).components[-1] if num_fixed(posterior) else posterior.source
+    for rows in _rows_of_factor(own, size):
+        yield AroundPoint(posterior.point, rows)
+
+
+def _rows_of_factor(source: Any, size: int) -> Iterator[tf.Tensor]:
+    if isinstance(source, Kronecker):
+        first = 0
+        for left, scale, right in zip(source.lefts, source.scales, source.rights, strict=True):
+            count = int(np.prod(scale.shape))
+            for basis in _pieces_of_identity(count, size):
+                block = left @ (scale * tf.reshape(basis, [-1, *scale.shape])) @ tf.transpose(right)
+                flat = tf.reshape(block, [-1, count])
+                yield tf.pad(flat, [[0, 0], [first, len(source.loc) - first - count]])
+            first += count
+    elif isinstance(source, MeanField):
+        yield from (source.scale * basis for basis in _pieces_of_identity(len(source.loc), size))
+    else:
+        yield from (source.factor[first : first + size] for first in range(0, len(source.factor), size))
+
+
+def _pieces_of_identity(count: int, size: int) -> Iterator[tf.Tensor]:
+    """Yield the rows of the identity matrix [count, count], at most `size` at a time."""
+    for first in range(0, count, size):
+        yield tf.one_hot(tf.range(first, min(first + size, count)), count)
 
 
 def num_fixed(posterior: Linearised) -> int:

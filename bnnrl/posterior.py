@@ -277,6 +277,58 @@ class Kronecker:
         return cls(tf.constant(arrays["loc"]), group("lefts"), group("scales"), group("rights"))
 
 
+@dataclass(frozen=True)
+class FunctionSpace:
+    """A normal distribution N(loc, S (I + Bᵀ B)⁻¹ S) with S = diag(scale), for n rows of B and many more entries of θ.
+
+    A sample is loc + S (z − Bᵀ (I + B Bᵀ)⁻¹ (B z + ε)) with standard normal z [D] and ε [n], by Matheron's rule; no
+    [D, D] matrix is computed (Wilson et al., "Pathwise Conditioning of Gaussian Processes", JMLR 2021).
+
+    Args:
+        loc: the mean, [D].
+        scale: the standard deviations without the rows, [D]; 0 for entries that are fixed.
+        rows: B, [n, D].
+        root: the lower Cholesky factor of I + B Bᵀ, [n, n].
+    """
+
+    loc: tf.Tensor
+    scale: tf.Tensor
+    rows: tf.Tensor
+    root: tf.Tensor
+    num_distinct = None
+
+    def sample(self, n: int, seed) -> tf.Tensor:
+        """Return `n` independent samples, [n, D]."""
+        n, (of_theta, of_rows) = _check_number(n, self.loc), split(seed)
+        z = normal([n, self.loc.shape[0]], of_theta)
+        noisy = tf.matmul(self.rows, z, transpose_b=True) + normal([self.rows.shape[0], n], of_rows)
+        return self.loc + self.scale * (z - tf.matmul(tf.linalg.cholesky_solve(self.root, noisy), self.rows, True))
+
+    def mean(self) -> tf.Tensor:
+        """Return the mean, [D]."""
+        return self.loc
+
+    def log_prob(self, theta: tf.Tensor) -> tf.Tensor:
+        """Return the log density of the entries of θ [..., D] that are not fixed in nats, [...]."""
+        is_free = self.scale > 0
+        z = tf.where(is_free, tf.math.divide_no_nan(theta - self.loc, self.scale), 0.0)
+        square = tf.reduce_sum(tf.square(z), axis=-1) + tf.reduce_sum(
+            tf.square(tf.linalg.matvec(self.rows, z)), axis=-1
+        )
+        log_scales = tf.reduce_sum(tf.math.log(self.scale[is_free]) + 0.5 * math.log(2.0 * math.pi))
+        return -0.5 * square - log_scales + tf.reduce_sum(tf.math.log(tf.linalg.diag_part(self.root)))
+
+    def to_arrays(self) -> tuple[dict[str, Any], Arrays]:
+        """Return the description and arrays for `from_arrays`."""
+        arrays = {"loc": self.loc, "scale": self.scale, "rows": self.rows, "root": self.root}
+        return {"kind": "function_space"}, {name: np.asarray(value) for name, value in arrays.items()}
+
+    @classmethod
+    def from_arrays(cls, spec: dict[str, Any], arrays: Arrays) -> FunctionSpace:
+        """Return the posterior of a description and arrays from `to_arrays`."""
+        return cls(*(tf.constant(arrays[name]) for name in ("loc", "scale", "rows", "root")))
+
+
 def _numbered(tensors: Sequence[tf.Tensor]) -> Arrays:
     return {str(i): np.asarray(tensor) for i, tensor in enumerate(tensors)}
 
@@ -365,7 +417,7 @@ class Linearised:
     """
 
     point: tf.Tensor
-    source: MeanField | LowRank | Kronecker | Product
+    source: MeanField | LowRank | Kronecker | FunctionSpace | Product
     log_evidence: float | None = None
 
     num_distinct = None
@@ -539,6 +591,7 @@ _KINDS = {
     "mean_field": MeanField,
     "low_rank": LowRank,
     "kronecker": Kronecker,
+    "function_space": FunctionSpace,
     "dropout": Dropout,
     "linearised": Linearised,
     "product": Product,

@@ -28,6 +28,13 @@ class Factors(NamedTuple):
     own: tf.Tensor  # [..., L, L] the matrix of the likelihood's own parameters
 
 
+class Columns(NamedTuple):
+    """The matrix N H of all rows as Cᵀ C + diag(own), for fewer targets than entries."""
+
+    rows: tf.Tensor  # C [n, P]
+    own: tf.Tensor  # [P]
+
+
 class _Root(NamedTuple):
     """A root of Λ: Λ = root rootᵀ for root = (outputs, params), plus diag(own) for the likelihood's parameters."""
 
@@ -65,15 +72,20 @@ def gauss_newton(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) 
     Returns:
         [..., P, P].
     """
+    columns, own = weighted_columns(problem, theta, batch, offset)
+    return tf.matmul(columns, columns, transpose_a=True) + tf.linalg.diag(own)
+
+
+def weighted_columns(problem: Problem, theta: tf.Tensor, batch: Batch, offset: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return C [..., B R, P] and d [..., P], of which the matrix of `gauss_newton` is Cᵀ C + diag(d)."""
     rows = Rows.of(theta, batch)
     problem = _with_fixed_statistics(problem, theta, rows.x)
     columns, root = _columns(problem, theta, rows, offset)
     columns = tf.concat([columns, tf.linalg.matrix_transpose(root.params)], axis=-1)  # [..., B, R, P]
     columns *= tf.sqrt(rows.weight / _total(rows))[..., tf.newaxis, tf.newaxis]
     *lead, B, R, P = columns.shape
-    flat = tf.reshape(columns, [*lead, B * R, P])
     own = tf.pad(root.own, [[0, 0]] * len(lead) + [[P - root.own.shape[-1], 0]])
-    return tf.matmul(flat, flat, transpose_a=True) + tf.linalg.diag(own)
+    return tf.reshape(columns, [*lead, B * R, P]), own
 
 
 def gauss_newton_diagonal(problem: Problem, theta: tf.Tensor, batch: Batch) -> tf.Tensor:

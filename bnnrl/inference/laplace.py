@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.checks import check_choice, check_count, check_fields, check_flag, check_instance
+from bnnrl.checks import available_bytes, check_choice, check_count, check_fields, check_flag, check_instance
 from bnnrl.compiled import CompiledFunction
 from bnnrl.inference import curvature as curvatures
 from bnnrl.inference.adam import Adam
@@ -17,15 +17,16 @@ from bnnrl.inference.base import Diverged, Info, Method, starting_point, value_a
 from bnnrl.inference.divergence import entry_name
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.laplace_evidence import Evidence
-from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerFactored, positive_part
+from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerFactored, OuterProducts, positive_part
 from bnnrl.inference.sgd import SGD
 from bnnrl.network import last_kernel
-from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Point, Product
+from bnnrl.posterior import FunctionSpace, Kronecker, Linearised, LowRank, MeanField, Point, Product
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fold_in
 
-_MAX_ENTRIES = 4000  # rows of a matrix; a float32 matrix of 4000 × 4000 takes 64 MB
-_STRUCTURES = ("last_layer", "diagonal", "kronecker", "full")
+MAX_ENTRIES = 4000  # rows of a matrix; a float32 matrix of 4000 × 4000 takes 64 MB
+_IN_PLACE_OF_FULL = "last_layer or diagonal, or bnnrl.laplace with structure='function' where rows are few"
+_STRUCTURES = ("last_layer", "diagonal", "kronecker", "full", "function")
 
 
 class LaplaceState(NamedTuple):
@@ -58,6 +59,8 @@ class Laplace(Method):
         "kronecker"    H = A ⊗ G for each layer, with the means A of x xᵀ over its inputs and G of gᵀ Λ g over rows, g
                        being the outputs' gradients in the layer's sums; for chains of Dense layers
         "last_layer"   H of the last kernel and the parameters after it; the rest of θ is fixed at θ̂
+        "function"     all of H, as the products of the rows' Jacobians: for fewer targets than weights, N·T of them, at
+                       most 4000; by `bnnrl.laplace` only, as all rows are held
         "diagonal"     the diagonal of H; with "hessian" that of the Fisher matrix, by targets drawn from the likelihood
 
     Predictions are those of the network's expansion in its weights, f(x; θ̂) + J(x) (θ − θ̂), to which this normal
@@ -80,7 +83,7 @@ class Laplace(Method):
     Args:
         optimizer: Adam or SGD.
         start: number of steps of the optimiser.
-        structure: "last_layer", "diagonal", "kronecker" or "full".
+        structure: "last_layer", "diagonal", "kronecker", "full" or "function".
         curvature: "ggn" or "hessian". A step of the latter takes as many gradients as there are parameters.
         linearised: whether predictions use the network's expansion.
 
@@ -102,10 +105,10 @@ class Laplace(Method):
         check_fields(self, start=check_count, linearised=check_flag)
         check_choice("structure", self.structure, _STRUCTURES)
         check_choice("curvature", self.curvature, ("ggn", "hessian"))
-        if self.structure == "kronecker" and self.curvature == "hessian":
+        if self.structure in ("kronecker", "function") and self.curvature == "hessian":
             raise ValueError(
-                "Invalid `curvature`: expected 'ggn', the only one with Kronecker factors. Received: "
-                "curvature='hessian', structure='kronecker'."
+                f"Invalid `curvature`: expected 'ggn', the only one that structure={self.structure!r} has. Received: "
+                "curvature='hessian'."
             )
 
     @property
@@ -141,7 +144,12 @@ class Laplace(Method):
             problem: the problem.
             theta: θ̂ [D].
             batches: all rows once, in batches of the same shape; rows of weight 0 are padding.
+
+        Raises:
+            ValueError: as in `init`, or if there are more than 4000 targets for "function".
         """
+        if self.structure == "function":
+            return self._in_function_space(problem, theta, batches)
 
         def of_batch(theta: tf.Tensor, batch: Batch):
             found = self._curvature(problem, theta, batch, tf.constant([0, 0]))
@@ -150,6 +158,27 @@ class Laplace(Method):
         inner, compute = self.init(problem, 0, theta).inner, CompiledFunction(of_batch, jit_compile=False)
         mean, _ = curvatures.mean_over_rows(lambda batch: compute(theta, batch), batches)
         return LaplaceState(inner, tf.constant(1), *mean)
+
+    def _in_function_space(self, problem: Problem, theta: tf.Tensor, batches: Iterable[Batch]) -> LaplaceState:
+        """Return the state at θ̂ with the columns of all rows as its curvature."""
+
+        def of_batch(theta: tf.Tensor, batch: Batch):
+            columns, own = curvatures.weighted_columns(problem, theta, batch, 0)
+            return columns, own, problem.log_likelihood(theta, batch)
+
+        _check_targets(problem)
+        require_normal_prior(problem, self)
+        compute, parts = CompiledFunction(of_batch, jit_compile=False), []
+        log_likelihood, total = 0.0, 0.0
+        own = tf.zeros([_num_entries(problem)])
+        for batch in batches:
+            columns, own_of_row, log_likelihood_of_batch = compute(theta, batch)
+            rows = tf.reduce_sum(batch[2])
+            real = tf.repeat(batch[2] > 0, columns.shape[0] // batch[2].shape[0])
+            parts.append(tf.sqrt(rows) * tf.boolean_mask(columns, real))
+            log_likelihood, total, own = log_likelihood + log_likelihood_of_batch, total + rows, own + rows * own_of_row
+        curvature = curvatures.Columns(tf.concat(parts, axis=0), own)
+        return LaplaceState(self.optimizer.start(theta), tf.constant(1), curvature, log_likelihood / total)
 
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
         """Return the state after a step of the optimiser, or with the curvature of one more batch."""
@@ -162,7 +191,9 @@ class Laplace(Method):
         )
         return state, Info.unadjusted(log_joint, tf.norm(grad / N, axis=-1))
 
-    def posterior(self, problem: Problem, state: LaplaceState) -> Linearised | LowRank | MeanField | Kronecker | Point:
+    def posterior(
+        self, problem: Problem, state: LaplaceState
+    ) -> Linearised | LowRank | MeanField | Kronecker | FunctionSpace | Point:
         """Return N(θ̂, (N H + λ)⁻¹), of the linearised network by default; the point θ while no curvature is known.
 
         Raises:
@@ -190,10 +221,16 @@ class Laplace(Method):
             ValueError: if H would have too many rows, or Kronecker factors do not cover the network or the prior.
         """
         network, P = problem.network, _num_entries(problem) - self._offset(problem)
+        if self.structure == "function":
+            raise ValueError(
+                "Invalid `structure` of a fit: expected 'last_layer', 'diagonal', 'kronecker' or 'full'. Received: "
+                "'function', which holds all rows at once. Train the network, and use bnnrl.laplace(keras_model, data, "
+                "likelihood, structure='function')."
+            )
         if self.structure == "diagonal":
             return tf.TensorShape([P])
         if self.structure != "kronecker":
-            self._check_size(P, "parameters", "diagonal" if self._offset(problem) else "last_layer or diagonal")
+            self._check_size(P, "parameters", "diagonal" if self._offset(problem) else _IN_PLACE_OF_FULL)
             return tf.TensorShape([P, P])
         _check_separable(problem)
         kernels, own = [s for s in network.shapes if len(s) == 2], P - network.num_params
@@ -204,9 +241,9 @@ class Laplace(Method):
         return curvatures.Factors(tuple(map(square, inputs)), tuple(map(square, outputs)), square(own))
 
     def _check_size(self, rows: int, what: str, others: str) -> None:
-        if rows > _MAX_ENTRIES:
+        if rows > MAX_ENTRIES:
             raise ValueError(
-                f"Invalid `structure`: expected one of at most {_MAX_ENTRIES} {what}, whose matrix is factorised. "
+                f"Invalid `structure`: expected one of at most {MAX_ENTRIES} {what}, whose matrix is factorised. "
                 f"Received: {self.structure!r}, which has {rows} with this network, a matrix of "
                 f"{8 * rows**2 / 2**30:.1f} GiB. Use {others}."
             )
@@ -214,6 +251,8 @@ class Laplace(Method):
     def _on_host(self, problem: Problem, state: LaplaceState) -> Curvature:
         # In float64: eigenvalues range from λ to N times the largest curvature, and float32 loses the small ones.
         N, H = float(problem.num_data), _map(lambda a: np.asarray(a, np.float64), state.curvature)
+        if isinstance(H, curvatures.Columns):
+            return OuterProducts(H.rows, H.own)
         if isinstance(H, curvatures.Factors):
             return KroneckerFactored(H.inputs, H.outputs, N * H.own, N)
         if self.structure == "diagonal":
@@ -234,6 +273,9 @@ class Laplace(Method):
 
     def _parts(self, problem: Problem, state: LaplaceState):
         """Yield the arrays of the curvature, each after the function from an entry's indices to its name."""
+        if isinstance(state.curvature, curvatures.Columns):
+            yield lambda entry: entry_name(problem, int(entry[-1])), state.curvature.rows
+            return
         if not isinstance(state.curvature, curvatures.Factors):
             offset = self._offset(problem)
             names = lambda entry: dict.fromkeys(entry_name(problem, offset + int(i)) for i in entry)
@@ -269,6 +311,20 @@ class Laplace(Method):
         if self.structure == "kronecker":
             return curvatures.kronecker_factors(problem, theta, batch)
         return curvatures.gauss_newton(problem, theta, batch, self._offset(problem))
+
+
+def _check_targets(problem: Problem) -> None:
+    """Raise ValueError unless the matrix of all targets can be factorised, and the rows' Jacobians be held."""
+    N, T, P = int(problem.num_data), problem.num_outputs, _num_entries(problem)
+    needed, available = 3 * 8 * N * T * P, available_bytes()  # C and B in float64, and the posterior's B
+    if N * T <= MAX_ENTRIES and (available is None or needed <= available):
+        return
+    fits = "'full'" if P <= MAX_ENTRIES else "'last_layer', 'diagonal' or, for chains of Dense layers, 'kronecker'"
+    raise ValueError(
+        f"Invalid `structure`: expected one that fits the data. Received: 'function' for {N} rows of {T} outputs and "
+        f"{P} weights, which takes a matrix of {N * T} rows, {8 * (N * T) ** 2 / 2**30:.1f} GiB, of which at most "
+        f"{MAX_ENTRIES} are factorised, and {needed / 2**30:.1f} GiB of Jacobians. Use {fits}."
+    )
 
 
 def _num_entries(problem: Problem) -> int:

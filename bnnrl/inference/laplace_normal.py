@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.linalg import solve_triangular
 
-from bnnrl.posterior import Kronecker, LowRank, MeanField
+from bnnrl.posterior import FunctionSpace, Kronecker, LowRank, MeanField
 
 
 class Curvature(Protocol):
@@ -31,7 +31,7 @@ class Curvature(Protocol):
 
     def normal(
         self, loc: np.ndarray, precision: np.ndarray, factor: np.ndarray, unit: np.ndarray, offset: int
-    ) -> MeanField | LowRank | Kronecker:
+    ) -> MeanField | LowRank | Kronecker | FunctionSpace:
         """Return the normal distribution of θ [D], whose entries before `offset` and from offset + P on are fixed.
 
         Args:
@@ -158,6 +158,40 @@ class KroneckerFactored:
         shapes += [(len(self.own), 1)] if len(self.own) else []
         parts = np.split(values, np.cumsum([i * o for i, o in shapes])[:-1])
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+@dataclass(frozen=True)
+class OuterProducts:
+    """N H as Cᵀ C + diag(own) with n rows of C, fewer than entries: what is factorised is a matrix [n, n].
+
+    With the diagonal Λ' = Λ + own and B = C f Λ'^(−½), the covariance is Λ'^(−½) (I − Bᵀ (I + B Bᵀ)⁻¹ B) Λ'^(−½) by
+    Woodbury's identity.
+    """
+
+    rows: np.ndarray  # C [n, P]
+    own: np.ndarray  # [P], 0 for the weights
+    _newest: _Newest = field(default_factory=_Newest, init=False, repr=False, compare=False)
+
+    def log_det(self, precision: np.ndarray, factor: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return log det(f N H f + Λ), and Λᵢ times the variance of each entry, [P]."""
+        total = precision + self.own
+        rows, root = self._newest(self._root, precision, factor)
+        lost = np.square(solve_triangular(root, rows, lower=True)).sum(axis=0)
+        return float(np.log(total).sum() + 2 * np.log(np.diag(root)).sum()), precision * (1 - lost) / total
+
+    def normal(
+        self, loc: np.ndarray, precision: np.ndarray, factor: np.ndarray, unit: np.ndarray, offset: int
+    ) -> FunctionSpace:
+        """Return the normal distribution of θ."""
+        rows, root = self._newest(self._root, precision, factor)
+        outside = offset, len(loc) - offset - len(unit)
+        scale = np.pad(1 / np.sqrt(precision + self.own) / unit, outside)
+        return FunctionSpace(*map(_float32, (loc, scale, np.pad(rows, [(0, 0), outside]), root)))
+
+    def _root(self, precision: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return B [n, P] and the Cholesky factor of I + B Bᵀ."""
+        rows = self.rows * (factor / np.sqrt(precision + self.own))
+        return rows, np.linalg.cholesky(np.eye(len(rows)) + rows @ rows.T)
 
 
 def positive_part(matrix: np.ndarray) -> np.ndarray:

@@ -16,8 +16,9 @@ from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit,
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
-from bnnrl.model import calibration, inputs, updating
+from bnnrl.model import calibration, cross_conformal, inputs, updating
 from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
+from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.device_data import Shards
 from bnnrl.model.keras_optimizer import KerasOptimizerView
@@ -306,7 +307,7 @@ class BayesianModel:
 
     # Predicting
 
-    def predict(self, x, num_samples: int = 100, seed=0) -> np.ndarray:
+    def predict(self, x, num_samples: int = 100, seed=0, probit: bool = False) -> np.ndarray:
         """Return the predictive mean [B, ...]; for classes, their probabilities [B, C].
 
         Args:
@@ -315,8 +316,21 @@ class BayesianModel:
             num_samples: posterior samples to average over, at most; a posterior of fewer distinct values gives those.
                 At most 512 MiB of them are in memory at a time; all methods that predict keep to this.
             seed: an integer or a stateless seed pair.
+            probit: for classes and Laplace's approximation, whether to compute the probabilities by the probit
+                approximation in the place of draws: without random numbers, at the cost of as many draws as the
+                posterior has dimensions.
+
+        Raises:
+            ValueError: for `probit`, if the posterior is not linearised or the targets are no classes.
         """
         x = self._adapter.inputs(x)
+        if check_flag("probit", probit):
+            if not isinstance(self._predictor, LinearisedPredictor):
+                raise ValueError(
+                    "Invalid `probit`: expected False for a posterior that is not linearised. Received: True. Use "
+                    "`bnnrl.laplace` or method='laplace'."
+                )
+            return self._predictor.probit(self.posterior, x)
         return self._predictor.mean(self._samples(num_samples, seed), x)
 
     def predict_distribution(self, x, num_samples: int = 100, seed=0) -> tfd.Distribution:
@@ -475,18 +489,76 @@ class BayesianModel:
             raise
         kind = "recalibration" if found.recalibrates else "conformal"
         self._predictor.calibrations = {**self._predictor.calibrations, kind: found}
+        self._predictor.cross_conformal = None
         return found
 
+    def cross_calibrate(
+        self,
+        x,
+        y=None,
+        folds: int = 5,
+        method: str = "auto",
+        level: float = 0.95,
+        batch_size: int | None = 32,
+        epochs: int = 10,
+        num_samples: int = 100,
+        seed: int = 0,
+    ) -> CrossConformal:
+        """Calibrate intervals or sets by CV+ on the training rows themselves, so that no rows are set aside.
+
+        A copy of the model is fitted to all rows but those of a fold, for each of the folds. `interval` and
+        `predict_set` then use the copies and their scores of the rows that they have not seen, at the cost of `folds`
+        fits, and of predictions by all copies. For rows that are exchangeable with the given ones, the coverage is at
+        least about 2 level − 1, and that of `level` in practice. See `bnnrl.model.cross_conformal.CrossConformal`.
+
+        The copies are saved with the model. Every earlier calibration is dropped, and `fit` drops this one.
+
+        Args:
+            x: the training rows, as in `fit`; the training part of what `bnnrl.data.load` returns.
+            y: targets [N, ...]; None if they come with `x`.
+            folds: K, the number of folds.
+            method: "normalized" or "absolute" for real targets and counts, "aps" or "lac" for classes, as in
+                `calibrate`. "auto" is the first of each.
+            level: the coverage that the rows have to suffice for.
+            batch_size: of the fits, as in `fit`.
+            epochs: of the fits, as in `fit`.
+            num_samples: as in `predict`.
+            seed: of the division into folds, of the fits and of the predictions.
+
+        Returns:
+            The folds' models and scores.
+
+        Raises:
+            ValueError: if the model is not fitted, if the method is not one for the likelihood, if there are too few
+                rows for the level or the folds, or as in `fit`.
+        """
+        level = check_open_unit("level", level)
+        x, y = self._adapter.own_rows(*((x.train, None) if isinstance(x, data.Data) else (x, y)))
+        first = self._distribution(self._adapter.inputs(inputs.take(x, slice(1))), num_samples, seed)
+        method = cross_conformal.check_method(calibration.choose_method(method, first))
+        held_out, found = cross_conformal.divided(folds, len(y), level, seed), []
+        for rows, fold in cross_conformal.training_rows(x, y, held_out, self._adapter):
+            given = self._name or self.method, self._given if self._name else None
+            model = BayesianModel(self.keras_model, self.likelihood, self.prior, *given)
+            model.fit(rows, None, batch_size, epochs, seed=seed, verbose=0)
+            of_fold = partial(model._by_rows, model._adapter.inputs(inputs.take(x, fold)), num_samples, seed)
+            scores = calibration.calibrate(method, level, y[fold], of_fold, None, seed).values
+            found.append(cross_conformal.Fold(model, scores))
+        self._predictor.calibrations, conformal = {}, CrossConformal(method, level, tuple(found))
+        self._predictor.cross_conformal = conformal
+        return conformal
+
     @property
-    def calibrations(self) -> dict[str, calibration.Calibration]:
+    def calibrations(self) -> dict[str, calibration.Calibration | CrossConformal]:
         """The "recalibration" and the "conformal" calibration of the model, so far as there are such."""
-        return dict(self._predictor.calibrations)
+        cross = self._predictor.cross_conformal
+        return {**self._predictor.calibrations, **({} if cross is None else {"conformal": cross})}
 
     def interval(self, x, level: float = 0.95, num_samples: int = 100, seed=0) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper ends of the prediction interval of each target entry, each [B, ...].
 
-        After a conformal calibration, see `calibrate`, it is the conformal interval. Otherwise it is the central
-        interval of the predictive distribution.
+        After a conformal calibration, see `calibrate` and `cross_calibrate`, it is the conformal interval. Otherwise it
+        is the central interval of the predictive distribution.
 
         Args:
             x: as in `predict`.
@@ -497,7 +569,10 @@ class BayesianModel:
         Raises:
             ValueError: if the likelihood has no quantiles, or the calibration rows do not suffice for the level.
         """
-        level = check_open_unit("level", level)
+        level, cross = check_open_unit("level", level), self._predictor.cross_conformal
+        if cross is not None:
+            of = lambda model: model._by_rows(model._adapter.inputs(x), num_samples, seed, calibration.moments)
+            return cross.interval(level, of)
         ends = lambda distribution, _: np.stack(
             calibration.interval(distribution, level, self._predictor.calibrations), axis=1
         )
@@ -526,9 +601,9 @@ class BayesianModel:
     def predict_set(self, x, level: float = 0.95, num_samples: int = 100, seed=0) -> np.ndarray:
         """Return which classes are in the prediction set of each row, bool [B, C]; for a Bernoulli [B, K, 2].
 
-        After a conformal calibration, see `calibrate`, it is the conformal set, which "aps" may leave empty in rare
-        cases and "lac" where no class is probable. Otherwise the set holds the most probable classes, as few as have
-        the probability `level` together.
+        After a conformal calibration, see `calibrate` and `cross_calibrate`, it is the conformal set, which "aps" may
+        leave empty in rare cases and "lac" where no class is probable. Otherwise the set holds the most probable
+        classes, as few as have the probability `level` together.
 
         Args:
             x: as in `predict`.
@@ -540,6 +615,13 @@ class BayesianModel:
             ValueError: if the targets are not classes, or the calibration rows do not suffice for the level.
         """
         level, conformal = check_open_unit("level", level), self._predictor.calibrations.get("conformal")
+        cross = self._predictor.cross_conformal
+        if cross is not None:
+            probs_of = lambda model: model._by_rows(
+                model._adapter.inputs(x), num_samples, seed, calibration.class_probabilities
+            )
+            scores_of = lambda model: calibration.scores_of_classes(probs_of(model), cross.method, seed)
+            return cross.prediction_set(level, scores_of)
         x = self._adapter.inputs(x)
         probs = self._by_rows(x, num_samples, seed, calibration.class_probabilities)
         return calibration.prediction_set(probs, level, conformal, seed)
@@ -612,6 +694,7 @@ class BayesianModel:
             self._given,
             self._predictor.calibrations,
             self.columns,
+            self._predictor.cross_conformal,
         ).encode()
 
     @classmethod
@@ -621,7 +704,7 @@ class BayesianModel:
         Raises:
             ValueError: if a part is of a class that this version does not know, holds code, or does not fit the others.
         """
-        parts = ModelParts.decode(config, arrays)
+        parts = ModelParts.decode(config, arrays, cls.from_saved)
         method = parts.method_name or parts.method or "adam"
         model = cls(parts.network, parts.likelihood, parts.prior, method, parts.hyper_parameters)
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)
@@ -634,6 +717,7 @@ class BayesianModel:
             )
         model.become(parts.posterior)
         model._predictor.reference, model._predictor.calibrations = parts.reference, parts.calibrations
+        model._predictor.cross_conformal = parts.cross_conformal
         model.x_scaler, model.y_scaler, model.columns = parts.x_scaler, parts.y_scaler, parts.columns
         return model
 

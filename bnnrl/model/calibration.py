@@ -150,7 +150,7 @@ def calibrate(
 
 def _errors(method: str, y: np.ndarray, by_rows: ByRows) -> np.ndarray:
     """Return the absolute errors of the predictive mean, [n, ...]; by "normalized" in standard deviations."""
-    mean, std = by_rows(_moments).swapaxes(0, 1)
+    mean, std = by_rows(moments).swapaxes(0, 1)
     error = np.abs(y.reshape(mean.shape) - mean)
     return error if method == "absolute" else error / std
 
@@ -205,7 +205,7 @@ def interval(
             )
         low, high = central_interval(distribution, level, isotonic_of(calibrations))
     else:
-        mean, std = _moments(distribution).swapaxes(0, 1)
+        mean, std = moments(distribution).swapaxes(0, 1)
         low, high, q = mean, mean, q if found.method == "absolute" else q * std
     low, high = low - q, high + q
     middle = (low + high) / 2  # a negative q may make the interval empty
@@ -216,6 +216,11 @@ def isotonic_of(calibrations: dict[str, Calibration]) -> Calibration | None:
     """Return the isotonic recalibration among a model's calibrations; None if there is none."""
     found = calibrations.get("recalibration")
     return found if found is not None and found.method == "isotonic" else None
+
+
+def scores_of_classes(probs: np.ndarray, method: str, seed) -> np.ndarray:
+    """Return the score of every class of new rows, [..., C], by "aps" or "lac"."""
+    return class_scores(probs, method, _uniform(probs, seed, 1))
 
 
 def prediction_set(probs: np.ndarray, level: float, conformal: Calibration | None, seed) -> np.ndarray:
@@ -231,7 +236,7 @@ def prediction_set(probs: np.ndarray, level: float, conformal: Calibration | Non
     """
     if conformal is None:
         return class_scores(probs, "aps", np.zeros(probs.shape[:-1])) < level
-    scores = class_scores(probs, conformal.method, _uniform(probs, seed, 1))
+    scores = scores_of_classes(probs, conformal.method, seed)
     return scores <= conformal_quantile(conformal.values, level)[..., np.newaxis]
 
 
@@ -311,7 +316,7 @@ def _factor(method: str, y: np.ndarray, by_rows: ByRows) -> float:
     return math.exp(min([0.0, float(search.x)], key=nll))
 
 
-def _moments(distribution: tfd.Distribution, _rows: slice | None = None) -> np.ndarray:
+def moments(distribution: tfd.Distribution, _rows: slice | None = None) -> np.ndarray:
     """Return the predictive mean and standard deviation of each row, [B, 2, ...]."""
     mean = tf.reduce_mean(metrics.mean(distribution), axis=0).numpy()
     return np.stack([mean, np.sqrt(metrics.uncertainty(distribution).total)], axis=1)

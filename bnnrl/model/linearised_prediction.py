@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import tensorflow as tf
 
-from bnnrl import posterior
-from bnnrl.around_point import AroundPoint, can_share, draws_around, num_fixed, outputs_around
+from bnnrl import likelihoods, metrics, posterior
+from bnnrl.around_point import AroundPoint, can_share, directions, draws_around, num_fixed, outputs_around
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.model import inputs
@@ -17,6 +19,8 @@ from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.prediction import Predictor
 from bnnrl.problem import Problem
 from bnnrl.structure import key_or_none
+
+_DIRECTIONS = 64  # along which the outputs of a block of rows are in memory at a time
 
 
 class LinearisedPredictor(Predictor):
@@ -58,6 +62,64 @@ class LinearisedPredictor(Predictor):
             whole = tf.concat([weights, tf.zeros_like(weights)], axis=0)[tf.newaxis]
             statistics = [a[0] for a in self._statistics_of(whole, self.reference)]
         return self._by_chunks(lambda chunk: self._outputs_around(weights, changes, chunk, statistics), x)
+
+    def probit(self, source: posterior.Posterior, x: inputs.Arrays) -> np.ndarray:
+        """Return class probabilities [B, C], or [B, K] of a Bernoulli, by the probit approximation.
+
+        The logits of the linearised network are normal. Each one's mean μ is divided by √(1 + π σ² / 8), with its
+        variance σ², before the softmax or sigmoid. The probabilities of a mixture are the mean over its components.
+
+        Source: MacKay, "The Evidence Framework Applied to Classification Networks", Neural Computation 1992, for two
+        classes; Gibbs, "Bayesian Gaussian Processes for Regression and Classification", 1997, for several.
+
+        Args:
+            source: a linearised posterior, or a mixture of such.
+            x: inputs in standard units.
+
+        Raises:
+            ValueError: if the likelihood has no logits, or a component of the posterior is not linearised.
+        """
+        likelihood = self._problem.likelihood
+        parts = source.components if isinstance(source, posterior.Mixture) else (source,)
+        if not isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli):
+            raise ValueError(
+                "Invalid `probit`: expected False for a likelihood without classes. Received: True for "
+                f"{type(likelihood).__name__}, whose predictive mean needs no approximation."
+            )
+        if any(isinstance(getattr(part, "source", None), posterior.FunctionSpace) for part in parts):
+            raise ValueError(
+                "Invalid `probit`: expected False for Laplace's approximation in function space, which has draws "
+                "alone. Received: True. Use another `structure`."
+            )
+        if not all(isinstance(part, posterior.Linearised) for part in parts):
+            raise ValueError(
+                "Invalid `probit`: expected a fit that has reached the curvature. Received: a shorter one."
+            )
+        blocks = list(self.blocks(x, _DIRECTIONS))
+        of_part = lambda part: np.concatenate([self._probit_of(part, inputs.take(x, rows)) for rows in blocks])
+        return np.mean([of_part(part) for part in parts], axis=0)
+
+    def _probit_of(self, source: posterior.Linearised, x: inputs.Arrays) -> np.ndarray:
+        point, fixed = source.point, num_fixed(source)
+        along = lambda deviations: self._outputs_along(point, fixed, deviations, x)
+        base = along(tf.zeros([1, point.shape[0] - fixed]))
+        mean = along((source.mean() - point)[tf.newaxis, fixed:])
+        squares = (
+            tf.reduce_sum(tf.square(along(piece.deviations) - base), axis=0)
+            for piece in directions(source, _DIRECTIONS)
+        )
+        variance = sum(squares, tf.zeros_like(base[0]))
+        found = self.calibrations.get("recalibration")
+        temperature = 1.0 if found is None else float(found.values)
+        logits = mean / tf.sqrt(temperature**2 + math.pi / 8 * variance)
+        return tf.reduce_mean(metrics.mean(self._problem.likelihood(logits, tf.zeros([1, 0]))), axis=0).numpy()
+
+    def _outputs_along(self, point: tf.Tensor, fixed: int, deviations: tf.Tensor, x: inputs.Arrays) -> tf.Tensor:
+        """Return the logits of the linearised network at deviations [k, D − K] from the point, [k, B, ...]."""
+        if self._covers(fixed):
+            return self.outputs(AroundPoint(point, deviations), x)
+        whole = tf.pad(deviations, [[0, 0], [fixed, 0]])
+        return self.outputs(tf.concat([tf.broadcast_to(point, whole.shape), whole], axis=-1), x)
 
     def _likelihood_params(self, theta: Any) -> tf.Tensor:
         if not isinstance(theta, AroundPoint):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from bnnrl import data as data_module
 from bnnrl import priors
 from bnnrl.inference import Laplace
+from bnnrl.inference.laplace import MAX_ENTRIES
 from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.model.device_data import Shards
@@ -39,7 +40,8 @@ def laplace(
         data: the training data as the Keras model took them: a pair (x, y), a finite tf.data.Dataset of pairs, or the
             result of `bnnrl.data.load`, whose scalers become the model's.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
-        structure: "last_layer", "kronecker", "diagonal" or "full", as in `bnnrl.inference.Laplace`.
+        structure: "last_layer", "kronecker", "diagonal", "full" or "function", as in `bnnrl.inference.Laplace`. "full"
+            becomes "function", the same posterior, for more than 4000 weights and at most 4000 rows times outputs.
         prior: "learned", an object `bnnrl.priors.Learned`, or normal distributions, whose scales are then fixed.
 
     Returns:
@@ -57,6 +59,9 @@ def laplace(
         model.columns = data.columns
         data = data.train
     shards = model._adapter.shards(data, None, _ROWS)
+    many = model._problem.num_params > MAX_ENTRIES >= shards.num_data * model._problem.num_outputs
+    if structure == "full" and many:
+        method = model.method = Laplace(structure="function")
     problem = model._problem.with_num_data(shards.num_data).with_own_statistics()
     network = problem.network
     weights = network.flatten([tf.convert_to_tensor(v) for v in keras_model.trainable_variables])

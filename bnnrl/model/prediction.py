@@ -16,6 +16,7 @@ from bnnrl import data, metrics, posterior
 from bnnrl.checks import check_memory
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.model import calibration, inputs
+from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.network import Network, map_one_by_one
 from bnnrl.problem import Problem
@@ -46,12 +47,14 @@ class Predictor:
         reference: rows of the training inputs, standardised. Each draw's batch normalisation takes its statistics from
             them. None for a network without batch normalisation.
         calibrations: the model's "recalibration" and "conformal" calibration, so far as there are such.
+        cross_conformal: the model's calibration by CV+, if there is one.
     """
 
     def __init__(self, problem: Problem, adapter: DataAdapter):
         self._problem, self._adapter = problem, adapter
         self.reference: inputs.Arrays | None = None
         self.calibrations: dict[str, calibration.Calibration] = {}
+        self.cross_conformal: CrossConformal | None = None
         self._network = problem.network
         self._outputs_of_row = _outputs_of_row(problem)
         self._outputs_of = share(_key(self._network), partial(_compiled_outputs, self._network))

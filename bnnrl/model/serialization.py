@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from bnnrl import data, layers, likelihoods, posterior, priors  # noqa: F401 (la
 from bnnrl.inference import Method
 from bnnrl.model import layer_state
 from bnnrl.model.calibration import Calibration
+from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.storage import config as settings
 from bnnrl.storage.arrays import Arrays, flatten, select
 
@@ -46,6 +48,7 @@ class ModelParts:
         hyper_parameters: those of a method by name that do not follow from the run.
         calibrations: the "recalibration" and the "conformal" calibration, so far as there are such.
         columns: what the columns of a table were taken for; None for other data.
+        cross_conformal: the folds of a calibration by CV+, if there is one.
     """
 
     network: keras.Model
@@ -60,6 +63,7 @@ class ModelParts:
     hyper_parameters: dict[str, Any] = field(default_factory=dict)
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     columns: data.Columns | None = None
+    cross_conformal: CrossConformal | None = None
 
     def encode(self) -> tuple[dict[str, Any], Arrays]:
         """Return a JSON-able description and named arrays.
@@ -81,6 +85,9 @@ class ModelParts:
         calibrated = {kind: found.to_saved() for kind, found in self.calibrations.items()}
         if calibrated:
             config["calibrations"] = {kind: saved[0] for kind, saved in calibrated.items()}
+        folds = {}
+        if self.cross_conformal is not None:
+            config["cross_conformal"], folds = self.cross_conformal.to_saved()
         if self.columns is not None:
             config["columns"] = settings.encode(self.columns)
         with suppress(ValueError):  # a method of the user's own is code
@@ -94,13 +101,19 @@ class ModelParts:
             "reference": {} if self.reference is None else _numbered(tf.nest.flatten(self.reference)),
             "x_scaler": vars(self.x_scaler) if self.x_scaler else {},
             "y_scaler": vars(self.y_scaler) if self.y_scaler else {},
+            "cross_conformal": folds,
             **{kind: saved[1] for kind, saved in calibrated.items()},
         }
         return config, flatten(groups)
 
     @classmethod
-    def decode(cls, config: dict[str, Any], arrays: Arrays) -> ModelParts:
+    def decode(cls, config: dict[str, Any], arrays: Arrays, load_model: Callable[..., Any]) -> ModelParts:
         """Return the parts that `encode` described.
+
+        Args:
+            config: the JSON-able description.
+            arrays: the named arrays.
+            load_model: makes a BayesianModel of such a description and arrays.
 
         Raises:
             ValueError: if a part is of a class that this version does not know, or holds code.
@@ -130,6 +143,9 @@ class ModelParts:
                 for kind, entry in config.get("calibrations", {}).items()
             },
             settings.decode(config.get("columns")),
+            CrossConformal.from_saved(config["cross_conformal"], select(arrays, "cross_conformal"), load_model)
+            if "cross_conformal" in config
+            else None,
         )
 
 

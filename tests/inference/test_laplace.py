@@ -417,6 +417,7 @@ def test_bad_settings():
         {"curvature": "fisher"},
         {"linearised": 1},
         {"curvature": "hessian", "structure": "kronecker"},
+        {"curvature": "hessian", "structure": "function"},
     ):
         with pytest.raises(ValueError, match=rf"`{next(iter(bad))}`: expected.*Received"):
             Laplace(**bad)  # pyright: ignore[reportArgumentType]

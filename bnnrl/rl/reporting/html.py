@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnrl import _moved, plots, report
+from bnnrl import _moved, metrics, plots, report
 from bnnrl.rl import video
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting import predictions, slices
@@ -19,7 +19,6 @@ from bnnrl.rl.reporting.slices import Plane
 from bnnrl.storage import run_folder
 
 _POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries; the value function takes longer
-_POOR_COVERAGE = 0.8  # share of real entries inside the 95 % band, below which the report warns
 _MAX_STEPS = 100  # of a rollout for the value function
 
 
@@ -126,15 +125,20 @@ def _coverage(compared: list[TrialComparison], path: Path, dt: float | None) -> 
     trials = f"trials {first} to {last}" if len(compared) > 1 else f"trial {first}"
     words = f"Share of real observation entries inside the predicted bands, by steps ahead, in {trials}."
     caption = f"{words} The predictions are calibrated where 50 % and 95 % are inside."
-    return [report.Text(_verdict(shares[95])), report.Picture(path, words, caption)]
+    return [report.Text(_verdict(predictions.coverage_of_trials(compared, 95))), report.Picture(path, words, caption)]
 
 
-def _verdict(inside: np.ndarray) -> str:
-    """Return what the shares [T] of real observations inside the 95 % band say about the predictions."""
-    mean = float(np.mean(inside))
-    words = f"On average over all steps, {100 * mean:.0f} % of the real observation entries were inside the 95 % band"
-    if mean >= _POOR_COVERAGE:
-        return f"{words}."
+def _verdict(inside: metrics.Coverage) -> str:
+    """Return what the share of real observations inside the 95 % band says about the predictions."""
+    trials = "1 trial" if inside.rows == 1 else f"{inside.rows} trials"
+    words = (
+        f"On average over all steps, {100 * inside.share:.0f} % of the real observation entries were inside the 95 % "
+        f"band. The 95 % confidence interval by {trials} is {100 * inside.low:.0f} to {100 * inside.high:.0f} %"
+    )
+    if inside.low <= 0.95 <= inside.high:
+        return f"{words}, which includes 95 %: these trials do not show that the predictions are wrong."
+    if inside.share > 0.95:
+        return f"{words}: the predictions are less certain than they need to be."
     return (
         f"{words}: coverage is poor, since the model was too certain. Plans on such a model can fail "
         "in the environment. More episodes per trial, or a shorter horizon, may help."

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bnnrl import metrics
 from bnnrl.plots.control import quantiles
 from bnnrl.rl.angles import unwrapped
 from bnnrl.rl.callbacks import Prediction, Trial
@@ -101,15 +102,30 @@ def coverage(compared: list[TrialComparison]) -> dict[int, np.ndarray]:
     """
     steps = min(max(len(c.episode) for c in compared), max(c.predicted.costs.shape[1] for c in compared))
     shares = {}
-    for per_cent, (low, high) in BANDS.items():
+    for per_cent in BANDS:
         inside: list[list[bool]] = [[] for _ in range(steps)]
-        for _, predicted, episode in compared:
-            last = min(len(episode), predicted.costs.shape[1]) + 1
-            bands, real = predicted.obs[:, 1:last], episode.obs[1:last]
-            for step, hits in enumerate((bands[low] <= real) & (real <= bands[high])):
+        for comparison in compared:
+            for step, hits in enumerate(_inside(comparison, per_cent)):
                 inside[step].extend(hits)
         shares[per_cent] = np.array([np.mean(hits) for hits in inside])
     return shares
+
+
+def coverage_of_trials(compared: list[TrialComparison], per_cent: int) -> metrics.Coverage:
+    """Return the mean over trials of the share of real observation entries inside a band, with its confidence interval.
+
+    The trials are the rows of the interval. The steps and entries of a trial count as shares of it, since a trajectory
+    that has left a band stays outside for many steps.
+    """
+    return metrics.coverage([np.mean(_inside(comparison, per_cent)) for comparison in compared])
+
+
+def _inside(comparison: TrialComparison, per_cent: int) -> np.ndarray:
+    """Return whether each real observation entry was inside a band at steps 1, 2, …, bool [T, O]."""
+    (low, high), (_, predicted, episode) = BANDS[per_cent], comparison
+    last = min(len(episode), predicted.costs.shape[1]) + 1
+    bands, real = predicted.obs[:, 1:last], episode.obs[1:last]
+    return (bands[low] <= real) & (real <= bands[high])
 
 
 def _path(folder: str | os.PathLike[str], trial: int) -> Path:

@@ -122,6 +122,10 @@ def test_coverage_counts_entries_inside_the_bands_at_each_step(learned):
     shares = predictions.coverage([TrialComparison(trial, exact, episode), TrialComparison(trial, off, episode)])
     np.testing.assert_allclose(shares[50], np.full(STEPS, 0.5))
     np.testing.assert_allclose(shares[95], np.full(STEPS, 0.75))
+    by_trial = predictions.coverage_of_trials(
+        [TrialComparison(trial, exact, episode), TrialComparison(trial, off, episode)], 95
+    )
+    assert (by_trial.share, by_trial.rows) == (0.75, 2)
     shares = predictions.coverage([TrialComparison(trial, exact, episode), TrialComparison(trial, shorter, episode)])
     np.testing.assert_allclose(shares[50], [0.5] * 4 + [1.0] * 4)
 

@@ -4,20 +4,28 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
+from bnnrl import metrics
 from bnnrl.rl.callbacks import Trial
 from bnnrl.rl.reporting import html
 
 TRIAL = Trial(2, 50, None, 0.3, 0.4, 0.5, None, False, 1.0, 2.0, -7.5, -6.25, 0.35)
 
 
-@pytest.mark.parametrize(("inside", "is_poor"), [([1.0, 0.9], False), ([0.8, 0.8], False), ([0.9, 0.5], True)])
-def test_poor_coverage_is_said(inside, is_poor):
-    words = html._verdict(np.array(inside))
-    assert f"{100 * np.mean(inside):.0f} % of the real observation entries were inside the 95 % band" in words
-    assert ("poor" in words) == is_poor
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ([0.0], "0 to 98 %, which includes 95 %"),  # 0.975 = 1 - 0.025: a single trial contradicts nothing
+        ([0.9] * 10, "55 to 100 %, which includes 95 %"),  # as of 9 hits in 10, in the table of Clopper and Pearson
+        ([0.8, 0.2] * 5, "19 to 81 %: coverage is poor"),
+        ([1.0] * 200, "98 to 100 %: the predictions are less certain"),
+    ],
+)
+def test_coverage_is_called_poor_where_its_confidence_interval_excludes_the_nominal(shares, said):
+    words = html._verdict(metrics.coverage(shares))
+    assert said in words and f"by {len(shares)} trial" in words
+    assert ("poor" in words) == ("poor" in said)
 
 
 def test_columns_without_a_figure_are_left_out_of_the_table(tmp_path):
