@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -24,15 +25,18 @@ import tensorflow as tf
 from scipy.linalg import cho_solve, solve_triangular
 
 from bnnrl.around_point import num_fixed
-from bnnrl.compiled import CompiledFunction
+from bnnrl.compiled import CompiledFunction, share
 from bnnrl.inference import curvature as curvatures
 from bnnrl.inference.base import Diverged
 from bnnrl.linearised import LinearisedProblem
 from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Mixture, Point, Posterior, Product
 from bnnrl.problem import Batch, Problem
+from bnnrl.structure import key_or_none
 
-_STEPS, _HALVINGS = 20, 10
-_TOLERANCE = 1e-6  # of the decrease of φ that a step promises, relative to φ: log densities are float32
+_STEPS, _HALVINGS = 10, 10
+# Steps end when the next one is shorter than 0.01 posterior standard deviations, or promises to lower φ by less than
+# the rounding of its terms, which are float32.
+_SHORT, _ROUNDING = 1e-4, 1e-6
 
 Normal = LowRank | MeanField | Kronecker
 
@@ -95,7 +99,7 @@ def _with_rows(
         new, loss = factor.updated(found.curvature, found.unit), 0.5 * z @ z - found.log_likelihood
         residual = factor.whitened(found.grad[fixed:]) - z
         step = new.solve(residual)
-        if residual @ step < _TOLERANCE * (1 + abs(loss)):
+        if residual @ step < _SHORT + _ROUNDING * abs(loss):
             break
         trials = ((z + 0.5**halving * step) for halving in range(_HALVINGS))
         tried = ((trial, at(trial)) for trial in trials)
@@ -124,36 +128,25 @@ def _check_finite(found: _Found) -> None:
         )
 
 
+# A function (problem, θ, batch, ...) of `curvature`, and its further arguments.
+_Kind = tuple[Callable[..., Any], tuple[int, ...]]
+
+
 class _NewRows:
     """The log likelihood of the new rows in the network linearised at `point`, its gradient and its curvature."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        point: tf.Tensor,
-        curvature: Callable[[Problem, tf.Tensor, Batch], Any],
-        batches: Callable[[], Iterable[Batch]],
-    ):
-        linear, W = LinearisedProblem(problem), problem.network.num_params
-
-        def of_batch(theta: tf.Tensor, batch: Batch) -> Any:
-            deviation, rows = theta - point, tf.reduce_sum(batch[2])
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(deviation)
-                whole = tf.concat([point, deviation], axis=0)
-                log_likelihood = linear.log_likelihood(whole, batch, tf.float64) / tf.cast(rows, tf.float64)
-            grad = tape.gradient(log_likelihood, deviation)
-            # The weights stay at the point of the expansion; the likelihood's parameters are those of now.
-            here = tf.concat([point[:W], theta[W:]], axis=0)
-            return log_likelihood, grad, curvature(problem, here, batch)
-
-        self._problem, self._batches = problem, batches
-        self._of_batch = CompiledFunction(of_batch, jit_compile=False)
+    def __init__(self, problem: Problem, point: tf.Tensor, kind: _Kind, batches: Callable[[], Iterable[Batch]]):
+        self._problem, self._point, self._batches = problem, point, batches
+        # The statistics of batch normalisation are constants of the program.
+        shares = not problem.network.has_statistics
+        key = key_or_none(lambda: (_NewRows, problem.structure, kind)) if shares else None
+        self._of_batch = share(key, lambda: CompiledFunction(partial(_of_batch, problem, kind), jit_compile=False))
 
     def at(self, theta: np.ndarray) -> _Found:
         """Return log p(new rows | θ), its gradient and the curvature."""
         given = tf.constant(theta, tf.float32)
-        mean, N = curvatures.mean_over_rows(lambda batch: _float64(self._of_batch(given, batch)), self._batches())
+        of_batch = lambda batch: _float64(self._of_batch(self._problem.numbers(), self._point, given, batch))
+        mean, N = curvatures.mean_over_rows(of_batch, self._batches())
         log_likelihood, grad, curvature = mean
         if isinstance(curvature, curvatures.Factors):  # the layers' are products, of which one factor is summed
             total = curvature._replace(outputs=tuple(N * G for G in curvature.outputs), own=N * curvature.own)
@@ -161,6 +154,21 @@ class _NewRows:
             total = N * curvature
         unit = np.asarray(curvatures.units(self._problem, given), np.float64)
         return _Found(float(N * log_likelihood), N * grad, total, unit)
+
+
+def _of_batch(
+    problem: Problem, kind: _Kind, numbers: list[tf.Tensor], point: tf.Tensor, theta: tf.Tensor, batch: Batch
+) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    """Return the log likelihood of the mean row, its gradient and its curvature at θ [D]."""
+    problem, (curvature, arguments), W = problem.with_numbers(numbers), kind, problem.network.num_params
+    deviation, rows = theta - point, tf.reduce_sum(batch[2])
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(deviation)
+        whole = tf.concat([point, deviation], axis=0)
+        log_likelihood = LinearisedProblem(problem).log_likelihood(whole, batch, tf.float64) / tf.cast(rows, tf.float64)
+    # The weights stay at the point of the expansion; the likelihood's parameters are those of now.
+    here = tf.concat([point[:W], theta[W:]], axis=0)
+    return log_likelihood, tape.gradient(log_likelihood, deviation), curvature(problem, here, batch, *arguments)
 
 
 class _Updated(NamedTuple):
@@ -184,8 +192,8 @@ class _Factor(Protocol):
         """Return Fᵀ z."""
         ...
 
-    def curvature(self, fixed: int) -> Callable[[Problem, tf.Tensor, Batch], Any]:
-        """Return the curvature of the mean row in the weights, given how many entries of θ precede these."""
+    def curvature(self, fixed: int) -> _Kind:
+        """Return the function of the mean row's curvature, given how many entries of θ precede those of F."""
         ...
 
     def updated(self, curvature: Any, unit: np.ndarray) -> _Updated:
@@ -214,9 +222,8 @@ class _Full:
     def coloured(self, z: np.ndarray) -> np.ndarray:
         return z @ self._factor
 
-    def curvature(self, fixed: int) -> Callable[[Problem, tf.Tensor, Batch], Any]:
-        offset = fixed + self._first
-        return lambda problem, theta, batch: curvatures.gauss_newton(problem, theta, batch, offset)
+    def curvature(self, fixed: int) -> _Kind:
+        return curvatures.gauss_newton, (fixed + self._first,)
 
     def updated(self, curvature: Any, unit: np.ndarray) -> _Updated:
         P = len(curvature)
@@ -226,6 +233,10 @@ class _Full:
         log_det = 2 * float(np.log(np.diag(root)).sum())
         normal = lambda loc: LowRank(loc, tf.zeros_like(loc), tf.constant(new, tf.float32))
         return _Updated(lambda z: cho_solve((root, True), z), log_det, normal)
+
+
+def _diagonal_from(problem: Problem, theta: tf.Tensor, batch: Batch, fixed: int) -> tf.Tensor:
+    return curvatures.gauss_newton_diagonal(problem, theta, batch)[fixed:]
 
 
 class _Diagonal:
@@ -241,8 +252,8 @@ class _Diagonal:
     def coloured(self, z: np.ndarray) -> np.ndarray:
         return self._scale * z
 
-    def curvature(self, fixed: int) -> Callable[[Problem, tf.Tensor, Batch], Any]:
-        return lambda problem, theta, batch: curvatures.gauss_newton_diagonal(problem, theta, batch)[fixed:]
+    def curvature(self, fixed: int) -> _Kind:
+        return _diagonal_from, (fixed,)
 
     def updated(self, curvature: Any, unit: np.ndarray) -> _Updated:
         # Log-scales of a learned prior, after the entries that the curvature has, are fixed: their scale is 0.
@@ -278,8 +289,8 @@ class _Layers:
     def coloured(self, z: np.ndarray) -> np.ndarray:
         return np.pad(_joined(b.left @ (b.scale * Z) @ b.right.T for b, Z in self._by_layer(z)), (0, self._tail))
 
-    def curvature(self, fixed: int) -> Callable[[Problem, tf.Tensor, Batch], Any]:
-        return curvatures.kronecker_factors
+    def curvature(self, fixed: int) -> _Kind:
+        return curvatures.kronecker_factors, ()
 
     def updated(self, curvature: Any, unit: np.ndarray) -> _Updated:
         own = [(curvature.own, np.eye(1))] if len(curvature.own) else []

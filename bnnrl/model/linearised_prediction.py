@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import tensorflow as tf
 
-from bnnrl import likelihoods, metrics, posterior
+from bnnrl import likelihoods, posterior
 from bnnrl.around_point import AroundPoint, can_share, directions, draws_around, num_fixed, outputs_around
 from bnnrl.compiled import CompiledFunction, share
 from bnnrl.linearised import LinearisedProblem, expanded
@@ -66,11 +66,13 @@ class LinearisedPredictor(Predictor):
     def probit(self, source: posterior.Posterior, x: inputs.Arrays) -> np.ndarray:
         """Return class probabilities [B, C], or [B, K] of a Bernoulli, by the probit approximation.
 
-        The logits of the linearised network are normal. Each one's mean μ is divided by √(1 + π σ² / 8), with its
-        variance σ², before the softmax or sigmoid. The probabilities of a mixture are the mean over its components.
+        The logits of the linearised network are normal. Under a Bernoulli, p = sigmoid(μ / √(1 + π σ² / 8)) for a
+        logit's mean μ and variance σ². Of several classes, p_c is proportional to 1 / Σ_j exp(−z_cj), where z_cj is the
+        mean of the difference of the logits c and j divided by √(1 + π v / 8), with the variance v of the difference;
+        of two, this is the same approximation. The probabilities of a mixture are the mean over its components.
 
-        Source: MacKay, "The Evidence Framework Applied to Classification Networks", Neural Computation 1992, for two
-        classes; Gibbs, "Bayesian Gaussian Processes for Regression and Classification", 1997, for several.
+        Source: MacKay, "The Evidence Framework Applied to Classification Networks", Neural Computation 1992; for
+        several classes Lu, Ie and Sha, "Mean-Field Approximation to Gaussian-Softmax Integral", arXiv 2006.07584, 2020.
 
         Args:
             source: a linearised posterior, or a mixture of such.
@@ -95,7 +97,7 @@ class LinearisedPredictor(Predictor):
             raise ValueError(
                 "Invalid `probit`: expected a fit that has reached the curvature. Received: a shorter one."
             )
-        blocks = list(self.blocks(x, _DIRECTIONS))
+        blocks = list(self.blocks(x, max(_DIRECTIONS, self._outputs_of_row)))  # which bounds the covariances too
         of_part = lambda part: np.concatenate([self._probit_of(part, inputs.take(x, rows)) for rows in blocks])
         return np.mean([of_part(part) for part in parts], axis=0)
 
@@ -104,15 +106,19 @@ class LinearisedPredictor(Predictor):
         along = lambda deviations: self._outputs_along(point, fixed, deviations, x)
         base = along(tf.zeros([1, point.shape[0] - fixed]))
         mean = along((source.mean() - point)[tf.newaxis, fixed:])
-        squares = (
-            tf.reduce_sum(tf.square(along(piece.deviations) - base), axis=0)
-            for piece in directions(source, _DIRECTIONS)
-        )
-        variance = sum(squares, tf.zeros_like(base[0]))
         found = self.calibrations.get("recalibration")
         temperature = 1.0 if found is None else float(found.values)
-        logits = mean / tf.sqrt(temperature**2 + math.pi / 8 * variance)
-        return tf.reduce_mean(metrics.mean(self._problem.likelihood(logits, tf.zeros([1, 0]))), axis=0).numpy()
+        mean = mean[0] / temperature
+        changes = ((along(piece.deviations) - base) / temperature for piece in directions(source, _DIRECTIONS))
+        if isinstance(self._problem.likelihood, likelihoods.Bernoulli):
+            variance = sum((tf.reduce_sum(tf.square(d), axis=0) for d in changes), tf.zeros_like(mean))
+            return tf.sigmoid(_shrunk(mean, variance)).numpy()
+        zero = tf.zeros([*mean.shape, mean.shape[-1]])
+        covariance = sum((tf.einsum("s...c,s...j->...cj", d, d) for d in changes), zero)
+        own = tf.linalg.diag_part(covariance)
+        pairs = lambda of_c, of_j: of_c[..., tf.newaxis] + of_j[..., tf.newaxis, :]
+        z = _shrunk(pairs(mean, -mean), tf.maximum(pairs(own, own) - 2.0 * covariance, 0.0))
+        return tf.nn.softmax(-tf.reduce_logsumexp(-z, axis=-1), axis=-1).numpy()
 
     def _outputs_along(self, point: tf.Tensor, fixed: int, deviations: tf.Tensor, x: inputs.Arrays) -> tf.Tensor:
         """Return the logits of the linearised network at deviations [k, D − K] from the point, [k, B, ...]."""
@@ -134,3 +140,8 @@ class LinearisedPredictor(Predictor):
         if offset not in self._covered:
             self._covered[offset] = can_share(self._base, offset)
         return self._covered[offset]
+
+
+def _shrunk(mean: tf.Tensor, variance: tf.Tensor) -> tf.Tensor:
+    """Return μ / √(1 + π σ² / 8), whose sigmoid is nearly the mean of that of a normal variable."""
+    return mean / tf.sqrt(1.0 + math.pi / 8 * variance)

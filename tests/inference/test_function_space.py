@@ -32,7 +32,8 @@ def test_it_is_the_posterior_of_full(prior, name):
     x = draws(300, 3)
     y = np.arange(300) % 2 if name == "classes" else x[:, :2] + 0.1 * draws(300, 2, seed=1)
     likelihood = likelihoods.Categorical() if name == "classes" else likelihoods.Gaussian()
-    found, full = (bnnrl.laplace(mlp(), (x, y), likelihood, s, prior).posterior for s in ("function", "full"))
+    network = mlp()
+    found, full = (bnnrl.laplace(network, (x, y), likelihood, s, prior).posterior for s in ("function", "full"))
     assert isinstance(found, bnnrl.posterior.Linearised) and isinstance(found.source, FunctionSpace)
     expected: Any = full
     evidence: Any = found.log_evidence

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import expit, softmax
+from scipy.special import expit
 from tensorflow_probability import distributions as tfd
 
 import bnnrl
@@ -25,21 +25,30 @@ def fitted(network, likelihood, structure, rows=20) -> tuple[bnnrl.BayesianModel
 
 
 def moments(model, x) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the variance of the logits of the linearised network, [7, 2] each, by its Jacobian."""
+    """Return the mean [7, 2] and the covariance [7, 2, 2] of the logits of the linearised network, by its Jacobian."""
     found = model.posterior
     theta = found.sample(200_000, 3)
     outputs, jacobian = outputs_and_jacobian(model._problem.network, found.point, x)
     cov = np.cov(np.asarray(theta - found.point, np.float64).T)
-    return outputs.numpy(), np.einsum("bti,ij,btj->bt", jacobian, cov, jacobian)
+    return outputs.numpy(), np.einsum("bti,ij,buj->btu", jacobian, cov, jacobian)
+
+
+def of_two_classes(mean: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """Return the probabilities by the difference of the logits, which is normal."""
+    variance = cov[:, 0, 0] + cov[:, 1, 1] - 2 * cov[:, 0, 1]
+    second = expit((mean[:, 1] - mean[:, 0]) / np.sqrt(1 + np.pi / 8 * variance))
+    return np.stack([1 - second, second], axis=1)
 
 
 @pytest.mark.parametrize("structure", ["full", "kronecker", "diagonal", "last_layer"])
 @pytest.mark.parametrize("likelihood", ["categorical", "bernoulli"])
 def test_logits_are_divided_by_their_width(structure, likelihood):
     model, x = fitted(mlp(hidden=(3,)), likelihood, structure)
-    mean, variance = moments(model, x)
-    expected = mean / np.sqrt(1 + np.pi / 8 * variance)
-    expected = softmax(expected, axis=-1) if likelihood == "categorical" else expit(expected)
+    mean, cov = moments(model, x)
+    if likelihood == "categorical":
+        expected = of_two_classes(mean, cov)
+    else:
+        expected = expit(mean / np.sqrt(1 + np.pi / 8 * np.diagonal(cov, axis1=1, axis2=2)))
     np.testing.assert_allclose(model.predict(x, probit=True), expected, atol=3e-3)
     np.testing.assert_allclose(model.predict(x, 2000), expected, atol=0.05)
 
@@ -52,12 +61,21 @@ def test_networks_of_other_layers_and_mixtures():
     np.testing.assert_allclose(model.predict(x, probit=True), one, rtol=1e-6)
 
 
+def test_five_classes_have_nearly_the_probabilities_of_draws():
+    x = draws(60, 3)
+    y = np.arange(60) % 5
+    model = bnnrl.laplace(mlp(num_outputs=5), (x, y), "categorical", "last_layer", tfd.Normal(0.0, 1.0))
+    probs = model.predict(x, probit=True)
+    np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probs, model.predict(x, 4000), atol=0.03)
+
+
 def test_a_temperature_divides_the_logits():
     model, x = fitted(mlp(hidden=(3,)), "categorical", "full")
     rows = draws(40, 3, seed=5)
     temperature = float(model.calibrate(rows, np.arange(40) % 2, method="temperature").values)
-    mean, variance = moments(model, x)
-    expected = softmax(mean / temperature / np.sqrt(1 + np.pi / 8 * variance / temperature**2), axis=-1)
+    mean, cov = moments(model, x)
+    expected = of_two_classes(mean / temperature, cov / temperature**2)
     np.testing.assert_allclose(model.predict(x, probit=True), expected, atol=3e-3)
 
 

@@ -98,6 +98,18 @@ def test_gauss_newton_learning_takes_new_rows(line):
     np.testing.assert_allclose(covariance, line.cov, rtol=1e-3, atol=1e-7)
 
 
+def test_the_program_of_an_update_is_shared_by_models_of_other_numbers(line):
+    """Two models of one structure, with another noise: the second one's posterior is that of its own noise."""
+    line, design = line
+    model_of_first(line, design, inference.Laplace(structure="full")).update(line.x[40:], line.y[40:])
+    other = line._replace(noise=2 * line.noise)
+    model = model_of_first(other, design, inference.Laplace(structure="full"))
+    model.update(line.x[40:], line.y[40:])
+    mean, cov = posterior_of(design, other)
+    np.testing.assert_allclose(moments(model)[0], mean, rtol=1e-4)
+    np.testing.assert_allclose(moments(model)[1], cov, rtol=1e-4, atol=1e-8)
+
+
 def test_two_outputs_and_a_hidden_layer_by_the_equations():
     """Under a learned prior θ holds u: J and the covariance are those of u, for the last layer and for all."""
     x, y = draws(30, 3), draws(30, 2, seed=1)
