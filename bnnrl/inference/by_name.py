@@ -38,6 +38,7 @@ from bnnrl.inference.warm_start import WarmStart
 _DRAWS = 50  # kept of each chain of stochastic gradients, and collected by SWAG
 _TRANSITIONS = 200  # draws kept, at most, of each chain with Metropolis steps
 _LONG_STEP = 5e8  # rows × squared number of weights: multiplications of a Gauss-Newton step
+_LONG_GRADIENT = 2e6  # rows × weights: multiplications of a network's output for all rows
 _FEW = 10  # transitions after the burn-in, or iterates of SWAG, below which a warning says that the run is short
 
 
@@ -90,6 +91,14 @@ class Run(NamedTuple):
         One of three values, so that runs of similar length share a compiled program.
         """
         return 0.9 if self.steps < 100 else 0.99 if self.steps < 10_000 else 0.999
+
+    @property
+    def chains(self) -> int:
+        """Chains of a sampler with all rows: eight, or four where a step of all takes long.
+
+        A chain seldom leaves the mode at which it starts, and two modes say little about where the others differ.
+        """
+        return 8 if self.rows * self.num_params <= _LONG_GRADIENT else 4
 
     @property
     def fast_step(self) -> float:
@@ -160,7 +169,7 @@ def _transitions(run: Run, make: Callable[..., Method]) -> Method:
     burn_in = (run.steps - run.half) // 2
     transitions, most = run.sampled(burn_in), run.kept(_TRANSITIONS)
     thin = -(-transitions // most)
-    return run.warmed(make(chains=2, burn_in=burn_in, thin=thin, max_draws=min(transitions, most)))
+    return run.warmed(make(chains=run.chains, burn_in=burn_in, thin=thin, max_draws=min(transitions, most)))
 
 
 _METHODS: dict[str, Callable[[Run], Method]] = {

@@ -79,6 +79,13 @@ def test_beta_2_follows_from_the_length_of_the_run(name, steps, beta_2):
     assert method.beta_2 == beta_2
 
 
+def test_samplers_with_all_rows_have_eight_chains_or_four_where_a_step_takes_long():
+    for name in ("hmc", "nuts", "mclmc"):
+        chains = lambda rows, name=name: cast(HMC, innermost(for_run(name, Run(400, rows, rows, 500)))).chains
+        assert (chains(4000), chains(4001)) == (8, 4)
+    assert cast(HMC, innermost(for_run("hmc", Run(400, 100, 100, 500), chains=2))).chains == 2
+
+
 def test_steps_of_chains_follow_from_the_curvature_and_are_given_by_number():
     run = Run(1000, 100, 20, 300)
     least = {"sgld": 2e-5, "csgld": 0.0, "psgld": 4e-5, "sghmc": 2e-5}
