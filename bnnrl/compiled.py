@@ -80,6 +80,29 @@ def _trace(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
+class CompiledForShapes:
+    """A function that is compiled for the shapes of its arguments, where many shapes are to be expected.
+
+    TensorFlow warns of retracing where a single `tf.function` meets many shapes. Predictions meet as many as there are
+    numbers of draws and of rows.
+
+    Args:
+        function: as for `CompiledFunction`, as is the other argument.
+        jit_compile: whether XLA compiles it.
+    """
+
+    def __init__(self, function: Callable[..., Any], jit_compile: bool):
+        self._make = partial(CompiledFunction, function, jit_compile)
+        self._compiled: dict[Hashable, CompiledFunction] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the function's value."""
+        shapes = tuple(tuple(tensor.shape) for tensor in tf.nest.flatten(args))
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._make()
+        return self._compiled[shapes](*args)
+
+
 class SharedPrograms:
     """Objects that hold compiled functions, each shared by all who need a program of the same structure.
 

@@ -44,7 +44,8 @@ def table(model: BayesianModel, frame: Any, level: float, samples: int, seed: in
         seed: of the posterior samples.
     """
     columns: Any = model.columns
-    x, how = columns.encode(frame), {"num_samples": samples, "seed": seed}
+    x = columns.encode(frame)
+    how: dict[str, Any] = {"num_samples": samples, "seed": seed}
     mean = model.predict(x, **how)
     if columns.class_names is not None:
         return _classes(mean, (columns.targets or ("class",))[0], np.array(columns.class_names))

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from bnnrl import likelihoods, posterior
 from bnnrl.around_point import AroundPoint, can_share, directions, draws_around, num_fixed, outputs_around
-from bnnrl.compiled import CompiledFunction, share
+from bnnrl.compiled import CompiledForShapes, share
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.model import inputs
 from bnnrl.model.data_adapter import DataAdapter
@@ -39,7 +39,7 @@ class LinearisedPredictor(Predictor):
         super().__init__(self._expansion, adapter)
         self._base, self._covered = problem.network, dict[int, bool]()
         key = key_or_none(lambda: (outputs_around, self._base.structure)) if not self._base.has_statistics else None
-        make = lambda: CompiledFunction(partial(outputs_around, self._base), jit_compile=False)
+        make = lambda: CompiledForShapes(partial(outputs_around, self._base), jit_compile=False)
         self._outputs_around = share(key, make)
 
     def draw(self, source: posterior.Posterior, n: int, seed) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, metrics, posterior
 from bnnrl.checks import check_memory
-from bnnrl.compiled import CompiledFunction, share
+from bnnrl.compiled import CompiledForShapes, share
 from bnnrl.model import calibration, inputs
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
@@ -58,7 +58,7 @@ class Predictor:
         self._network = problem.network
         self._outputs_of_row = _outputs_of_row(problem)
         self._outputs_of = share(_key(self._network), partial(_compiled_outputs, self._network))
-        self._statistics_of = CompiledFunction(self._many_statistics, jit_compile=False)
+        self._statistics_of = CompiledForShapes(self._many_statistics, jit_compile=False)
 
     def choose_reference(self, x: inputs.Arrays, seed) -> None:
         """Choose at most 1024 of the standardised training inputs x at random, if the network needs them."""
@@ -180,10 +180,10 @@ def _key(network: Network) -> Hashable | None:
     return key_or_none(lambda: (_compiled_outputs, network.structure))
 
 
-def _compiled_outputs(network: Network) -> CompiledFunction:
+def _compiled_outputs(network: Network) -> CompiledForShapes:
     """Return the function from weights [S, W], inputs [B, ...] and statistics to outputs [S, B, ...]."""
     outputs = lambda weights, x, statistics: network(weights, x, statistics=statistics)
-    return CompiledFunction(partial(_for_each, outputs), jit_compile=False)
+    return CompiledForShapes(partial(_for_each, outputs), jit_compile=False)
 
 
 def _chunks(x: inputs.Arrays) -> list[inputs.Arrays]:

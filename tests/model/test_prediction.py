@@ -23,6 +23,16 @@ def test_many_models_raise_no_warning_of_retracing(caplog):
     assert not caplog.records
 
 
+def test_many_numbers_of_draws_and_rows_raise_no_warning_of_retracing(caplog):
+    network = mlp(2, 1)
+    problem = Problem(network, "gaussian", tfd.Normal(0.0, 1.0), 1)
+    predictor = Predictor(problem, DataAdapter(network, problem))
+    for draws in range(1, 7):
+        outputs = predictor.outputs(problem.init(0, draws), tf.zeros([10 * draws, 2]))
+        np.testing.assert_array_equal(tf.shape(outputs), [draws, 10 * draws, 1])
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("family", "parameters", "expected"),
     [
