@@ -86,6 +86,7 @@ NAMES: dict[str, str] = {
     "bnnrl.engines.finish": "bnnrl.comparison.jobs.wait",
     "bnnrl.engines.halt": "bnnrl.comparison.jobs.stop_all",
     "bnnrl.files.replacing": "bnnrl.storage.atomic.atomic_write",
+    "bnnrl.fitting.hyper_parameters": "bnnrl.cli.options.named_values",
     "bnnrl.front.Optimizer": "bnnrl.model.keras_optimizer.KerasOptimizerView",
     "bnnrl.inference.chain.Draws": "bnnrl.inference.draw_buffer.DrawBuffer",
     "bnnrl.inference.chain.put": "bnnrl.inference.draw_buffer.write_slot",

@@ -282,8 +282,10 @@ def summary(rows: list[Row]) -> str:
                 if column == "seconds":
                     cells.append(f"{np.median(values):.1f}")
                     continue
+                mean = np.mean(values)
                 error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-                cells.append(f"{np.mean(values):.3f} ± {error:.3f}")
+                digits = 3 if abs(mean) >= 0.1 else 5
+                cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
             lines.append(f"| {method} | {' | '.join(cells)} | {len(values)} |")
         for method, cells in PUBLISHED.get(name, {}).items():
             lines.append(f"| {method}, published | {' | '.join(cells)} | | | |")

@@ -102,7 +102,7 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
     else:
         network = make_network(tuple(x.shape[1:]), tuple(settings["hidden"]), settings["activation"], outputs)
     prior = settings["prior"] or ("learned" if isinstance(likelihood, likelihoods.Gaussian) else "normal")
-    given = named_values("set", settings["hyper"], "rank=10")
+    given = named_values(settings["hyper"])
     return BayesianModel(
         network,
         likelihood,

@@ -21,14 +21,14 @@ def optional(metavar: str, default: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
-def named_values(option: str, words: Iterable[str], example: str) -> dict[str, Any]:
+def named_values(words: Iterable[str], option: str = "set", example: str = "rank=10") -> dict[str, Any]:
     """Return the values by name that words of the form name=value give.
 
     A value is read as Python writes it, such as 9.8, True, [1, 2] or 'text', and otherwise taken as text.
 
     Args:
-        option: the name of the option, for the error.
         words: the words.
+        option: the name of the option, for the error.
         example: a valid word, for the error.
 
     Raises:
