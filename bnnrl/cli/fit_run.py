@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -137,13 +138,14 @@ def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: st
     return keras.Sequential([*layers, keras.layers.Dense(outputs)])
 
 
-def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto") -> tuple[Path, dict[str, float]]:
+def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, float]]:
     """Fit a model in a new run folder, and return the folder and the scores of `FitReport.scores`.
+
+    A terminal shows a progress bar, and a file or a pipe a line for each epoch.
 
     Args:
         settings: the options of `bnnrl fit`.
         folder: the run folder; None for runs/<dataset>/<method>/<seed>-<time>.
-        verbose: as in `BayesianModel.fit`.
 
     Raises:
         ValueError: if the settings or the data are invalid, the folder exists, or the fit diverges.
@@ -165,7 +167,7 @@ def run(settings: dict[str, Any], folder: str | None, verbose: int | str = "auto
                 epochs=settings["epochs"],
                 callbacks=[recorder, callbacks.WandbCallback(tracker, artifact=path.name)],
                 seed=settings["seed"],
-                verbose=verbose,
+                verbose=1 if sys.stdout.isatty() else 2,
             )
         except (ValueError, inference.Diverged) as error:
             if not history:  # the folder is empty, and would be in the way of the next attempt

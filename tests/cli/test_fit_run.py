@@ -32,7 +32,9 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     names = {p.name for p in folder.iterdir()}
     pictures = {"loss.png", "reliability.png", "confusion.png", "roc.png"}
     assert names == pictures | {"config.json", "metrics.csv", "scores.csv", "report.html", "checkpoints"}
-    told = printed(capsys.readouterr().out)
+    text = capsys.readouterr().out
+    told = printed(text)
+    assert text.count(" - loss: ") == 3 and "\b" not in text and "━" not in text  # lines, no progress bar
     with open(folder / "scores.csv") as file:
         (scores,) = csv.DictReader(file)
     assert told.keys() >= scores.keys() and told["nll"] == f"{float(scores['nll']):.4g}"
