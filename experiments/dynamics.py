@@ -12,7 +12,8 @@ summed over its 4 entries, is that of a mixture: of the members of an ensemble, 
 member of Gauss-Newton learning contributes a normal distribution with the moments of its own draws, and so does the
 Gaussian process, which is one component.
 
-Writes a row for each fit, and a table of medians over seeds, to experiments/results/.
+Adds a row for each fit to a CSV file in experiments/results/, in the place of an earlier row of the same fit, and
+writes a table of medians over seeds.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def main(args: Args) -> None:
         except FileNotFoundError as error:
             raise SystemExit(str(error)) from error
     calls = [(args.folder, args.name, method, args.seeds) for method in args.methods]
-    collect(run_all(run, calls, args.jobs), args.result, tell, summary)
+    collect(run_all(run, calls, args.jobs), args.result, tell, summary, kept_by=("method", "seed", "episodes"))
 
 
 if __name__ == "__main__":
