@@ -262,6 +262,15 @@ def label(row: Row) -> str:
     return ", ".join(words)
 
 
+def mean_and_error(values: list[float]) -> str:
+    """Return the mean with its standard error, if there are several values."""
+    mean = np.mean(values)
+    digits = 3 if abs(mean) >= 0.1 else 5
+    if len(values) == 1:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}"
+
+
 def summary(rows: list[Row]) -> str:
     """Return a Markdown table for each data set: means and standard errors over splits."""
     lines = []
@@ -282,10 +291,7 @@ def summary(rows: list[Row]) -> str:
                 if column == "seconds":
                     cells.append(f"{np.median(values):.1f}")
                     continue
-                mean = np.mean(values)
-                error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-                digits = 3 if abs(mean) >= 0.1 else 5
-                cells.append(f"{mean:.{digits}f} ± {error:.{digits}f}")
+                cells.append(mean_and_error(values))
             lines.append(f"| {method} | {' | '.join(cells)} | {len(values)} |")
         for method, cells in PUBLISHED.get(name, {}).items():
             lines.append(f"| {method}, published | {' | '.join(cells)} | | | |")
