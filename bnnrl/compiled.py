@@ -87,7 +87,7 @@ class CompiledForShapes:
     numbers of draws and of rows.
 
     Args:
-        function: as for `CompiledFunction`, as is the other argument.
+        function: the function to compile, as for `CompiledFunction`.
         jit_compile: whether XLA compiles it.
     """
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from sweeps import Row, check_names, collect, quiet_single_thread, run_all
+from sweeps import Row, check_names, collect, heading, quiet_single_thread, run_all
 from uci import Split
 
 UNITS, BATCH, MEMBERS = (16, 16, 16, 16), 32, 8
@@ -91,9 +91,9 @@ def make_model(method: str, num_inputs: int) -> Any:
 
     hidden = [keras.layers.Dense(units, "relu") for units in UNITS]
     network = keras.Sequential([keras.Input((num_inputs,)), *hidden, keras.layers.Dense(2)])
-    several = {"ensemble": {"size": MEMBERS}, "hmc": {"chains": MEMBERS}, "nuts": {"chains": MEMBERS}}
-    several["mclmc"] = several["hmc"]
-    return bnnrl.BayesianModel(network, "heteroscedastic", "learned", method, hyper_parameters=several.get(method))
+    several = {"ensemble": "size", "hmc": "chains", "nuts": "chains", "mclmc": "chains"}
+    given = {several[method]: MEMBERS} if method in several else None
+    return bnnrl.BayesianModel(network, "heteroscedastic", "learned", method, hyper_parameters=given)
 
 
 def run(folder: Path, name: str, method: str, seeds: tuple[int, ...]) -> list[Row]:
@@ -127,7 +127,7 @@ def summary(rows: list[Row]) -> str:
     """Return a Markdown table for each data set: medians over seeds, and ranges."""
     lines: list[str] = []
     for name in dict.fromkeys(row["set"] for row in rows):
-        lines += [f"## {name}", "", "| method | RMSE | NLL | PICP 95 % | seconds | seeds |", "|---|" + "---|" * 5]
+        lines += heading(name, ("method", "RMSE", "NLL", "PICP 95 %", "seconds", "seeds"))
         own = [row for row in rows if row["set"] == name]
         for method in dict.fromkeys(row["method"] for row in own):
             values = {c: [row[c] for row in own if row["method"] == method] for c in COLUMNS}

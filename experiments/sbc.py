@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
-from sweeps import Row, check_names, collect, quiet_single_thread, run_all
+from sweeps import Row, check_names, collect, heading, quiet_single_thread, run_all
 
 ROWS, NOISE, STEPS, BATCH, RANKED, DRAWS = 30, 0.5, 1500, 10, 9, 400
 CORRELATIONS = {"independent": 0.0, "correlated": 0.95}
@@ -191,12 +191,7 @@ def summary(rows: list[Row]) -> str:
     """Return a Markdown table for each set of inputs."""
     lines: list[str] = []
     for kind in dict.fromkeys(row["inputs"] for row in rows):
-        lines += [
-            f"## {kind.capitalize()} inputs",
-            "",
-            "| method | p | bias | error | spread | width |",
-            "|---|---|---|---|---|---|",
-        ]
+        lines += heading(f"{kind.capitalize()} inputs", ("method", "p", "bias", "error", "spread", "width"))
         for name in dict.fromkeys(row["method"] for row in rows):
             own = [row for row in rows if row["method"] == name and row["inputs"] == kind]
             lines += [line_of(name, worst(own))] if own else []

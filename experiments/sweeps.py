@@ -67,6 +67,11 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(rows)
 
 
+def heading(title: str, columns: Sequence[str]) -> list[str]:
+    """Return the lines of a Markdown section from its title to the head of its table."""
+    return [f"## {title}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+
+
 def read_csv(path: Path) -> list[Row]:
     """Return the rows of a CSV file; what can be read as a number becomes one."""
 

@@ -32,7 +32,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from sweeps import Row, check_names, collect, quiet_single_thread, run_all
+from sweeps import Row, check_names, collect, heading, quiet_single_thread, run_all
 
 BATCH, UNITS, SPLITS = 32, 50, 20
 FULL_BATCH_STEPS, GAUSS_NEWTON_STEPS = 400, 150
@@ -276,12 +276,7 @@ def summary(rows: list[Row]) -> str:
     lines = []
     rows = [{**row, "method": label(row)} for row in rows]
     for name in dict.fromkeys(row["set"] for row in rows):
-        lines += [
-            f"## {name}",
-            "",
-            "| method | RMSE | NLL | PICP 95 % | seconds | splits |",
-            "|---|---|---|---|---|---|",
-        ]
+        lines += heading(name, ("method", "RMSE", "NLL", "PICP 95 %", "seconds", "splits"))
         own = [row for row in rows if row["set"] == name]
         for method in dict.fromkeys(row["method"] for row in own):
             cells = []
