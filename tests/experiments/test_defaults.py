@@ -4,9 +4,10 @@ import defaults
 import numpy as np
 
 
-def row(method: str, nll: float, name: str = "counts") -> dict:
+def row(method: str, nll: float, prior: str = "learned") -> dict:
     """A row of results."""
-    return {"set": name, "method": method, "seed": 0, "nll": nll, "error": 1.0, "calibration": 0.9, "seconds": 1.0}
+    fit = {"set": "counts", "method": method, "prior": prior, "seed": 0}
+    return {**fit, "nll": nll, "error": 1.0, "calibration": 0.9, "seconds": 1.0}
 
 
 def test_methods_behind_adam_are_bold_and_failures_are_named():
@@ -14,6 +15,11 @@ def test_methods_behind_adam_are_bold_and_failures_are_named():
     of = lambda method: next(line for line in table.splitlines() if line.startswith(f"| {method} "))
     assert of("near") == "| near | 1.040 |" and of("far") == "| far | **1.060** |"
     assert of("none") == "| none | **failed** |"
+
+
+def test_methods_are_compared_with_adam_under_the_same_prior():
+    table = defaults.summary([row("adam", 1.0), row("adam", 2.0, "normal"), row("sgd", 2.04, "normal")])
+    assert "| sgd, N(0, 1) | 2.040 |" in table
 
 
 def test_counts_follow_their_rate():
