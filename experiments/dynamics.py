@@ -31,17 +31,29 @@ from sweeps import Row, check_names, collect, quiet_single_thread, run_all
 COLUMNS = ("rmse", "nll", "within_90", "seconds")
 EPISODES = (1, 2, 3, 4, 5)
 DRAWS, DRAWS_OF_MEMBER = 100, 100
-VELOCITIES, DT = {0: 1, 2: 3}, 0.1
 METHODS = tuple(f"{name}{rule}" for name in ("ensemble", "gauss_newton", "gp") for rule in ("", ", midpoint"))
 
 Step = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]  # obs, actions, noise -> next_obs
+
+
+class Plant(NamedTuple):
+    """What a dynamics model is told of a plant whose observation has four entries."""
+
+    angles: tuple[int, ...]  # entries that are angles
+    invariant: tuple[int, ...]  # entries that changes do not depend on
+    velocities: dict[int, int]  # position entry -> velocity entry
+    num_actions: int
+    dt: float  # seconds of a step
+
+
+CART_POLE = Plant(angles=(2,), invariant=(0,), velocities={0: 1, 2: 3}, num_actions=1, dt=0.1)
 
 
 class Steps(NamedTuple):
     """Steps of episodes, one after another."""
 
     obs: np.ndarray  # [N, 4]
-    actions: np.ndarray  # [N, 1]
+    actions: np.ndarray  # [N, A]
     next_obs: np.ndarray  # [N, 4]
 
 
@@ -99,10 +111,11 @@ class Model:
 
     Args:
         method: a method of `bnnrl.Dynamics`.
-        midpoint: whether it sees the middle of a step, and which entries are velocities.
+        midpoint: whether it sees the middle of a step, and is told which entries are velocities.
+        plant: what it is told of the plant.
     """
 
-    def __init__(self, method: str, midpoint: bool):
+    def __init__(self, method: str, midpoint: bool, plant: Plant):
         import tensorflow as tf
 
         import bnnrl
@@ -111,19 +124,24 @@ class Model:
 
         settings = bnnrl.Dynamics(method=method, midpoint=midpoint)
         self._components = {"gauss_newton": settings.size, "gp": 1}.get(method)  # None: as many as draws
-        told = {"velocities": VELOCITIES, "dt": DT} if midpoint else {}
-        self._dynamics = DynamicsModel(settings, Features(4, (2,), (0,)), 1, capacity=128, **told)
+        told = {"velocities": plant.velocities, "dt": plant.dt} if midpoint else {}
+        features = Features(4, plant.angles, plant.invariant)
+        self._dynamics = DynamicsModel(settings, features, plant.num_actions, capacity=128, **told)
         self._step = tf.function(lambda draws, *args: self._dynamics.make_step(draws)(*args), autograph=False)
 
     def fit(self, train: Steps, seed: int) -> None:
         """Fit to steps."""
         self._dynamics.fit(*train, seed)
 
+    def sample_step(self, num_draws: int, seed: int) -> Step:
+        """Return the step function of draws from the fitted model, for particles [S, N, 4] and noise [S, N, 4]."""
+        draws = self._dynamics.sample(num_draws, seed)
+        return lambda *args: self._step(draws, *args)
+
     def components(self, test: Steps, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return means and standard deviations of the mixture's components, [C, N, 4]."""
         members, per_member = (self._components, DRAWS_OF_MEMBER) if self._components else (DRAWS, 1)
-        draws = self._dynamics.sample(members * per_member, seed)
-        found = moments(lambda *args: self._step(draws, *args), test, members * per_member)
+        found = moments(self.sample_step(members * per_member, seed), test, members * per_member)
         means, stds = (a.reshape(members, per_member, *a.shape[1:]) for a in found)
         return means.mean(axis=1), np.sqrt(means.var(axis=1) + (stds**2).mean(axis=1))
 
@@ -152,7 +170,7 @@ def run(folder: Path, name: str, method: str, seeds: tuple[int, ...]) -> list[Ro
     """Fit a method to the first episodes of each recording, and return a row for each fit."""
     quiet_single_thread()
     known, _, midpoint = method.partition(", ")
-    model = Model(known, bool(midpoint))
+    model = Model(known, bool(midpoint), CART_POLE)
     model.fit(joined(read(folder, name, seeds[0])[:1]), 0)  # compiles
     rows = []
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Gymnasium environments of bnnrl: swing-up tasks of the PILCO family, with ids `bnnrl/Name-v0`.
+"""Gymnasium environments of bnnrl: swing-up tasks of the PILCO family and RealAIGym, with ids `bnnrl/Name-v0`.
 
 Importing this package or `bnnrl` registers them. Gymnasium ignores entry points since 1.0, so a program that imports
 neither makes them by `gymnasium.make("bnnrl_envs:bnnrl/CartPoleSwingUp-v0")`.
@@ -15,6 +15,8 @@ _ENVS = {
     "bnnrl/DoublePendulum-v0": "bnnrl_envs.double_pendulum:DoublePendulumEnv",
     "bnnrl/Pendubot-v0": "bnnrl_envs.pendubot:PendubotEnv",
     "bnnrl/CartDoublePendulum-v0": "bnnrl_envs.cart_double_pendulum:CartDoublePendulumEnv",
+    "bnnrl/RealAIGymPendubot-v0": "bnnrl_envs.realaigym:RealAIGymPendubotEnv",
+    "bnnrl/RealAIGymAcrobot-v0": "bnnrl_envs.realaigym:RealAIGymAcrobotEnv",
 }
 
 

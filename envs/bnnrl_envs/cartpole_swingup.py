@@ -12,15 +12,16 @@ Sources of the presets:
                 Real Systems Application", IEEE Transactions on Robotics, 2022.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
+from types import MappingProxyType, ModuleType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnnrl_envs.plant import Floats, PlantEnv, check_episode, check_nonnegative, is_upright, rk4
+from bnnrl_envs.plant import Entries, Floats, PlantEnv, check_episode, check_nonnegative, entries_of, is_upright, rk4
 
 __all__ = [
     "PRESETS",
@@ -98,18 +99,22 @@ def derivative(
     Returns:
         (x', x'', theta', theta''), [..., 4].
     """
-    states = np.asarray(states, np.float64)
-    M, m, l, g = CART_MASS, POLE_MASS, length, gravity
-    xdot, thetadot = states[..., 1], states[..., 3]
-    s, c = np.sin(states[..., 2]), np.cos(states[..., 2])
-    push = np.asarray(force) - friction * xdot
+    states, force = np.asarray(states, np.float64), np.asarray(force, np.float64)
+    found = _rates(entries_of(states), force, np, length, gravity, friction)
+    return np.stack(np.broadcast_arrays(*found), axis=-1)
+
+
+def _rates(state: Entries, u: Any, functions: ModuleType, l: float, g: float, friction: float) -> list:
+    """Return the time derivatives of the entries of a state, given functions sin and cos of entries."""
+    M, m = CART_MASS, POLE_MASS
+    _, xdot, theta, thetadot = state
+    s, c = functions.sin(theta), functions.cos(theta)
+    push = u - friction * xdot
     spin = m * l * thetadot**2 * s
     inertia = 4 * (M + m) - 3 * m * c**2
     xddot = (2 * spin + 3 * m * g * s * c + 4 * push) / inertia
     thetaddot = (-3 * spin * c - 6 * (M + m) * g * s - 6 * push * c) / (l * inertia)
-    rates = np.empty((*xddot.shape, 4))  # np.stack would take a quarter of an episode's time
-    rates[..., 0], rates[..., 1], rates[..., 2], rates[..., 3] = xdot, xddot, thetadot, thetaddot
-    return rates
+    return [xdot, xddot, thetadot, thetaddot]
 
 
 def advance(
@@ -124,7 +129,11 @@ def advance(
 
     The other arguments are those of `derivative`.
     """
-    return rk4(lambda s: derivative(s, force, length, gravity, friction), states, dt)
+    states, force = np.asarray(states, np.float64), np.asarray(force, np.float64)
+    single = states.ndim == 1 and force.ndim == 0
+    u, functions = (float(force), math) if single else (force, np)
+    found = rk4(lambda s: _rates(s, u, functions, length, gravity, friction), entries_of(states), dt)
+    return np.stack(np.broadcast_arrays(*found), axis=-1)
 
 
 def energy(states: ArrayLike, length: float = 0.5, gravity: float = 9.82) -> Floats:

@@ -2,12 +2,23 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bnnrl_envs.plant import Floats, PlantEnv, check_episode, check_nonnegative, is_upright, rk4
+from bnnrl_envs.plant import (
+    Entries,
+    Floats,
+    PlantEnv,
+    check_episode,
+    check_nonnegative,
+    entries_of,
+    is_upright,
+    math_of,
+    rk4,
+)
 
 __all__ = ["Chain", "ChainEnv", "SwingUp"]
 
@@ -88,19 +99,42 @@ class Chain:
             (q_1', q_1'', q_2', q_2'', ...), [..., 2 N].
         """
         states, actions = np.asarray(states, np.float64), np.asarray(actions, np.float64)
-        (A, gk, b), qdot = self._constants, states[..., 1::2]
-        phi, w = states[..., ::2] * self._turns, qdot * self._turns
-        gaps = phi[..., :, None] - phi[..., None, :]  # [..., N, N]
-        M, S = A * np.cos(gaps), A * np.sin(gaps)
-        force = -b * qdot - gk * np.sin(phi) - (S @ (w**2)[..., None])[..., 0]
-        force[..., : actions.shape[-1]] += actions
-        rates = np.empty_like(states)
-        rates[..., ::2], rates[..., 1::2] = qdot, np.linalg.solve(M, force[..., None])[..., 0]
-        return rates
+        found = self._rates(entries_of(states), entries_of(actions), math_of(states, actions))
+        return np.stack(np.broadcast_arrays(*found), axis=-1)
 
     def advance(self, states: ArrayLike, actions: ArrayLike, dt: float) -> Floats:
         """Return the states [..., 2 N] after actions [..., A] were held for dt seconds, integrated by RK4."""
-        return rk4(lambda s: self.derivative(s, actions), states, dt, self.max_step)
+        states, actions = np.asarray(states, np.float64), np.asarray(actions, np.float64)
+        held, functions = entries_of(actions), math_of(states, actions)
+        found = rk4(lambda state: self._rates(state, held, functions), entries_of(states), dt, self.max_step)
+        return np.stack(np.broadcast_arrays(*found), axis=-1)
+
+    def _rates(self, state: Entries, action: Entries, functions: ModuleType) -> list:
+        """Return the time derivatives of the entries of a state, given functions sin and cos of entries."""
+        A, pairs, gk, b = self._numbers
+        q, qdot, first = state[::2], state[1::2], int(self.has_cart)
+        sines = [0.0] * first + [functions.sin(angle) for angle in q[first:]]
+        cosines = [1.0] * first + [functions.cos(angle) for angle in q[first:]]
+        squares = [0.0] * first + [w * w for w in qdot[first:]]
+        force = [-d * w - k * s for d, w, k, s in zip(b, qdot, gk, sines, strict=True)]
+        for i, u in enumerate(action):
+            force[i] = force[i] + u
+        M = [row[:] for row in A]
+        for i, j, a in pairs:
+            si, ci, sj, cj = sines[i], cosines[i], sines[j], cosines[j]
+            M[i][j] = M[j][i] = a * (ci * cj + si * sj)
+            S = a * (si * cj - ci * sj)
+            force[i], force[j] = force[i] - S * squares[j], force[j] + S * squares[i]
+        rates = list(state)
+        rates[::2], rates[1::2] = qdot, solve(M, force)
+        return rates
+
+    @cached_property
+    def _numbers(self) -> tuple[list[list], list[tuple[int, int, float]], list[float], list[float]]:
+        """The constants as lists, and (i, j, A_ij) of all pairs i < j: entries of arrays take longer to reach."""
+        A, gk, b = (constant.tolist() for constant in self._constants)
+        pairs = [(i, j, A[i][j]) for j in range(len(b)) for i in range(j)]
+        return A, pairs, gk, b
 
     def energy(self, states: ArrayLike) -> Floats:
         """Return the energy q'^T M q' / 2 - sum_i g k_i cos phi_i of states [..., 2 N], in J, [...]."""
@@ -119,6 +153,27 @@ class Chain:
         angles = q[..., self.has_cart :]
         x = q[..., 0] if self.has_cart else 0.0
         return np.stack([x + np.sin(angles) @ l, -np.cos(angles) @ l], axis=-1)
+
+
+def solve(M: list[list], force: list) -> list:
+    """Return the solution a of M a = force by Gaussian elimination, for a positive definite matrix of few rows.
+
+    Entries are numbers, or arrays of the same shape for many systems. The arguments are overwritten.
+    """
+    n = len(force)
+    for i, pivot in enumerate(M):
+        for j in range(i + 1, n):
+            row = M[j]
+            ratio = row[i] / pivot[i]
+            for k in range(i + 1, n):
+                row[k] = row[k] - ratio * pivot[k]
+            force[j] = force[j] - ratio * force[i]
+    for i in reversed(range(n)):
+        row, rest = M[i], force[i]
+        for k in range(i + 1, n):
+            rest = rest - row[k] * force[k]
+        force[i] = rest / row[i]
+    return force
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,14 @@ import numpy as np
 
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.rl.tasks.task import SaturatingCost, Task
-from bnnrl_envs import cart_double_pendulum, cartpole_swingup, double_pendulum, pendubot, pendulum
+from bnnrl_envs import cart_double_pendulum, cartpole_swingup, double_pendulum, pendubot, pendulum, realaigym
 from bnnrl_envs.chain import SwingUp
+from bnnrl_envs.two_links import DESIGN_C1
 
 if TYPE_CHECKING:  # TensorFlow is imported when a task is made, so that the command line can list tasks quickly
     import tensorflow as tf
+
+_REALAIGYM_PLAN = 3.0  # s, planned over where 60 to 100 steps last so long: the swing-up takes 1 to 2 s
 
 
 def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
@@ -59,7 +62,7 @@ def _swing_up(env_id: str, plant: SwingUp, /, **env_kwargs) -> Task:
     )
 
 
-def _tip_distance(lengths: tuple[float, ...], cart: bool, width: float) -> Callable[[tf.Tensor], tf.Tensor]:
+def _tip_distance(lengths: Sequence[float], cart: bool, width: float) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return the exponent d² / (2 width²) of a saturating cost, with d in m from the last rod's tip to its goal.
 
     The goal is the tip's position when all rods are upright above the origin.
@@ -81,6 +84,30 @@ def _tip_distance(lengths: tuple[float, ...], cart: bool, width: float) -> Calla
     return exponent
 
 
+def _realaigym(env_id: str, /, control_period: float = 0.02, **env_kwargs) -> Task:
+    import_tensorflow()
+    import tensorflow as tf
+
+    distance = _tip_distance(DESIGN_C1.lengths, False, realaigym.COST_WIDTH)
+
+    def exponent(next_obs: tf.Tensor) -> tf.Tensor:
+        """Return the exponent of a state with q2 measured from hanging, as `_tip_distance` takes it."""
+        q1, q2, w1, w2 = tf.unstack(next_obs, 4, axis=-1)
+        return distance(tf.stack([q1, w1, q1 + q2, w2], axis=-1))
+
+    return Task(
+        env_id,
+        SaturatingCost(exponent),
+        angles=(0, 1),
+        velocities={0: 2, 1: 3},
+        env_kwargs={"control_period": control_period, **env_kwargs},
+        success=lambda states: realaigym.is_success(states, control_period),
+        dt=control_period,
+        labels=("q₁, rad", "q₂, rad", "q₁′, rad/s", "q₂′, rad/s"),
+        horizon=min(max(round(_REALAIGYM_PLAN / control_period), 60), 100),
+    )
+
+
 # Environment id -> function from keyword arguments of the environment to its task.
 TASKS: Mapping[str, Callable[..., Task]] = {
     "bnnrl/CartPoleSwingUp-v0": _cartpole_swingup,
@@ -93,4 +120,5 @@ TASKS: Mapping[str, Callable[..., Task]] = {
             ("bnnrl/CartDoublePendulum-v0", cart_double_pendulum),
         )
     },
+    **{name: partial(_realaigym, name) for name in ("bnnrl/RealAIGymPendubot-v0", "bnnrl/RealAIGymAcrobot-v0")},
 }

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from bnnrl.rl import tasks
 from bnnrl.rl.episodes import make_env
+from bnnrl_envs import realaigym
 
 every_plant = pytest.mark.parametrize(
     "env_id", [f"bnnrl/{name}-v0" for name in ("Pendulum", "DoublePendulum", "Pendubot", "CartDoublePendulum")]
@@ -62,4 +63,21 @@ def test_success_is_the_plants(env_id):
     up = np.zeros((61, len(task.labels or ())))
     assert task.success is not None and not task.success(up)
     up[:, list(task.angles)] = -np.pi
+    assert task.success(up)
+
+
+@pytest.mark.parametrize("env_id", ["bnnrl/RealAIGymPendubot-v0", "bnnrl/RealAIGymAcrobot-v0"])
+def test_the_task_of_realaigym_is_its_environments(env_id):
+    task = tasks.get(env_id, control_period=0.05)
+    assert (task.dt, task.horizon, task.angles, task.velocities) == (0.05, 60, (0, 1), {0: 2, 1: 3})
+    assert tasks.get(env_id).dt == 0.02 and tasks.get(env_id).horizon == 100
+    assert make_env(task).unwrapped.dt == pytest.approx(0.05)  # pyright: ignore[reportAttributeAccessIssue]
+    states = np.vstack([random_states(task), [np.pi, 0, 0, 0], np.zeros(4)])
+    obs = tf.constant(states, tf.float32)
+    found = np.asarray(task.cost(obs, obs, obs))  # pyright: ignore[reportOptionalCall]
+    np.testing.assert_allclose(found, realaigym.cost(states), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[-2:], [0, 1 - np.exp(-8)], atol=1e-6)
+    up = np.zeros((201, 4))
+    assert task.success is not None and not task.success(up)
+    up[-21:, 0] = -np.pi
     assert task.success(up)
