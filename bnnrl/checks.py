@@ -227,7 +227,12 @@ def _as_float(value: Any) -> float:
 def changed(options: Any, besides: Iterable[str]) -> list[str]:
     """Return the names of the dataclass fields of `options` that are not at their defaults, besides some."""
     fields = (field for field in dataclasses.fields(options) if field.name not in besides)
-    return [field.name for field in fields if getattr(options, field.name) != field.default]
+    return [field.name for field in fields if getattr(options, field.name) != default_of(field)]
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """Return the default value of a dataclass field; `dataclasses.MISSING` for a required one."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

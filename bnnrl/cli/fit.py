@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from bnnrl._tensorflow import import_tensorflow
+from bnnrl.cli.groups import Group
+from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.options import optional
 from bnnrl.cli.output import check_file, show
 from bnnrl.exit_codes import DONE
@@ -33,11 +35,6 @@ class Fit:
         optional("{learned,normal}", "learned for real targets, else normal"),
     ] = None
     """Prior of the weights: N(0, 1), or one whose scales are inferred with the weights."""
-    hyper: Annotated[
-        tuple[str, ...],
-        tyro.conf.arg(name="set", metavar="[NAME=VALUE ...]", help_behavior_hint="(default: those that suit the run)"),
-    ] = ()
-    """Hyper-parameters of the method, such as size=10 or learning_rate=1e-2; an unknown name lists all."""
     hidden: tuple[int, ...] = (50, 50)
     """Widths of the network's hidden layers. For images, two convolutions come first."""
     activation: str = "relu"
@@ -75,11 +72,15 @@ class Fit:
     """Log the run to Weights & Biases."""
     folder: Annotated[str | None, optional("STR", "runs/<dataset>/<method>/<seed>-<time>")] = None
     """Run folder."""
+    config: Annotated[str | None, optional("FILE", "none")] = None
+    """Settings as YAML or JSON, or config.json of an earlier fit; other options replace them."""
+    method_fields: Group = field(default_factory=dict)
+    likelihood_fields: Group = field(default_factory=dict)
 
     def run(self) -> int:
         """Fit, print the scores, and return the exit code."""
         settings = dataclasses.asdict(self)
-        del settings["folder"]
+        del settings["folder"], settings["config"]
         if self.data_dir is None:
             check_file(self.dataset)
         import_tensorflow()
@@ -97,4 +98,4 @@ def settings_of(folder: str) -> dict[str, Any]:
     Raises:
         ValueError: if the folder holds no fit.
     """
-    return dataclasses.asdict(Fit("")) | run_folder.FIT.read_config(folder)["settings"]
+    return dataclasses.asdict(Fit("")) | migrated(run_folder.FIT.read_config(folder)["settings"])

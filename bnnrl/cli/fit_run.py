@@ -14,9 +14,9 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count, check_counts
-from bnnrl.cli import interrupt
+from bnnrl.cli import building, interrupt
+from bnnrl.cli.fit import settings_of
 from bnnrl.cli.fit_report import FitReport
-from bnnrl.cli.options import named_values
 from bnnrl.cli.output import warn
 from bnnrl.model import calibration
 from bnnrl.model.bayesian_model import BayesianModel
@@ -93,8 +93,8 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
             f"Invalid `likelihood`: expected {'categorical' if classes else 'another'} for targets that are "
             f"{'classes' if classes else 'numbers'}. Received: {name!r}. Set --task to read them otherwise."
         )
-    heteroscedastic = name == "heteroscedastic"
-    likelihood = likelihoods.Gaussian("heteroscedastic") if heteroscedastic else likelihoods.get(name)
+    likelihood = building.replaced(likelihoods.get(name), settings["likelihood_fields"])
+    heteroscedastic = isinstance(likelihood, likelihoods.Gaussian) and likelihood.scale == "heteroscedastic"
     x, y = next(iter(rows.train.batch(1))) if not isinstance(rows.train, tuple) else (a[:1] for a in rows.train)
     outputs = classes or int(np.prod(y.shape[1:])) * (2 if heteroscedastic else 1)
     keras.utils.set_random_seed(host_seed(settings["seed"], 0))
@@ -103,13 +103,12 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
     else:
         network = make_network(tuple(x.shape[1:]), tuple(settings["hidden"]), settings["activation"], outputs)
     prior = settings["prior"] or ("learned" if isinstance(likelihood, likelihoods.Gaussian) else "normal")
-    given = named_values(settings["hyper"])
     return BayesianModel(
         network,
         likelihood,
         "learned" if prior == "learned" else tfd.Normal(0.0, 1.0),
         settings["method"],
-        given,
+        building.hyper_parameters(settings["method"], settings["method_fields"]),
     )
 
 
@@ -216,7 +215,7 @@ def rebuild(folder: str | Path, settings: dict[str, Any] | None = None) -> Path:
         ValueError: if the folder holds no fit, or its data are no longer where they were.
     """
     if settings is None:
-        settings = dict(run_folder.FIT.read_config(folder)["settings"])
+        settings = settings_of(str(folder))
     rows = run_folder.read_table(Path(folder) / "metrics.csv")
     history = [{name: value for name, value in row.items() if value is not None} for row in rows]
     FitReport(Path(folder), settings, load_data(settings), load(folder), history).write()

@@ -7,16 +7,16 @@ import sys
 import warnings
 from typing import Any
 
-import tyro
-
 import bnnrl
 from bnnrl._compilation_cache import CacheError
 from bnnrl.cli import interrupt
 from bnnrl.cli.cache import Cache
 from bnnrl.cli.check import Check
 from bnnrl.cli.compare import Compare
+from bnnrl.cli.config import Config
 from bnnrl.cli.evaluate import Evaluate
 from bnnrl.cli.fit import Fit
+from bnnrl.cli.parsing import parse
 from bnnrl.cli.predict import Predict
 from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
@@ -26,6 +26,7 @@ from bnnrl.storage.atomic import WriteError
 _COMMANDS = {
     "check": Check,
     "train": Train,
+    "config": Config,
     "compare": Compare,
     "fit": Fit,
     "predict": Predict,
@@ -33,6 +34,11 @@ _COMMANDS = {
     "report": Report,
     "cache": Cache,
 }
+
+_DESCRIPTION = (
+    "Bayesian neural networks by many inference methods, and model-based reinforcement learning with them. "
+    "`bnnrl COMMAND --help` lists the options of a command."
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,13 +66,10 @@ def _run(argv: list[str]) -> int:
         print(f"bnnrl {bnnrl.__version__}")
         return DONE
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            _COMMANDS,
-            prog="bnnrl",
-            description="Bayesian neural networks by many inference methods, and model-based reinforcement learning "
-            "with them. `bnnrl COMMAND --help` lists the options of a command.",
-            args=argv or ["--help"],
-        )
+        command = parse(_COMMANDS, argv, _DESCRIPTION)
+    except ValueError as error:
+        print(f"bnnrl: error: {error}", file=sys.stderr)
+        return BAD_INPUT
     except SystemExit as stop:
         # Without arguments the help is shown, but no command was run.
         return BAD_INPUT if not argv or stop.code else DONE

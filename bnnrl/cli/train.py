@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,8 @@ from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
 from bnnrl.cli import interrupt
 from bnnrl.cli.environment import arguments_of
+from bnnrl.cli.groups import Group
+from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.options import optional
 from bnnrl.cli.output import warn
 from bnnrl.exit_codes import DONE
@@ -23,7 +25,6 @@ from bnnrl.rl.callbacks import PLAIN_SETTINGS
 from bnnrl.storage import lock, run_folder
 from bnnrl.storage.atomic import explained
 
-_FIELDS = {"members": "size"}  # options whose field in `Dynamics` has another name
 _TRACKED_GRACE = 60.0  # seconds to stop in after Ctrl-C: a tracker uploads what is left
 
 
@@ -65,22 +66,6 @@ class Train:
     """Real episodes in a trial."""
     evaluation_episodes: int = 10
     """Episodes on which the policy of each trial is scored. The model is not trained on them."""
-    hidden: Annotated[tuple[int, ...] | None, optional("INT [INT ...]", "64 64")] = None
-    """Widths of the model's hidden layers."""
-    members: Annotated[int | None, optional("INT", "10")] = None
-    """Number of members or chains of the model, for methods that have several, such as ensemble."""
-    steps: Annotated[int | None, optional("INT", "depends on the method")] = None
-    """Training steps of the model in each trial."""
-    restarts: Annotated[int | None, optional("INT", "8")] = None
-    """Number of policies that are refined side by side."""
-    updates: Annotated[int | None, optional("INT", "1000")] = None
-    """Gradient steps of the refinement of policies."""
-    rounds: Annotated[int | None, optional("INT", "4")] = None
-    """Rounds of scouting, which screens random policies and refines the best of them briefly."""
-    scout_updates: Annotated[int | None, optional("INT", "200")] = None
-    """Gradient steps of a round of scouting."""
-    candidates: Annotated[int | None, optional("INT", "2048")] = None
-    """Number of random policies that a round of scouting screens."""
     stop_when_solved: bool = True
     """Stop after the first trial that solves the task."""
     track: bool = False
@@ -89,6 +74,13 @@ class Train:
     """Run folder."""
     resume: Annotated[str | None, optional("STR", "none")] = None
     """Folder of an earlier run to resume with its own settings; --trials may increase the number of trials."""
+    config: Annotated[str | None, optional("FILE", "none")] = None
+    """Settings as YAML or JSON, such as `bnnrl config` prints, or config.json of a run; other options replace them."""
+    dynamics: Group = field(default_factory=dict)
+    method_fields: Group = field(default_factory=dict)
+    policy_fields: Group = field(default_factory=dict)
+    search: Group = field(default_factory=dict)
+    reward_model: Group = field(default_factory=dict)
 
     def run(self) -> int:
         """Train, write the report, and return the exit code."""
@@ -106,9 +98,7 @@ class Train:
             raise ValueError(
                 "Invalid arguments: expected the id of an environment, or --resume FOLDER. Received: none."
             )
-        settings = dataclasses.asdict(self)
-        del settings["folder"], settings["resume"]
-        settings["trials"] = check_count("trials", 8 if self.trials is None else self.trials)
+        settings = settings_of(self)
         check_count("evaluation_episodes", self.evaluation_episodes)
         agent = make_agent(settings)
         from bnnrl.rl.reporting.run import Run
@@ -192,23 +182,28 @@ def _learn(run, agent, trials: int) -> None:
             agent.learn(trials, callbacks, settings["stop_when_solved"], episodes)
 
 
+def settings_of(command: Train) -> dict[str, Any]:
+    """Return the settings of a new run, which its config.json holds."""
+    settings = dataclasses.asdict(command)
+    del settings["folder"], settings["resume"], settings["config"]
+    settings["trials"] = check_count("trials", 8 if command.trials is None else command.trials)
+    return settings
+
+
 def make_agent(settings: dict[str, Any]):
     """Return the agent that a run's settings describe. Settings that runs of earlier versions lack have defaults."""
-    settings = dataclasses.asdict(Train()) | settings
+    settings = dataclasses.asdict(Train()) | migrated(settings)
     of_env = arguments_of(settings)
     tasks.resolve(settings["env"], **of_env)  # reports a mistyped name before the slow import of TensorFlow
+    import_tensorflow()
+    from bnnrl.cli import building
 
-    def given(*options: str) -> dict[str, Any]:
-        return {_FIELDS.get(o, o): settings[o] for o in options if settings[o] is not None}
-
-    planners = {"cem": bnnrl.planners.CEM, "icem": bnnrl.planners.ICEM}
-    policies = {"rbf": bnnrl.policies.RBF, "mlp": bnnrl.policies.MLP, "linear": bnnrl.policies.Linear}
-    kind = settings["policy"]
     return bnnrl.PILCO(
         settings["env"],
-        bnnrl.Dynamics(method=settings["method"], **given("hidden", "members", "steps")),
-        planners[kind](**given("horizon")) if kind in planners else policies[kind](),
-        search=bnnrl.PolicySearch(**given("restarts", "updates", "rounds", "scout_updates", "candidates")),
+        building.dynamics(settings["method"], settings["method_fields"], settings["dynamics"]),
+        building.policy(settings["policy"], settings["policy_fields"], settings["horizon"]),
+        search=building.replaced(bnnrl.PolicySearch(), settings["search"]),
+        reward_model=building.reward_model(settings["reward_model"]),
         **of_env,
         **{name: settings[name] for name in PLAIN_SETTINGS},
     )

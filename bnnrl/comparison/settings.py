@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bnnrl.checks import changed, check_count
+from bnnrl.checks import changed, check_count, default_of
 from bnnrl.storage import run_folder
 
 _EXECUTION = ("engine", "jobs", "retries")  # options that change how runs are carried out, but not their results
+_NOT_SHARED = ("method", "folder", "resume", "config")  # options of `bnnrl train` that are no settings of all runs
 _EXTENDABLE = ("methods", "seeds", "trials")  # settings that a later call may extend
 
 
@@ -41,7 +42,7 @@ def of_new(command: Any, train: type) -> dict[str, Any]:
             "Invalid arguments: expected the id of an environment and --methods, such as --methods swag,bbb,hmc, or "
             f"--resume FOLDER. Received: env={command.env!r}, methods={command.methods!r}."
         )
-    shared = [field.name for field in dataclasses.fields(train) if field.name not in ("method", "folder", "resume")]
+    shared = [field.name for field in dataclasses.fields(train) if field.name not in _NOT_SHARED]
     settings = {name: getattr(command, name) for name in shared}
     settings |= {"methods": methods, "seeds": command.seeds, "trials": 8 if command.trials is None else command.trials}
     return json.loads(json.dumps(settings))  # with the types that config.json gives back, such as lists for tuples
@@ -96,14 +97,30 @@ def train_arguments(train: type, options: dict[str, Any]) -> tuple[str, ...]:
     """Return the command line of `bnnrl train` with these options, without those that equal their default."""
     found = ["train"]
     for field in dataclasses.fields(train):
-        value = options.get(field.name, field.default)
+        default = default_of(field)
+        value = options.get(field.name, default)
         value = tuple(value) if isinstance(value, list) else value  # as JSON returns it
         if field.name == "env" and value is not None:
             found.append(str(value))
-        elif value != field.default:
+        elif isinstance(value, dict):
+            found += _group_arguments(field.name.removesuffix("_fields"), value)
+        elif value != default:
             name = field.name.replace("_", "-")
             if isinstance(value, bool):
                 found.append(f"--{name}" if value else f"--no-{name}")
             else:
                 found += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
     return tuple(found)
+
+
+def _group_arguments(group: str, values: dict[str, Any]) -> list[str]:
+    """Return options such as --dynamics.hidden 64 64 for the settings of a group."""
+    found = []
+    for name, value in values.items():
+        option = f"{group}.{name}"
+        if isinstance(value, dict) and "class" not in value:
+            found += _group_arguments(option, value)
+        else:
+            words = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+            found += [f"--{option.replace('_', '-')}", *map(str, words)]
+    return found

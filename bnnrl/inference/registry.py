@@ -50,7 +50,7 @@ REGISTRY: dict[str, type] = {
 }
 
 
-def get(method: str | Method, **hyper_parameters) -> Method:
+def get(method: str | Method, /, **hyper_parameters) -> Method:
     """Return an inference method by its name and hyper-parameters, or the instance given.
 
     Args:

@@ -20,7 +20,7 @@ from typing import Any
 from bnnrl.storage import lock
 from bnnrl.storage.atomic import WriteError, atomic_write, explained
 
-VERSION = 1  # of the format of run folders
+VERSION = 2  # of the format of run folders; version 1 had no groups of settings, such as "dynamics"
 _PACKAGES = ("bnnrl", "tensorflow", "keras", "tensorflow-probability", "gymnasium", "numpy")
 
 Folder = str | os.PathLike[str]

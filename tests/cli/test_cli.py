@@ -1,6 +1,5 @@
 """The command line: exit codes, messages, and imports that it avoids."""
 
-import json
 import os
 import re
 import subprocess
@@ -70,7 +69,7 @@ def test_help_of_each_command(capsys, command):
     if command in ("train", "compare"):
         for option in ("policy", "propagation", "learn-reward", "episodes-per-trial", "evaluation-episodes"):
             assert f"--{option}" in out
-        for option in ("updates", "candidates", "restarts", "rounds", "scout-updates", "hidden", "members", "steps"):
+        for option in ("search.scout-updates", "dynamics.hidden", "policy.num-centers", "reward-model.steps", "config"):
             assert f"--{option}" in out
 
 
@@ -96,12 +95,17 @@ def test_what_cannot_be_parsed(capfd, args):
         (["train", ENV_ID, "--horizon", "0"], "Invalid `horizon`"),
         (["train", ENV_ID, "--trials", "0"], "Invalid `trials`"),
         (["train", ENV_ID, "--seed", "-1"], "Invalid `seed`"),
-        (["train", ENV_ID, "--updates", "0"], "Invalid `updates`"),
-        (["train", ENV_ID, "--candidates", "3"], "Invalid `candidates`"),
-        (["train", ENV_ID, "--members", "0"], "Invalid `size`"),
-        (["train", ENV_ID, "--hidden", "8", "0"], "Invalid `hidden`"),
+        (["train", ENV_ID, "--search.updates", "0"], "Invalid `updates`"),
+        (["train", ENV_ID, "--search.candidates", "3"], "Invalid `candidates`"),
+        (["train", ENV_ID, "--dynamics.size", "0"], "Invalid `size`"),
+        (["train", ENV_ID, "--dynamics.hidden", "8", "0"], "Invalid `hidden`"),
+        (["train", ENV_ID, "--method.num-leapfrog", "8"], "of the method ensemble, --method.method,"),
+        (["train", ENV_ID, "--policy.num-centres", "8"], "Did you mean '--policy.num-centers'"),
+        (["train", ENV_ID, "--method", "hmc", "--method.jitter", "1"], "Invalid `jitter`"),
+        (["train", "--resume", "a", "--config", "b"], "expected --config or --resume"),
+        (["config"], "expected the id of an environment, or --config FILE"),
         (["train", "--resume", "nowhere"], "Received: nowhere \\(no such folder\\)"),
-        (["train", "--resume", "nowhere", "--seed", "1", "--steps", "9"], "only --trials .*Received: seed, steps"),
+        (["train", "--resume", "nowhere", "--seed", "1", "--dynamics.steps", "9"], "only .*Received: seed, dynamics"),
         (["evaluate", "nowhere"], "which does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -115,14 +119,10 @@ def test_bad_input(capsys, tmp_path, monkeypatch, args, message):
     assert list(tmp_path.iterdir()) == []  # a mistake leaves no folder behind
 
 
-def test_the_options_reach_the_agent():
-    options = ["--updates", "3", "--candidates", "9", "--restarts", "2", "--rounds", "1", "--scout-updates", "4"]
-    options += ["--hidden", "8", "4", "--members", "3", "--steps", "20", "--particles", "7", "--policy", "mlp"]
-    import tyro
-
-    train = tyro.cli(Train, args=[ENV_ID, *options])
-    settings = json.loads(json.dumps(vars(train)))  # as from a run's config.json
-    agent = make_agent(settings)
+def test_the_settings_of_a_run_of_version_0_2_0_reach_the_agent():
+    search = {"restarts": 2, "updates": 3, "rounds": 1, "scout_updates": 4, "candidates": 9}
+    of_model = {"hidden": [8, 4], "members": 3, "steps": 20}
+    agent = make_agent({"env": ENV_ID, **search, **of_model, "particles": 7, "policy": "mlp"})
     assert agent.search == bnnrl.PolicySearch(restarts=2, updates=3, rounds=1, scout_updates=4, candidates=9)
     assert agent.dynamics == bnnrl.Dynamics(hidden=(8, 4), size=3, steps=20)
     assert agent.policy == bnnrl.policies.MLP() and agent.particles == 7

@@ -27,6 +27,6 @@ def test_an_agent_is_made_with_them():
 
 
 def test_the_runs_of_a_comparison_get_them():
-    options = {"env": "Pendulum-v1", "env_kwargs": ["g=3.5", "b=1"], "wrapper": [], "hidden": [8, 8]}
-    expected = ("train", "Pendulum-v1", "--env-kwargs", "g=3.5", "b=1", "--hidden", "8", "8")
+    options = {"env": "Pendulum-v1", "env_kwargs": ["g=3.5", "b=1"], "wrapper": [], "dynamics": {"hidden": [8, 8]}}
+    expected = ("train", "Pendulum-v1", "--env-kwargs", "g=3.5", "b=1", "--dynamics.hidden", "8", "8")
     assert train_arguments(Train, options) == expected

@@ -28,7 +28,7 @@ def printed(text):
 
 def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     folder = tmp_path / "run"
-    assert fit(folder, "iris", "--method", "adam", "--validation", 0.2, "--set", "learning_rate=0.02") == 0
+    assert fit(folder, "iris", "--method", "adam", "--validation", 0.2, "--method.learning-rate", 0.02) == 0
     names = {p.name for p in folder.iterdir()}
     pictures = {"loss.png", "reliability.png", "confusion.png", "roc.png"}
     assert names == pictures | {"config.json", "metrics.csv", "scores.csv", "report.html", "checkpoints"}
@@ -41,7 +41,7 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     with open(folder / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"] and float(rows[-1]["val_nll"]) > 0
-    assert json.loads((folder / "config.json").read_text())["settings"]["hyper"] == ["learning_rate=0.02"]
+    assert json.loads((folder / "config.json").read_text())["settings"]["method_fields"] == {"learning_rate": 0.02}
     report = (folder / "report.html").read_text()
     assert re.search(r"95% sets.*[01]\.\d+ of 30 rows, 95 % confidence interval 0\.\d+ to [01]\.\d+; mean size", report)
     assert report.count("data:image/png") == len(pictures) and "learning_rate=0.02" in report
@@ -80,7 +80,7 @@ def test_a_table_is_fitted_in_its_own_units(tmp_path, capsys):
     price = 5e4 + 1e3 * size + 2e4 * (kind == "b")
     path = tmp_path / "rows.csv"
     pd.DataFrame({"size": size, "kind": kind, "price": price}).to_csv(path, index=False)
-    code = fit(tmp_path / "run", path, "--likelihood", "heteroscedastic", "--set", "size=2", "--epochs", 100)
+    code = fit(tmp_path / "run", path, "--likelihood", "heteroscedastic", "--method.size", 2, "--epochs", 100)
     scores = printed(capsys.readouterr().out)
     assert code == 0 and 100 < float(scores["rmse"]) < 2e4
     assert {"predicted.png", "calibration.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
@@ -90,7 +90,7 @@ def test_a_sampler_gets_all_rows_and_counts_their_likelihood(tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 2))
     np.savez(tmp_path / "counts.npz", x=x, y=rng.poisson(np.exp(x[:, :1])))
-    settings = ["--set", "burn_in=10", "chains=2", "max_draws=4", "--epochs", 40]
+    settings = ["--method.burn-in", 10, "--method.chains", 2, "--method.max-draws", 4, "--epochs", 40]
     with pytest.warns(bnnrl.diagnostics.SamplingWarning):
         code = fit(tmp_path / "run", tmp_path / "counts.npz", "--method", "hmc", "--likelihood", "poisson", *settings)
     assert code == 0 and float(printed(capsys.readouterr().out)["nll"]) < 10
@@ -116,7 +116,7 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["diabetes", "--likelihood", "categorical"], "another"),
         (["iris", "--epochs", "0"], "epochs"),
         (["iris", "--test", "1.5"], "test"),
-        (["iris", "--method", "hmc", "--set", "burn_in=100"], "epochs"),
+        (["iris", "--method", "hmc", "--method.burn-in", "100"], "epochs"),
         (["iris", "--calibrate", "auto"], "--validation 0.2"),
         (["iris", "--calibrate", "cqr", "--validation", "0.2"], "temperature"),
         (["iris", "--calibrate", "aps", "--validation", "0.1"], "at least 19 rows"),

@@ -186,8 +186,9 @@ def test_bad_input(tmp_path, monkeypatch, capsys, args, message):
 def test_other_settings_are_refused(tmp_path, fakes, capsys):
     assert run(tmp_path / "f", "--trials", "1") == 0
     before = (tmp_path / "f/config.json").read_text()
-    assert run(tmp_path / "f", "--trials", "1", "--steps", "9", "--hidden", "8") == 2
-    assert "hidden=[8] instead of None, steps=9 instead of None. Name another" in capsys.readouterr().err
+    assert run(tmp_path / "f", "--trials", "1", "--dynamics.steps", "9", "--policy.num-centers", "8") == 2
+    differing = "dynamics={'steps': 9} instead of {}, policy_fields={'num_centers': 8} instead of {}"
+    assert f"{differing}. Name another" in capsys.readouterr().err
     assert (tmp_path / "f/config.json").read_text() == before
 
 

@@ -51,9 +51,9 @@ def test_a_changed_config_is_refused_and_may_be_accepted(tmp_path):
 
 def test_a_run_of_a_newer_version_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "VERSION", 2)
+        patch.setattr(run_folder, "VERSION", run_folder.VERSION + 1)
         TRAIN.create(tmp_path / "run", "", SETTINGS)
-    with pytest.raises(ValueError, match="Invalid version: expected at most 1. Received: 2 in .*newer bnnrl: upgrade"):
+    with pytest.raises(ValueError, match="Invalid version: expected at most 2. Received: 3 in .*newer bnnrl: upgrade"):
         TRAIN.read_config(tmp_path / "run")
 
 
