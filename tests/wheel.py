@@ -18,7 +18,8 @@ assert model.predict(x).shape == (64, 1)
 model.save("model")
 assert np.array_equal(bnnrl.load("model").predict(x), model.predict(x))
 """
-TRAIN = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "2", "--updates", "20", "--rounds", "1", "--steps", "50"]
+TRAIN = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "2", "--search.updates", "20"]
+TRAIN += ["--search.rounds", "1", "--dynamics.steps", "50"]
 
 
 def main(wheel: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import bnnrl
+from bnnrl.checks import nearest
 from bnnrl.inference import REGISTRY, Method, get
 from bnnrl.storage import config
 
@@ -55,16 +56,7 @@ def _with_fields(built: Any, name: str, fields: Mapping[str, Any]) -> Method:
     cls = REGISTRY[name.lower()]
     if type(built) is not cls and built.inner is not None:
         return dataclasses.replace(built, method=_with_fields(built.inner, name, fields))
-    values = _values(built, _known_fields(name, fields))
-    get(name, **values)  # raises ValueError, which names the field
-    return dataclasses.replace(built, **values)
-
-
-def _known_fields(name: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    unknown = [field for field in fields if field not in (f.name for f in dataclasses.fields(REGISTRY[name.lower()]))]
-    if unknown:
-        get(name, **dict.fromkeys(unknown))  # raises ValueError with the nearest names
-    return fields
+    return replaced(built, fields)
 
 
 def hyper_parameters(method: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +67,7 @@ def hyper_parameters(method: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if there is no such method or no such field.
     """
-    return _values(get(method), _known_fields(method, fields))
+    return _values(get(method), fields)
 
 
 def policy(name: str, fields: Mapping[str, Any], horizon: int | None):
@@ -97,7 +89,13 @@ def reward_model(fields: Mapping[str, Any]):
 
 
 def _values(settings: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of fields that JSON-able data describe."""
+    """Return the values of fields that JSON-able data describe, or raise ValueError for one that is no field."""
+    known = [field.name for field in dataclasses.fields(settings) if field.init]
+    for name in fields:
+        if name not in known:
+            cls = type(settings).__name__
+            what = f"one of the settings of {cls}, {known}" if known else f"no settings of {cls}, which has none"
+            raise ValueError(f"Invalid `{name}`: expected {what}. Received: {name!r}.{nearest(name, known)}")
     return {name: _value(getattr(settings, name), data) for name, data in fields.items()}
 
 

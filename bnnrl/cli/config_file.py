@@ -59,9 +59,9 @@ class ConfigFile:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark else ""
-            problem = getattr(error, "problem", None) or error
             raise ValueError(
-                f"Invalid `--config`: expected YAML or JSON. Received: {self.path}{where}, which is neither ({problem})."
+                f"Invalid `--config`: expected YAML or JSON. Received: {self.path}{where}, which is neither "
+                f"({getattr(error, 'problem', None) or error})."
             ) from error
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
             raise ValueError(

@@ -15,8 +15,8 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count, check_counts
 from bnnrl.cli import building, interrupt
-from bnnrl.cli.fit import settings_of
 from bnnrl.cli.fit_report import FitReport
+from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.output import warn
 from bnnrl.model import calibration
 from bnnrl.model.bayesian_model import BayesianModel
@@ -215,7 +215,7 @@ def rebuild(folder: str | Path, settings: dict[str, Any] | None = None) -> Path:
         ValueError: if the folder holds no fit, or its data are no longer where they were.
     """
     if settings is None:
-        settings = settings_of(str(folder))
+        settings = migrated(run_folder.FIT.read_config(folder)["settings"])
     rows = run_folder.read_table(Path(folder) / "metrics.csv")
     history = [{name: value for name, value in row.items() if value is not None} for row in rows]
     FitReport(Path(folder), settings, load_data(settings), load(folder), history).write()

@@ -120,8 +120,8 @@ def paths_of(options: type, path: str) -> list[str]:
     found = []
     for field in dataclasses.fields(options):
         inner = f"{path}.{field.name.removesuffix(_FIELDS)}"
-        is_group = isinstance(field.default_factory, type)
-        found += paths_of(field.default_factory, inner) if is_group else [inner]
+        group = field.default_factory
+        found += paths_of(group, inner) if isinstance(group, type) else [inner]
     return found
 
 

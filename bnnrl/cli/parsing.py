@@ -10,6 +10,7 @@ import tyro
 
 from bnnrl.checks import nearest
 from bnnrl.cli import groups, old_settings
+from bnnrl.cli.completion import fish
 from bnnrl.cli.config_file import ConfigFile, chosen_classes
 from bnnrl.cli.output import warn
 
@@ -33,6 +34,9 @@ def parse(commands: Mapping[str, type], argv: Sequence[str], description: str) -
     prepared = {
         command: _Prepared(cls, command, argv) for command, cls in commands.items() if _is_needed(command, cls, argv)
     }
+    if argv and argv[0] == _COMPLETION[0] and argv[1:] == ["fish"]:
+        print(fish({command: _long_options(prepared.get(command), cls) for command, cls in commands.items()}), end="")
+        raise SystemExit(0)
     found = tyro.extras.subcommand_cli_from_dict(
         {**commands, **{command: each.options for command, each in prepared.items()}},
         prog="bnnrl",
@@ -40,6 +44,12 @@ def parse(commands: Mapping[str, type], argv: Sequence[str], description: str) -
         args=argv or ["--help"],
     )
     return prepared[name].command(found) if name in prepared else found
+
+
+def _long_options(prepared: _Prepared | None, cls: type) -> list[str]:
+    """Return the names of the long options of a command."""
+    names = [field.name for field in dataclasses.fields(cls) if field.type != "Group"]
+    return [name.replace("_", "-") for name in (*names, *(prepared.paths if prepared else ()))]
 
 
 def _is_needed(command: str, cls: type, argv: Sequence[str]) -> bool:
@@ -65,6 +75,7 @@ class _Prepared:
         if file:
             self._drop_fields_of_others(file, argv)
         self.below = file.checked(groups.plain_fields(cls), self.fields, self.holders) if file else {}
+        self.paths: list[str] = []  # of the options of groups, such as "dynamics.hidden"
         self.options = self._make_options(argv, names)
 
     def _names(self, group: str, argv: Sequence[str], file: ConfigFile | None) -> list[str]:
@@ -102,6 +113,7 @@ class _Prepared:
             cls = groups.options_class(group, self.fields[group], chosen, description)
             _check_options(argv, group, groups.paths_of(cls, group), ", ".join(names.get(group, ())))
             fields.append((holder, groups.named(cls, group), dataclasses.field(default_factory=cls)))
+            self.paths += groups.paths_of(cls, group)
         made = dataclasses.make_dataclass(self.cls.__name__, fields, bases=(self.cls,))
         made.__doc__ = self.cls.__doc__
         return made

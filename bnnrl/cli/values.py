@@ -96,7 +96,7 @@ def _class_of(field: Field, value: Mapping[str, Any]) -> Class:
     allowed = {kind.name: (kind.module, kind.name) for kind in field.classes}
     if "Method" in allowed:
         allowed = {cls[1]: cls for cls in (*schema.names("method").values(), _WARM_START)}
-    if name not in allowed:
+    if not isinstance(name, str) or name not in allowed:
         near = nearest(name, allowed) if isinstance(name, str) else ""
         raise Refused(f"expected a class, one of {sorted(allowed)}. Received: {name!r}.{near}", ("class",))
     return allowed[name]

@@ -44,7 +44,7 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     assert json.loads((folder / "config.json").read_text())["settings"]["method_fields"] == {"learning_rate": 0.02}
     report = (folder / "report.html").read_text()
     assert re.search(r"95% sets.*[01]\.\d+ of 30 rows, 95 % confidence interval 0\.\d+ to [01]\.\d+; mean size", report)
-    assert report.count("data:image/png") == len(pictures) and "learning_rate=0.02" in report
+    assert report.count("data:image/png") == len(pictures) and "learning_rate&quot;: 0.02" in report
     model = bnnrl.load(folder)
     assert model.method == bnnrl.inference.Adam(0.02, beta_2=0.9) and model.x_scaler is not None
     assert cli.main(["evaluate", str(folder)]) == 0
@@ -116,6 +116,8 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["diabetes", "--likelihood", "categorical"], "another"),
         (["iris", "--epochs", "0"], "epochs"),
         (["iris", "--test", "1.5"], "test"),
+        (["iris", "--method", "adam", "--likelihood.floor", "0.1"], "no settings of Categorical"),
+        (["diabetes", "--method", "adam", "--likelihood", "gaussian", "--likelihood.floor", "-1"], "Invalid `floor`"),
         (["iris", "--method", "hmc", "--method.burn-in", "100"], "epochs"),
         (["iris", "--calibrate", "auto"], "--validation 0.2"),
         (["iris", "--calibrate", "cqr", "--validation", "0.2"], "temperature"),

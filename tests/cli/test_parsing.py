@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_fields_of_every_group_reach_the_agent():
     assert agent.dynamics.hidden == (20, 10) and agent.dynamics.likelihood == bnnrl.likelihoods.Gaussian(
         "heteroscedastic", floor=0.1
     )
-    preset = default.resolve_method()
+    preset: Any = default.resolve_method()
     assert agent.dynamics.method == inference.SWAG(
         inference.Adam(1e-4), preset.swa_rate, preset.start, preset.every, 7, preset.scale
     )
@@ -132,7 +133,7 @@ def test_config_prints_what_config_takes(tmp_path, capsys):
     assert again.dynamics.resolve_method() == agent.dynamics.resolve_method()
     for name in ("policy", "search", "horizon", "particles", "seed", "propagation"):
         assert getattr(again, name) == getattr(agent, name)
-    assert again.policy.horizon == 9 and again.dynamics.num_steps == 100
+    assert again.policy == bnnrl.planners.ICEM(horizon=9) and again.dynamics.num_steps == 100
 
 
 @pytest.mark.parametrize("name", [*inference.REGISTRY, "gp"])
@@ -196,8 +197,8 @@ def test_a_comparison_gives_its_runs_the_fields_that_all_methods_have():
         parse("compare", "Pendulum-v1", "--methods", "hmc,nuts", "--method.jitter", "0.1")
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_the_options_of_groups(shell, capsys):
     assert cli.main(["--tyro-print-completion", shell]) == 0
     script = capsys.readouterr().out
-    assert "--search.scout-updates" in script and "bnnrl" in script
+    assert "search.scout-updates" in script and "bnnrl" in script
