@@ -144,6 +144,8 @@ config.register(Gaussian)
 class Categorical(_NoParams):
     """y in {0, …, K−1}, with the K outputs as class logits."""
 
+    inverse_links: ClassVar = ("softmax", "sigmoid")  # activations whose results are no logits
+
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         """Return the categorical distribution of the targets.
 
@@ -162,6 +164,8 @@ class Categorical(_NoParams):
 class Bernoulli(_NoParams):
     """y in {0, 1}, independently for each output, which is a logit."""
 
+    inverse_links: ClassVar = ("sigmoid", "softmax")
+
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         """Return the independent Bernoulli distributions of the targets."""
         return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=1)
@@ -170,6 +174,8 @@ class Bernoulli(_NoParams):
 @dataclass(frozen=True)
 class Poisson(_NoParams):
     """Counts y, independently for each output, which is a log rate."""
+
+    inverse_links: ClassVar = ("exponential",)
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         """Return the independent Poisson distributions of the targets."""

@@ -15,6 +15,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import _moved, likelihoods, priors
 from bnnrl.checks import check_count
 from bnnrl.compiled import CompiledFunction
+from bnnrl.keras_conventions import without_output_activation
 from bnnrl.learned_prior import LearnedPrior
 from bnnrl.network import Network
 from bnnrl.seeds import host_seed
@@ -31,7 +32,8 @@ class Problem:
     log-scales of a learned prior, under which the first entries are not the weights but u, see `bnnrl.priors.Learned`.
     Every method takes θ [D] with inputs [B, ...], or S of them, θ [S, D] with inputs [S, B, ...], and returns values
     with the same leading axis. Log densities are in nats. The prior takes the place of weight decay: the network's
-    Keras regularisers are not used.
+    Keras regularisers are not used. An activation at the end of the network that the likelihood has itself, such as
+    the softmax of a Categorical, is left out.
 
     The log likelihood runs the network in training mode, where batch normalisation uses the statistics of the batch.
     The log likelihood of such a network is not a sum over rows, and its estimate from a minibatch is biased, as it is
@@ -50,8 +52,9 @@ class Problem:
     """
 
     def __init__(self, model: keras.Model, likelihood, prior: priors.PriorLike, num_data: int):
-        self.network = Network(model)
         self.likelihood = likelihoods.get(likelihood)
+        model = without_output_activation(model, self.likelihood)
+        self.network = Network(model)
         self.prior = priors.build(prior, self.network)
         self.num_data = num_data if tf.is_tensor(num_data) else check_count("num_data", num_data)
         self.num_outputs = _num_outputs(model)

@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
 from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path
+from bnnrl.keras_conventions import already_told, warn_of_ignored
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import block_scores, block_uncertainty
@@ -50,7 +51,7 @@ class BayesianModel:
         hyper_parameters: those of the method given by name that are not to follow from the run, such as {"rank": 10}.
 
     Attributes:
-        keras_model: the network.
+        keras_model: the network, without an activation at its end that the likelihood has itself.
         likelihood: the likelihood, an object of `bnnrl.likelihoods`.
         prior: the prior; None in a loaded model whose prior could not be saved.
         method: the inference method; None in a loaded model whose method could not be saved.
@@ -61,6 +62,10 @@ class BayesianModel:
 
     Raises:
         ValueError: if the model is not built or has no trainable weights, or another argument is not as above.
+
+    Warns:
+        bnnrl.keras_conventions.KerasModelWarning: if the Keras model has regularisers or constraints, which are not
+            used, or ends with an activation that the likelihood has itself, which is left out.
     """
 
     def __init__(
@@ -71,19 +76,20 @@ class BayesianModel:
         method: inference.Method | str = "adam",
         hyper_parameters: Mapping[str, Any] | None = None,
     ):
-        self.keras_model = keras_model
         self._given = dict(hyper_parameters or {})
         self.method: Any = inference.get(method, **self._given)
         self._name = method.lower() if isinstance(method, str) else None  # its hyper-parameters then follow each run
         default = inference.innermost(self.method).default_prior
         self.prior: priors.PriorLike | None = priors.get(default if prior is None else prior)
         self._problem = Problem(keras_model, likelihood, self.prior, num_data=1)
+        self.keras_model: keras.Model = self._problem.network.model
+        warn_of_ignored(self.keras_model)
         self.likelihood = self._problem.likelihood
         self.optimizer = KerasOptimizerView(self.method)
         self.history: keras.callbacks.History | None = None
         self.stop_training = False
         self.train_function = None
-        self._adapter = DataAdapter(keras_model, self._problem)
+        self._adapter = DataAdapter(self.keras_model, self._problem)
         self._predictor = self._make_predictor(linearised=False)
         self._compiled: tuple[Any, inference.Driver] | None = None  # what it was compiled for, and the driver
         self._trainer: Trainer | None = None  # of the last fit
@@ -539,7 +545,8 @@ class BayesianModel:
         held_out, found = cross_conformal.divided(folds, len(y), level, seed), []
         for rows, fold in cross_conformal.training_rows(x, y, held_out, self._adapter):
             given = self._name or self.method, self._given if self._name else None
-            model = BayesianModel(self.keras_model, self.likelihood, self.prior, *given)
+            with already_told():
+                model = BayesianModel(self.keras_model, self.likelihood, self.prior, *given)
             model.fit(rows, None, batch_size, epochs, seed=seed, verbose=0)
             of_fold = partial(model._by_rows, model._adapter.inputs(inputs.take(x, fold)), num_samples, seed)
             scores = calibration.calibrate(method, level, y[fold], of_fold, None, seed).values
@@ -706,7 +713,8 @@ class BayesianModel:
         """
         parts = ModelParts.decode(config, arrays, cls.from_saved)
         method = parts.method_name or parts.method or "adam"
-        model = cls(parts.network, parts.likelihood, parts.prior, method, parts.hyper_parameters)
+        with already_told():
+            model = cls(parts.network, parts.likelihood, parts.prior, method, parts.hyper_parameters)
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)
         if parts.method_name is None:
             model._name = None

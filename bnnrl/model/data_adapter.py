@@ -104,7 +104,9 @@ class DataAdapter:
                 f"{y.shape}."
             )
         theta, first = tf.zeros([self._problem.num_params]), inputs.take(x, slice(1))
-        inputs.check_support(self._problem.distribution(theta, tf.nest.map_structure(tf.constant, first)), y)
+        distribution = self._problem.distribution(theta, tf.nest.map_structure(tf.constant, first))
+        inputs.check_logits(distribution)
+        inputs.check_support(distribution, y)
         return x, y
 
     def shards(self, x, y, batch_size: int | None) -> Shards:

@@ -90,6 +90,25 @@ def finite(name: str, given) -> np.ndarray:
     return casting.as_float32(name, array, copy=False)
 
 
+def check_logits(distribution: tfd.Distribution) -> None:
+    """Raise ValueError if a network returns probabilities where the likelihood takes logits.
+
+    Args:
+        distribution: of the target of one row, for weights that are 0. Logits are then 0 too, while a softmax or a
+            sigmoid makes all classes equally probable.
+    """
+    base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+    if not isinstance(base, tfd.Categorical | tfd.Bernoulli):
+        return
+    logits = np.asarray(base.logits_parameter())
+    classes = logits.shape[-1] if isinstance(base, tfd.Categorical) else 2
+    if np.allclose(logits, 1 / classes, rtol=1e-5, atol=0):
+        raise ValueError(
+            f"Invalid network: expected one whose outputs are logits, for a {base.name} likelihood. Received: one that "
+            "returns probabilities. Leave out the softmax or sigmoid at its end."
+        )
+
+
 def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:
     """Check that targets have the likelihood's shape, and for classes and counts that they are such.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,13 +10,12 @@ from bnnrl import data as data_module
 from bnnrl import priors
 from bnnrl.inference import Laplace
 from bnnrl.inference.laplace import MAX_ENTRIES
-from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from bnnrl.likelihoods import Gaussian
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.model.device_data import Shards
 from bnnrl.problem import Problem, align_targets
 
 _ROWS = 256  # of a batch, whose Jacobian is in memory
-_PROBABILITIES = ("softmax", "sigmoid")
 
 
 def laplace(
@@ -36,7 +33,7 @@ def laplace(
     statistics of the Keras model. `posterior.log_evidence` of the result is the log evidence in nats.
 
     Args:
-        keras_model: a trained Keras model. For classes, its outputs are logits.
+        keras_model: a trained Keras model. For classes, its outputs are logits or end with softmax or sigmoid.
         data: the training data as the Keras model took them: a pair (x, y), a finite tf.data.Dataset of pairs, or the
             result of `bnnrl.data.load`, whose scalers become the model's.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
@@ -48,12 +45,11 @@ def laplace(
         The model, which predicts, evaluates and is saved as after `fit`. `fit` trains it anew.
 
     Raises:
-        ValueError: if the Keras model returns probabilities, or an argument is not as above.
+        ValueError: if the Keras model returns probabilities in another way, or an argument is not as above.
         bnnrl.inference.Diverged: if an entry of the curvature is not finite.
     """
     method = Laplace(structure=structure)
     model = BayesianModel(keras_model, likelihood, prior, method)
-    _check_logits(keras_model, model.likelihood)
     if isinstance(data, data_module.Data):
         model._adapter.set_scalers(data.x_scaler, data.y_scaler)
         model.columns = data.columns
@@ -91,18 +87,3 @@ def _log_scales(problem: Problem, theta: tf.Tensor, shards: Shards) -> tf.Tensor
         total, count = total + square.reshape([-1, square.shape[-1]]).sum(axis=0), count + square[..., 0].size
     scale = np.sqrt(np.asarray(total) / count)
     return tf.constant(np.log(np.maximum(scale - likelihood.floor, 1e-6 + 1e-3 * scale)), tf.float32)
-
-
-def _check_logits(model: keras.Model, likelihood: Likelihood) -> None:
-    """Raise ValueError if a model returns probabilities where the likelihood takes logits."""
-    if not isinstance(likelihood, Categorical | Bernoulli):
-        return
-    layer: Any = model.layers[-1] if model.layers else None
-    activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    name = "softmax" if isinstance(layer, keras.layers.Softmax) else activation
-    if name in _PROBABILITIES:
-        raise ValueError(
-            f"Invalid `keras_model`: expected one whose outputs are logits, for a {type(likelihood).__name__} "
-            f"likelihood. Received: {model.name!r}, whose last layer {layer.name!r} ends with {name}. Build the same "
-            "model without this activation, and give it the trained weights by `set_weights`."
-        )

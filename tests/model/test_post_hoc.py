@@ -67,16 +67,6 @@ def test_batch_normalisation_keeps_the_statistics_of_the_keras_model():
     np.testing.assert_allclose(outputs.mean(axis=0), network.predict(x, verbose=0), atol=error)
 
 
-@pytest.mark.parametrize(("likelihood", "activation"), [("categorical", "softmax"), ("bernoulli", "sigmoid")])
-def test_probabilities_are_refused(likelihood, activation):
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation)])
-    with pytest.raises(ValueError, match=rf"`keras_model`: expected .*logits.*ends with {activation}.*set_weights"):
-        bnnrl.laplace(network, (draws(4, 2), np.array([0, 1, 1, 0])), likelihood)
-    bare = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.Activation(activation)])
-    with pytest.raises(ValueError, match=f"ends with {activation}"):
-        bnnrl.laplace(bare, (draws(4, 2), np.array([0, 1, 1, 0])), likelihood)
-
-
 def test_classes_have_the_keras_models_logits():
     network: Any = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     x = draws(12, 2)
