@@ -63,7 +63,10 @@ class Fit:
     validation: float = 0.0
     """Fraction of the rows for the validation data, on which the loss is computed after each epoch."""
     calibrate: Annotated[str | None, optional("STR", "none")] = None
-    """Calibration on the validation data, such as auto, normalized, cqr, spread, isotonic, aps or temperature."""
+    """Calibration on the validation data, such as auto, normalized, cqr, spread, isotonic, aps or temperature; or cv+,
+    by cross-validation on the training data, for which --folds more models are fitted."""
+    folds: int = 5
+    """Folds of --calibrate cv+."""
     data_dir: Annotated[str | None, optional("STR", "that of TFDS")] = None
     """Folder where TensorFlow Datasets (TFDS) has prepared data sets. If given, DATASET is the name of one of them."""
     seed: int = 0

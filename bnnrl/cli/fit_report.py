@@ -10,6 +10,7 @@ import numpy as np
 
 from bnnrl import data, diagnostics, likelihoods, metrics, plots, report
 from bnnrl.model.bayesian_model import BayesianModel
+from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.storage import config, run_folder
 
 _SHOWN_ROWS = 5000  # rows of a scatter plot or a curve at most; more would not be seen
@@ -140,9 +141,18 @@ class FitReport:
             lines[f"{level:.0%} {'sets' if classes else 'intervals'}"] = f"{metrics.coverage(hits)}; {size}"
         if not lines:
             return []
+        return [report.Heading("Coverage"), report.Text(self._calibration_text()), report.Table(lines)]
+
+    def _calibration_text(self) -> str:
+        """Return a sentence that says how the model was calibrated."""
+        cross = self.model.calibrations.get("conformal")
+        if isinstance(cross, CrossConformal):
+            return (
+                f"Calibrated by CV+ with {len(cross.folds)} folds of the {cross.num_rows} training rows: conformal by "
+                f"{cross.method!r}."
+            )
         found = [f"{kind} by {c.method!r}" for kind, c in self.model.calibrations.items()]
-        text = f"Calibrated on the validation data: {', '.join(found)}." if found else "Not calibrated after the fit."
-        return [report.Heading("Coverage"), report.Text(text), report.Table(lines)]
+        return f"Calibrated on the validation data: {', '.join(found)}." if found else "Not calibrated after the fit."
 
     def _learned_scales(self) -> list[Any]:
         """Return the section of what a learned prior found, the largest scales first; nothing for another prior."""

@@ -18,7 +18,7 @@ from bnnrl.cli import building, interrupt
 from bnnrl.cli.fit_report import FitReport
 from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.output import warn
-from bnnrl.model import calibration
+from bnnrl.model import calibration, cross_conformal
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.network import check_activation
 from bnnrl.seeds import host_seed
@@ -34,6 +34,9 @@ _DATA = (
     "task",
     "data_dir",
 )  # settings that `bnnrl.data.load` takes
+
+_CROSS = "cv+"  # the calibration by cross-validation
+_LEVEL = 0.95  # of intervals and sets that the calibration rows have to suffice for
 
 
 class Recorder(keras.callbacks.Callback):
@@ -67,9 +70,8 @@ def load_data(settings: dict[str, Any]) -> data.Data:
 
 def describe_data(rows: data.Data, likelihood: likelihoods.Likelihood) -> str:
     """Return what each column was taken for, the task, and the rows of each part, a line each."""
-    count = lambda part: len(part[0]) if isinstance(part, tuple) else int(part.cardinality())
     parts = {"training": rows.train, "validation": rows.validation, "test": rows.test}
-    counted = ", ".join(f"{count(part)} {name}" for name, part in parts.items() if part is not None)
+    counted = ", ".join(f"{_count(part)} {name}" for name, part in parts.items() if part is not None)
     task = "regression" if rows.class_names is None else f"classification, {data.listed(rows.class_names, 'classes')}"
     lines = {"rows": counted, "task": f"{task}; likelihood {type(likelihood).__name__.lower()}"}
     if rows.columns is not None and rows.columns.targets:
@@ -78,6 +80,11 @@ def describe_data(rows: data.Data, likelihood: likelihoods.Likelihood) -> str:
             lines["rows"] += f"; {rows.columns.rows_left_out} left out, without a target"
     width = min(30, max(map(len, lines)))
     return "\n".join(f"{name:<{width}}  {what}" for name, what in lines.items())
+
+
+def _count(part: Any) -> int:
+    """Return the number of rows of a part of the data."""
+    return len(part[0]) if isinstance(part, tuple) else int(part.cardinality())
 
 
 def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
@@ -172,11 +179,11 @@ def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, f
             if not history:  # the folder is empty, and would be in the way of the next attempt
                 shutil.rmtree(path)
             raise ValueError(error) from error
-        if settings["calibrate"]:
-            how = {"method": settings["calibrate"], "num_samples": settings["samples"], "seed": settings["seed"]}
-            model.calibrate(rows, **how)
         # The model first: should the disk be full, nothing else takes long to make again.
         checkpoint.write_step(path, len(history), *model.to_saved())
+        if settings["calibrate"]:
+            _calibrate(model, settings, rows)
+            checkpoint.write_step(path, len(history), *model.to_saved())
         method = config.encode_or_repr(model.method)
         run_folder.FIT.write_config(path, settings, run_folder.current_versions(), method=method)
         scores, pictures = FitReport(path, settings, rows, model, history).write()
@@ -188,14 +195,28 @@ def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, f
 
 def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: likelihoods.Likelihood) -> None:
     """Raise ValueError, before the fit, if the model cannot be calibrated as the settings say."""
-    if settings["calibrate"] is None:
-        return
-    if rows.validation is None:
-        raise ValueError("Invalid `--calibrate`: expected validation data. Received: none. Add --validation 0.2.")
-    classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli)
-    method = calibration.method_for(settings["calibrate"], classes, isinstance(likelihood, likelihoods.Poisson))
-    part: Any = rows.validation
-    calibration.check_rows(method, len(part[0]) if isinstance(part, tuple) else int(part.cardinality()), level=0.95)
+    if settings["calibrate"] == _CROSS:
+        cross_conformal.divided(settings["folds"], _count(rows.train), _LEVEL, seed=0)
+    elif settings["calibrate"] is not None:
+        if rows.validation is None:
+            raise ValueError(
+                "Invalid `--calibrate`: expected validation data. Received: none. Add --validation 0.2, or take "
+                "--calibrate cv+, which needs none."
+            )
+        classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli)
+        method = calibration.method_for(settings["calibrate"], classes, isinstance(likelihood, likelihoods.Poisson))
+        calibration.check_rows(method, _count(rows.validation), _LEVEL)
+
+
+def _calibrate(model: BayesianModel, settings: dict[str, Any], rows: data.Data) -> None:
+    how = {"num_samples": settings["samples"], "seed": settings["seed"]}
+    if settings["calibrate"] == _CROSS:
+        folds = settings["folds"]
+        print(f"Calibration by CV+: {folds} fits, each to all training rows but those of a fold.", flush=True)
+        size = None if model.method.full_batch_only else settings["batch_size"]
+        model.cross_calibrate(rows, folds=folds, batch_size=size, epochs=settings["epochs"], level=_LEVEL, **how)
+    else:
+        model.calibrate(rows, method=settings["calibrate"], level=_LEVEL, **how)
 
 
 def _advice(path: Path) -> str:

@@ -62,6 +62,15 @@ def test_a_fit_is_calibrated_on_its_validation_data(tmp_path):
     assert "conformal by &#x27;normalized&#x27;" in report and "95% intervals" in report
 
 
+def test_a_fit_is_calibrated_by_cross_validation(tmp_path):
+    folder = tmp_path / "run"
+    assert fit(folder, "diabetes", "--method", "adam", "--calibrate", "cv+", "--folds", "3") == 0
+    found = bnnrl.load(folder).calibrations["conformal"]
+    assert found.method == "normalized" and (len(found.folds), found.num_rows) == (3, 354)
+    report = (folder / "report.html").read_text()
+    assert "Calibrated by CV+ with 3 folds of the 354 training rows" in report and "95% intervals" in report
+
+
 def test_a_report_is_written_anew(tmp_path, capsys):
     folder = tmp_path / "run"
     assert fit(folder, "iris", "--method", "adam", "--validation", 0.2) == 0
@@ -119,7 +128,8 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["iris", "--method", "adam", "--likelihood.floor", "0.1"], "no settings of Categorical"),
         (["diabetes", "--method", "adam", "--likelihood", "gaussian", "--likelihood.floor", "-1"], "Invalid `floor`"),
         (["iris", "--method", "hmc", "--method.burn-in", "100"], "epochs"),
-        (["iris", "--calibrate", "auto"], "--validation 0.2"),
+        (["iris", "--calibrate", "auto"], "--calibrate cv+, which needs none"),
+        (["iris", "--calibrate", "cv+", "--folds", "1"], "Invalid `folds`"),
         (["iris", "--calibrate", "cqr", "--validation", "0.2"], "temperature"),
         (["iris", "--calibrate", "aps", "--validation", "0.1"], "at least 19 rows"),
     ],
