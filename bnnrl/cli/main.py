@@ -20,6 +20,7 @@ from bnnrl.cli.parsing import parse
 from bnnrl.cli.predict import Predict
 from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
+from bnnrl.cli.tune import Tune
 from bnnrl.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from bnnrl.storage.atomic import WriteError
 
@@ -29,6 +30,7 @@ _COMMANDS = {
     "config": Config,
     "compare": Compare,
     "fit": Fit,
+    "tune": Tune,
     "predict": Predict,
     "evaluate": Evaluate,
     "report": Report,
