@@ -81,6 +81,12 @@ class ActionSpace:
             return self.start + int(np.argmax(action))
         return action if self.integer is None else np.rint(action).astype(self.integer)
 
+    def from_env(self, action: Any) -> np.ndarray:
+        """Return the vector [A] of an argument of the environment's `step`, the inverse of `for_env`."""
+        if self.discrete:
+            return np.eye(self.size, dtype=np.float32)[int(action) - self.start]
+        return np.asarray(action, np.float32)
+
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """Return a uniformly random action vector, [A]."""
         return rng.uniform(self.low, self.high).astype(np.float32)

@@ -49,7 +49,8 @@ class ControlProblem(NamedTuple):
 
     def describe_non_finite(self, obs: np.ndarray, costs: np.ndarray) -> str | None:
         """Return where rollouts, [H + 1, P, O] and [H, P], first are not finite; None if they are finite."""
-        return non_finite.describe(obs, costs, self.labels, learns_reward=self.learned_env.reward is not None)
+        newest = self.features.memory.newest(obs)
+        return non_finite.describe(newest, costs, self.labels, learns_reward=self.learned_env.reward is not None)
 
     def key(self, function: Any, *settings: Any) -> Hashable | None:
         """Return the key of a compiled function on the learned environment, or None if it cannot be shared.
@@ -155,7 +156,7 @@ class PolicyControl:
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
         draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
-        initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]))
+        initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]), problem.features.memory)
         starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
         if self.searcher is None or self._wrapped != problem.learned_env.wrapped:
             self._wrapped = problem.learned_env.wrapped
@@ -170,10 +171,11 @@ class PolicyControl:
         self._warn_if_not_finite(trial, float(expected[0]), prediction, searched)
         return prediction
 
-    @staticmethod
-    def _predict(searcher: Searcher, params: np.ndarray, draws: ModelDraws, starts: InitialStates, seed) -> Prediction:
+    def _predict(
+        self, searcher: Searcher, params: np.ndarray, draws: ModelDraws, starts: InitialStates, seed
+    ) -> Prediction:
         obs, costs = searcher.predict(params, draws, starts, seed)
-        return Prediction(obs.numpy(), costs.numpy())
+        return Prediction(self._problem.features.memory.newest(obs).numpy(), costs.numpy())
 
     def _warn_if_not_finite(
         self, trial: int, expected_cost: float, prediction: Prediction, searched: Callable[[], Prediction]
@@ -340,14 +342,17 @@ def reference_features(episodes: Sequence[Episode], features: Features, seed: in
     """Return features [N, F] of states in which a policy may have to act.
 
     Angles are uniform over the circle. The other entries are normal, with the mean of all observations and 1.5 times
-    their standard deviation.
+    their standard deviation. Changes between past observations, and past actions, are those of an observed step.
     """
-    rng = np.random.default_rng(seed)
-    seen = np.concatenate([e.obs for e in episodes])
+    rng, memory = np.random.default_rng(seed), features.memory
+    rows = np.concatenate([e.obs for e in episodes])
+    seen = memory.newest(rows)
     noise = rng.normal(size=(_NUM_REFERENCES, seen.shape[1]))
     reference = seen.mean(axis=0) + _REFERENCE_SPREAD * seen.std(axis=0) * noise
     angles = list(features.angles)
     reference[:, angles] = rng.uniform(-np.pi, np.pi, size=(_NUM_REFERENCES, len(angles)))
+    if not memory.is_empty:
+        reference = memory.moved(rows[rng.integers(len(rows), size=_NUM_REFERENCES)], reference)
     return features(tf.constant(reference, tf.float32))
 
 

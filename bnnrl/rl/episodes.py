@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TimeLimit
 
 from bnnrl.rl.action_space import ActionSpace
+from bnnrl.rl.memory import Memory, memory_of, with_memory
 from bnnrl.rl.space_adapters import to_vectors
 from bnnrl.rl.tasks import Task, check_exists
 from bnnrl.rl.tasks.env_source import load_wrapper, wrappers_of
@@ -35,10 +36,11 @@ class Episode:
     """The record of one episode of T steps.
 
     Args:
-        obs: observations, float32 [T + 1, O].
+        obs: observations, float32 [T + 1, O], with what `Task.delay` and `Task.history` add to them.
         actions: action vectors as executed, float32 [T, A].
         rewards: rewards, float64 [T].
-        states: true states where the environment gives them as info["state"], else observations, float64 [T + 1, O].
+        states: true states where the environment gives them as info["state"], else the environment's own observations,
+            float64 [T + 1, O].
         terminated: whether the environment terminated the episode, in contrast to a truncation, bool [1].
     """
 
@@ -101,7 +103,7 @@ class ResetOptions(gymnasium.Wrapper):
 
 
 def make_env(task: Task, **kwargs) -> gymnasium.Env:
-    """Return the task's environment, with vectors as observations and actions, see `space_adapters`.
+    """Return the task's environment, with vectors as observations and actions, see `space_adapters` and `memory`.
 
     A source that is an environment is not made anew, but wrapped and returned.
 
@@ -119,7 +121,8 @@ def make_env(task: Task, **kwargs) -> gymnasium.Env:
     env = to_vectors(env)
     _check_spaces(env, task)
     env = env if task.reset_options is None else ResetOptions(env, task.reset_options)
-    return ActionRepeat(env, task.action_repeat) if task.action_repeat > 1 else env
+    env = ActionRepeat(env, task.action_repeat) if task.action_repeat > 1 else env
+    return with_memory(env, task.delay, task.history)
 
 
 def _make(task: Task, kwargs: dict[str, Any]) -> gymnasium.Env:
@@ -193,8 +196,28 @@ def episode_length(env: gymnasium.Env) -> int | None:
     spec_steps = env.spec.max_episode_steps if env.spec else None
     limits = (wrapper._max_episode_steps for wrapper in wrappers_of(env) if isinstance(wrapper, TimeLimit))
     steps = spec_steps or next(limits, None) or getattr(env.unwrapped, "horizon", None)
-    repeat = env.repeat if isinstance(env, ActionRepeat) else 1
+    repeat = next((wrapper.repeat for wrapper in wrappers_of(env) if isinstance(wrapper, ActionRepeat)), 1)
     return None if steps is None else -(-steps // repeat)
+
+
+def check_memory(task: Task, length: int | None, horizon: int | None = None) -> None:
+    """Raise ValueError unless actions have an effect within the horizon, and the history fits into an episode.
+
+    Args:
+        task: the task.
+        length: steps of an episode; None if unknown.
+        horizon: steps of a rollout; None if unknown.
+    """
+    if horizon is not None and task.delay >= horizon:
+        raise ValueError(
+            f"Invalid `delay`: expected fewer steps than the horizon of {horizon}, within which actions must take "
+            f"effect. Received: delay={task.delay}. Pass a longer `horizon`."
+        )
+    if length is not None and task.history >= length:
+        raise ValueError(
+            f"Invalid `history`: expected fewer observations than the {length} steps of an episode of "
+            f"{task.env_id!r}. Received: history={task.history}."
+        )
 
 
 def run_episode(
@@ -213,7 +236,7 @@ def run_episode(
             `episode` holds the steps before.
     """
     action_space = ActionSpace.of(env.action_space, env.spec.id if env.spec else "the environment")
-    recorder = _Recorder()
+    recorder = _Recorder(memory_of(env))
     try:
         obs, info = env.reset(seed=seed)
     except Exception as error:
@@ -238,7 +261,8 @@ def _as_number(reward: Any) -> float:
 class _Recorder:
     """Records an episode while it runs, and raises EnvironmentFault for what is no observation or not finite."""
 
-    def __init__(self):
+    def __init__(self, memory: Memory):
+        self._memory = memory
         self._obs, self._actions, self._rewards, self._states = [], [], [], []
 
     @property
@@ -259,7 +283,8 @@ class _Recorder:
         state: Any = info.get("state")
         self._obs.append(obs)
         # An environment may use the key "state" otherwise: only an array of the observation's shape is a state.
-        self._states.append(np.asarray(state if np.shape(state) == np.shape(obs) else obs, np.float64))
+        newest = self._memory.newest(np.asarray(obs))
+        self._states.append(np.asarray(state if np.shape(state) == newest.shape else newest, np.float64))
 
     def episode(self, terminated: bool = False) -> Episode:
         width = len(self._actions[0]) if self._actions else 0

@@ -30,8 +30,9 @@ from bnnrl.rl.actors import Actor, RandomActor
 from bnnrl.rl.callbacks import Callback, Prediction, Trial
 from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.control import ControlProblem, make_control, no_policy_error
-from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env
+from bnnrl.rl.episodes import EnvironmentFault, Episode, check_memory, episode_length, make_env
 from bnnrl.rl.evaluation import Evaluator
+from bnnrl.rl.memory import memory_of
 from bnnrl.rl.planners import CEM, ICEM
 from bnnrl.rl.policies import MLP, RBF, Linear, Policy
 from bnnrl.rl.search import PolicySearch
@@ -46,7 +47,7 @@ from bnnrl.storage import checkpoint
 
 _EXTRA_HORIZON = 0.25  # the default horizon is 1.25 times the episode's length
 _SHORT_EPISODE = 100  # steps; a longer episode is planned in pieces of half as many
-_REWARD_MODEL = Dynamics(size=5)
+_REWARD_MODEL_SIZE = 5
 _POLICIES = {"rbf": RBF, "mlp": MLP, "linear": Linear, "cem": CEM, "icem": ICEM}
 
 
@@ -88,7 +89,8 @@ class PILCO:
 
     Attributes:
         task: the task, without cost and termination rule if `learn_reward` is set.
-        env: the environment, with vectors as observations and actions: composite spaces are flattened.
+        env: the environment, with vectors as observations and actions: composite spaces are flattened, and what
+            `Task.delay` and `Task.history` call for is added to observations.
         episode_length: steps after which the environment truncates an episode; None if it does not say.
         action_space: the environment's actions as vectors.
         learned_env: the models of dynamics, reward and termination.
@@ -126,8 +128,10 @@ class PILCO:
         self.learn_reward = check_flag("learn_reward", learn_reward)
         task = tasks.resolve(env, env_kwargs, wrappers, reset_options)
         self.task = replace(task, cost=None, termination=None) if learn_reward else task
-        self.dynamics = _resolve_dynamics("dynamics", dynamics, Dynamics())
-        self.reward_model = _check_reward_model(_resolve_dynamics("reward_model", reward_model, _REWARD_MODEL))
+        self.dynamics = _resolve_dynamics("dynamics", dynamics)
+        self.reward_model = _check_reward_model(
+            _resolve_dynamics("reward_model", reward_model, size=_REWARD_MODEL_SIZE)
+        )
         self.policy: Policy | CEM = RBF() if policy is None else _check_policy(policy)
         self.search = (
             PolicySearch() if search is None else check_instance("search", search, PolicySearch, "a PolicySearch")
@@ -138,12 +142,16 @@ class PILCO:
         self.env = make_env(self.task)
         self.episode_length = episode_length(self.env)
         self.horizon = self._resolve_horizon(horizon)
+        planned = min(self.horizon, self.policy.horizon) if isinstance(self.policy, CEM) else self.horizon
+        check_memory(self.task, self.episode_length, planned)
         self.action_space = ActionSpace.of(self.env.action_space, self.task.env_id)
         check_functions(self.task, self.env, has_gradient=not self.is_planner)
 
-        num_obs, angles = self.env.observation_space.shape[0], tuple(self.task.angles)  # pyright: ignore[reportOptionalSubscript]
-        self._features = Features(num_obs, angles)
-        self.learned_env = self._make_learned_env(Features(num_obs, angles, tuple(self.task.invariant)))
+        memory, angles = memory_of(self.env), tuple(self.task.angles)
+        self._features = Features(memory.num_obs, angles, memory=memory)
+        self.learned_env = self._make_learned_env(
+            Features(memory.num_obs, angles, tuple(self.task.invariant), memory=memory)
+        )
         self.model = self.learned_env.dynamics
         self.control = make_control(self.policy, self.search, self._make_control_problem())
         self.evaluator = Evaluator(
@@ -370,7 +378,7 @@ class PILCO:
         A planner makes a new plan for each observation, as if an episode began there.
 
         Args:
-            observation: [O] or [B, O].
+            observation: [O] or [B, O], as the attribute `env` returns observations.
 
         Returns:
             The action in the environment's units, [A] or [B, A], and None. In a discrete action space, the action is
@@ -380,7 +388,7 @@ class PILCO:
             ValueError: if the agent has no policy yet, or the observation has another shape or is not finite.
         """
         obs = as_array("observation", observation)
-        size = self._features.num_obs
+        size = self._features.memory.size
         fits = obs.ndim in (1, 2) and obs.shape[-1] == size and len(obs) and obs.dtype.kind in "biuf"
         if not fits or not all_finite(obs).all():
             raise ValueError(
@@ -493,11 +501,18 @@ class PILCO:
         return serialization.from_saved(cls, described, arrays, task, env)
 
 
-def _resolve_dynamics(name: str, value: Any, default: Dynamics) -> Dynamics:
-    """Return settings of a model: as given, the default for None, and the default with another method for a name."""
-    if isinstance(value, str):
-        return replace(default, method=value)
-    return default if value is None else check_instance(name, value, Dynamics, "a Dynamics or the name of a method")
+def _resolve_dynamics(name: str, value: Any, **of_networks: Any) -> Dynamics:
+    """Return settings of a model: as given, or those of a method's name, the default for None.
+
+    Args:
+        name: name of the argument, for the error message.
+        value: settings, a name, or None.
+        of_networks: settings beside a method that is not given with settings of its own, if it has a network.
+    """
+    if value is not None and not isinstance(value, str):
+        return check_instance(name, value, Dynamics, "a Dynamics or the name of a method")
+    settings = Dynamics() if value is None else Dynamics(method=value)
+    return settings if settings.is_gaussian_process else replace(settings, **of_networks)
 
 
 def _check_reward_model(reward_model: Dynamics) -> Dynamics:

@@ -99,6 +99,34 @@ def faulty_task(episode: int = 0, **fault) -> bnnrl.Task:
     return replace(TASK, env_kwargs={"fault": fault, "episode": episode})
 
 
+class Late(gymnasium.Wrapper):
+    """Executes each action some steps late, and zeros before the first one."""
+
+    def __init__(self, env, delay):
+        super().__init__(env)
+        self._delay = delay
+
+    def reset(self, **kwargs):
+        self._waiting = [np.zeros(self.env.action_space.shape or (), np.float32)] * self._delay
+        return self.env.reset(**kwargs)
+
+    def step(self, action):
+        self._waiting.append(action)
+        return self.env.step(self._waiting.pop(0))
+
+
+class Positions(gymnasium.ObservationWrapper):
+    """Leaves the velocities out of an observation that alternates positions and velocities."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        space: Any = env.observation_space
+        self.observation_space = gymnasium.spaces.Box(space.low[::2], space.high[::2])
+
+    def observation(self, observation):
+        return observation[::2]
+
+
 class Drawn(PointMass):
     """A point mass whose frames show its position as a bar; `shows` is "error" or "nothing" for a faulty renderer."""
 

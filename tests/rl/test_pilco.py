@@ -307,6 +307,15 @@ def test_words_stand_for_policies_planners_and_methods():
     assert PILCO(CARTPOLE, policy="icem").policy == bnnrl.planners.ICEM()
 
 
+@pytest.mark.parametrize("method", ["gauss_newton", "gp"])
+def test_a_model_by_name_has_the_preset_of_its_method(method):
+    assert PILCO(CARTPOLE, dynamics=method).dynamics == bnnrl.Dynamics(method=method)
+    by_name = PILCO(CARTPOLE, reward_model="gauss_newton").reward_model
+    assert by_name == bnnrl.Dynamics(method="gauss_newton", size=5)
+    with pytest.raises(ValueError, match="Invalid `reward_model`: expected settings of a network"):
+        PILCO(CARTPOLE, reward_model="gp")
+
+
 def test_an_environment_without_an_end_needs_a_horizon():
     gymnasium.register("test/EndlessPointMass-v0", "tests.rl.point_mass:PointMass", disable_env_checker=True)
     with pytest.raises(ValueError, match="`horizon`: expected an integer, since 'test/EndlessPointMass-v0'"):

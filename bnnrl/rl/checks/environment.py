@@ -19,7 +19,7 @@ from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.checks import episode_checks
 from bnnrl.rl.checks.findings import Finding, Report
 from bnnrl.rl.checks.task_functions import check_functions
-from bnnrl.rl.episodes import EnvironmentFault, Episode, episode_length, make_env, run_episode
+from bnnrl.rl.episodes import EnvironmentFault, Episode, check_memory, episode_length, make_env, run_episode
 from bnnrl.rl.tasks.env_source import EnvSource, EnvWrapper, check_source, check_wrappers, is_neutral
 from bnnrl.rl.tasks.task import Task
 
@@ -151,6 +151,11 @@ def _spaces(env: gymnasium.Env) -> Iterator[Finding]:
 
 def _length(env: gymnasium.Env, task: Task) -> Iterator[Finding]:
     length = episode_length(env)
+    try:
+        check_memory(task, length, task.horizon)
+    except ValueError as error:
+        yield Finding("problem", "memory", str(error))
+        return
     if length is not None:
         held = f", each held for {task.action_repeat} steps of the environment" if task.action_repeat > 1 else ""
         yield Finding("ok", "length", f"an episode is truncated after {length} actions{held}.")

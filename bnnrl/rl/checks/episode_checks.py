@@ -14,6 +14,8 @@ from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.findings import Finding
 from bnnrl.rl.checks.task_functions import describe
 from bnnrl.rl.episodes import Episode, run_episode
+from bnnrl.rl.memory import Memory, memory_of
+from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.integration import integrate_positions
 from bnnrl.rl.simulator.learned_env import true_transitions
 from bnnrl.rl.tasks.task import Task
@@ -24,15 +26,6 @@ _MAX_RESIDUAL = 0.25  # of a position's movement that its velocity may leave une
 _FLAT_COST = 1e-6
 _WRONG_SIGN_CORRELATION = 0.3
 _LOW_R2 = 0.5
-_REMEDIES = {
-    hidden_state.TIME: "Add the time to the observation, as gymnasium.wrappers.TimeAwareObservation does.",
-    hidden_state.REWARD: "Add the reward before, or what it depends on, to the observation.",
-    hidden_state.ACTION: "Add the action before to the observation, by a wrapper or in the environment.",
-    hidden_state.PAST: "Add what is missing to the observation, such as velocities, or the last observation and "
-    "action.",
-    hidden_state.EARLIER: "The environment may delay observations or actions by several steps: add the last two "
-    "actions, and if that is not enough the last two observations, to the observation.",
-}
 
 
 def check_episodes(
@@ -62,7 +55,7 @@ def check_episodes(
     yield from _invariant(task, episodes)
     yield from _velocities(task, episodes)
     yield from _termination(task, episodes)
-    yield from _hidden_state(task, episodes)
+    yield from _hidden_state(task, memory_of(env), episodes)
     if task.cost is not None and with_cost:
         yield from _cost(task, episodes)
 
@@ -190,29 +183,52 @@ def _disagreements(rule: Any, episode: Episode) -> int:
     return int((predicted != episode.terminations.astype(bool)).sum())
 
 
-def _hidden_state(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
+def _hidden_state(task: Task, memory: Memory, episodes: Sequence[Episode]) -> Iterator[Finding]:
     """Find whether the observation is a Markov state, of which reward and next observation are functions."""
     if not hidden_state.has_enough_data(episodes):
         words = "the episodes are too few or too short to tell whether the past matters."
         yield Finding("ok", "hidden state", words)
         return
-    data = hidden_state.Transitions.of(episodes, task.angles)
-    reward, dynamics = hidden_state.judge_reward(data), hidden_state.judge_dynamics(data)
+    features = Features(memory.num_obs, task.angles, memory=memory)
+    data = hidden_state.Transitions.of(episodes, features)
+    reward, delay = hidden_state.judge_reward(data), hidden_state.judge_delay(episodes, features)
+    # What depends on earlier actions depends on the past.
+    dynamics = {} if delay else hidden_state.judge_dynamics(data)
     if task.cost is None:
         yield from _learned_reward(reward, data, episodes)
     dependent = {entry: verdict.gains for entry, verdict in dynamics.items() if verdict.gains}
     if reward is not None and reward.gains:
         words = f"the reward depends on more than (obs, action, next_obs): {_list(reward.gains)}."
-        remedy = _REMEDIES[max(reward.gains, key=lambda name: reward.gains[name])]
+        remedy = _remedy(max(reward.gains, key=lambda name: reward.gains[name]), task)
         yield Finding("note", "hidden state", words, remedy)
     if dependent:
         largest = max(dependent.values(), key=lambda gains: max(gains.values()))
         words = f"changes of entries {sorted(dependent)} depend on more than (obs, action): {_list(largest)}."
-        remedy = _REMEDIES[max(largest, key=lambda name: largest[name])]
+        remedy = _remedy(max(largest, key=lambda name: largest[name]), task)
         yield Finding("note", "hidden state", words, remedy)
-    if not dependent and not (reward and reward.gains):
+    if delay:
+        gain = f"reduces the prediction error by {100 * max(delay.gains.values()):.0f} %"
+        late = f"{delay.steps} step{'s' * (delay.steps > 1)}"
+        words = f"actions take effect {late} late: in changes of entries {sorted(delay.gains)}, the action then {gain}."
+        yield Finding("note", "hidden state", words, f"Declare the delay: Task(delay={delay.steps}).")
+    if not dependent and not delay and not (reward and reward.gains):
         words = "in random episodes, neither the reward nor the next observation depends on the past."
         yield Finding("ok", "hidden state", words)
+
+
+def _remedy(part: str, task: Task) -> str:
+    """Return how an agent is given a part of the past on which something depends."""
+    if part == hidden_state.TIME:
+        return "Add the time to the observation, as gymnasium.wrappers.TimeAwareObservation does."
+    if part == hidden_state.REWARD:
+        return "Add the reward before, or what it depends on, to the observation."
+    if part == hidden_state.ACTION:
+        return f"Give the agent the action before, too: Task(delay={max(task.delay, task.history) + 1})."
+    number = task.history + (1 if part == hidden_state.PAST else 2)
+    return (
+        "Add what is missing to the observation, such as velocities, or give the agent past observations and actions: "
+        f"Task(history={number})."
+    )
 
 
 def _learned_reward(

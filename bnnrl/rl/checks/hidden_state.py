@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from bnnrl.rl.angles import wrap_angle
 from bnnrl.rl.episodes import Episode
+from bnnrl.rl.simulator.features import Features
 
 # Parts of the past that may improve a prediction.
 TIME, REWARD, ACTION = "the step's number", "the reward before", "the action before"
@@ -21,6 +23,7 @@ PAST, EARLIER = "the observation and action before", "the observations and actio
 _BETTER = 0.1  # share of the error that a larger part of the past must remove beyond a smaller one to be named
 
 _FOLDS = 3
+_MAX_DELAY = 5  # steps
 _MAX_ROWS = 600  # kernel ridge regression is cubic in the rows
 _MIN_EPISODES, _MIN_ROWS = 6, 60
 # Thresholds of a finding: they keep findings rare in Gymnasium's environments, whose observations are states.
@@ -45,23 +48,20 @@ class Transitions:
     episode: np.ndarray  # [N] number of the episode
 
     @classmethod
-    def of(cls, episodes: Sequence[Episode], angles: Sequence[int]) -> Transitions:
+    def of(cls, episodes: Sequence[Episode], features: Features) -> Transitions:
         """Return the transitions of episodes, or a random subset of 600 of them chosen by a fixed seed."""
         parts = []
         for number, e in enumerate(episodes):
             if len(e) < 2:
                 continue
-            features, change = _features(e.obs, angles), np.diff(e.obs, axis=0)
-            change[:, list(angles)] = wrap_angle(change[:, list(angles)])
-            past = np.concatenate([features[:-2], e.actions[:-1]], axis=1)
+            seen, change = _features_and_changes(e, features)
+            past = np.concatenate([seen[:-2], e.actions[:-1]], axis=1)
             times = np.arange(1, len(e))
-            row = features[1:-1], e.actions[1:], change[1:], features[2:], e.rewards[1:], times
+            row = seen[1:-1], e.actions[1:], change[1:], seen[2:], e.rewards[1:], times
             parts.append(
                 (*row, past, np.concatenate([past[:1], past[:-1]]), e.rewards[:-1], np.full(len(times), number))
             )
-        columns = [np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)]
-        kept = np.sort(np.random.default_rng(0).permutation(len(columns[0]))[:_MAX_ROWS])
-        return cls(*(column[kept] for column in columns))
+        return cls(*_some_rows(parts))
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,14 @@ class Verdict:
 
     r2: float  # coefficient of determination without the past, cross-validated over episodes
     gains: dict[str, float]  # part of the past -> share of the squared error that it removes; only significant gains
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Number of steps after which actions take effect."""
+
+    steps: int
+    gains: dict[int, float]  # observation entry -> share of the squared error that knowing the delay removes
 
 
 def has_enough_data(episodes: Sequence[Episode]) -> bool:
@@ -88,6 +96,33 @@ def judge_dynamics(data: Transitions) -> dict[int, Verdict]:
     """Judge, for each observation entry that changes, whether the change is a function of (obs, action)."""
     base = np.concatenate([data.before, data.actions], axis=1)
     return _compare(base, data.change, _extras(data), data.episode)
+
+
+def judge_delay(episodes: Sequence[Episode], features: Features) -> Delay | None:
+    """Judge whether an earlier action predicts changes of the observation better than the action of the step itself.
+
+    Returns:
+        The delay of the action that predicts best; None if it is that of the step, or not significantly better.
+    """
+    parts = []
+    for number, e in enumerate(episodes):
+        steps = np.arange(_MAX_DELAY, len(e))
+        seen, change = _features_and_changes(e, features)
+        delayed = np.stack([e.actions[steps - d] for d in range(_MAX_DELAY + 1)], axis=1)  # [N, delays, A]
+        parts.append((seen[steps], change[steps], delayed, np.full(len(steps), number)))
+    before, change, delayed, episode = _some_rows(parts)
+    if len(before) < _MIN_ROWS:
+        return None
+    varies = np.flatnonzero(change.std(axis=0) > 1e-9 * (1 + np.abs(change).max(axis=0)))
+    y = (change[:, varies] - change[:, varies].mean(axis=0)) / change[:, varies].std(axis=0)
+    errors = lambda d, **kwargs: _errors(np.concatenate([before, delayed[:, d]], axis=1), y, episode, **kwargs)
+    # One learner tells which action it is, and all of them how much knowing it helps.
+    best = int(np.argmin([errors(d, num_learners=1).mean() for d in range(_MAX_DELAY + 1)])) if len(varies) else 0
+    if best == 0:
+        return None
+    undelayed = errors(0)
+    gains = _significant(undelayed - errors(best), undelayed.mean(axis=0), episode)
+    return Delay(best, {int(varies[i]): gain for i, gain in gains.items()}) if gains else None
 
 
 def _extras(data: Transitions, **others: np.ndarray) -> dict[str, np.ndarray]:
@@ -147,17 +182,18 @@ def _significant(reduction: np.ndarray, error: np.ndarray, episode: np.ndarray) 
     return found
 
 
-def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray) -> np.ndarray:
+def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray, num_learners: int | None = None) -> np.ndarray:
     """Return cross-validated squared errors [N, T], each target by the learner that predicts it best.
 
-    Folds are of whole episodes. Kernel ridge regression suits smooth functions, and trees those with steps.
+    Folds are of whole episodes. Kernel ridge regression suits smooth functions, and trees those with steps. Only the
+    first `num_learners` are tried; None tries all.
     """
     varying = inputs[:, inputs.std(axis=0) > 1e-9]
     z = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     numbers = np.unique(episode)
     fold = np.searchsorted(numbers, episode) % min(_FOLDS, len(numbers))
     errors = []
-    for learner in _learners(z.shape[1]):
+    for learner in _learners(z.shape[1])[:num_learners]:
         errors.append(_held_out_errors(learner, z, y, fold))
         if np.min([e.mean(axis=0) for e in errors], axis=0).max() < _MIN_ERROR:
             break  # what is left unexplained does not matter, so other learners need not be tried
@@ -166,12 +202,16 @@ def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray) -> np.ndarra
 
 
 def _held_out_errors(learner: Any, z: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    from threadpoolctl import threadpool_limits  # imported here, as scikit-learn is
+
     error = np.empty_like(y)
-    for k in np.unique(fold):
-        held = fold == k
-        # scikit-learn's trees warn unless a single target is a vector.
-        target = y[~held] if y.shape[1] > 1 else y[~held, 0]
-        error[held] = (y[held] - learner.fit(z[~held], target).predict(z[held]).reshape(-1, y.shape[1])) ** 2
+    # Threads that wait for a processor take a hundred times as long as one for systems of some hundred equations.
+    with threadpool_limits(1):
+        for k in np.unique(fold):
+            held = fold == k
+            # scikit-learn's trees warn unless a single target is a vector.
+            target = y[~held] if y.shape[1] > 1 else y[~held, 0]
+            error[held] = (y[held] - learner.fit(z[~held], target).predict(z[held]).reshape(-1, y.shape[1])) ** 2
     return error
 
 
@@ -185,7 +225,15 @@ def _learners(num_inputs: int) -> list[Any]:
     return [*ridges, ExtraTreesRegressor(20, min_samples_leaf=2, random_state=0)]
 
 
-def _features(obs: np.ndarray, angles: Sequence[int]) -> np.ndarray:
-    others = [i for i in range(obs.shape[1]) if i not in angles]
-    angle = obs[:, list(angles)]
-    return np.concatenate([obs[:, others], np.sin(angle), np.cos(angle)], axis=1)
+def _features_and_changes(episode: Episode, features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features [T + 1, F] of an episode's observations, and the changes [T, O], of angles in (−π, π]."""
+    change, angles = np.diff(features.memory.newest(episode.obs), axis=0), list(features.angles)
+    change[:, angles] = wrap_angle(change[:, angles])
+    return np.asarray(features(tf.constant(episode.obs, tf.float32))), change
+
+
+def _some_rows(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Return the columns of all parts, joined and as float64: all rows, or a random subset chosen by a fixed seed."""
+    columns = [np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)]
+    kept = np.sort(np.random.default_rng(0).permutation(len(columns[0]))[:_MAX_ROWS])
+    return [column[kept] for column in columns]

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.action_space import ActionSpace
+from bnnrl.rl.memory import memory_of
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 
 _ROWS = 64
@@ -155,7 +156,7 @@ def _points(env: gymnasium.Env) -> tuple[tuple[tf.Tensor, ...], bool]:
     """
     rng = np.random.default_rng(0)
     space, actions = env.observation_space, ActionSpace.of(env.action_space, "the environment")
-    low, high = (getattr(space, name).astype(np.float64) for name in ("low", "high"))
+    low, high = (memory_of(env).newest(getattr(space, name)).astype(np.float64) for name in ("low", "high"))
     bounded = bool((np.abs(low) < _UNBOUNDED).all() and (np.abs(high) < _UNBOUNDED).all())
 
     def observations() -> tf.Tensor:

@@ -155,7 +155,7 @@ def _trajectories(comparison: TrialComparison, agent: PILCO, pictures: Path) -> 
 
 
 def _policy_and_value(agent: PILCO, pictures: Path, entries: tuple[int, int] | None) -> list[Any]:
-    if agent.model.posterior is None or agent.is_planner or agent.episodes[0].obs.shape[1] < 2:
+    if agent.model.posterior is None or agent.is_planner or agent.learned_env.memory.num_obs < 2:
         return []  # a planner has no policy to draw: each action would be a search of its own
     policy, value = (slices.plane(agent, size, entries) for size in (_POLICY_GRID, _VALUE_GRID))
     names = agent.task.labels or [f"observation {i}" for i in range(policy.obs.shape[-1])]

@@ -68,15 +68,18 @@ def compare(folder: str | os.PathLike[str], agent: PILCO) -> list[TrialCompariso
         is_last = trial is agent.history[-1] and episode is agent.episodes[-1]
         if quantiles is None and is_last and agent.prediction is not None:
             quantiles = Quantiles.of(agent.prediction)
-        if quantiles is not None and quantiles.obs.shape[-1] == episode.obs.shape[-1]:
+        if quantiles is not None and quantiles.obs.shape[-1] == agent.learned_env.memory.num_obs:
             found.append(TrialComparison(trial, quantiles, aligned(agent, episode, quantiles.obs[_MEDIAN, 0])))
     return found
 
 
 def aligned(agent: PILCO, episode: Episode, start: np.ndarray) -> Episode:
-    """Return an episode whose wrapped angles have no jumps and begin near `start` [O], as predicted ones do."""
-    near = {i: float(start[i]) for i in agent.learned_env.wrapped}
-    return replace(episode, obs=unwrapped(episode.obs, near)) if near else episode
+    """Return an episode with the environment's own observations, as predictions have them.
+
+    Wrapped angles have no jumps, and begin near `start` [O].
+    """
+    near, memory = {i: float(start[i]) for i in agent.learned_env.wrapped}, agent.learned_env.memory
+    return replace(episode, obs=unwrapped(memory.newest(episode.obs), near)) if near or not memory.is_empty else episode
 
 
 def trial_episodes(agent: PILCO) -> list[tuple[Trial, Episode]]:

@@ -41,7 +41,8 @@ def plane(agent: PILCO, size: int, entries: tuple[int, int] | None = None) -> Pl
     """
     episodes = agent.learned_env.continuous(agent.episodes)  # of wrapped angles the median could lie opposite to all
     observed = np.concatenate([episode.obs for episode in episodes])
-    num_obs = observed.shape[1]
+    memory = agent.learned_env.memory
+    num_obs = memory.num_obs
     if entries is None:
         first = agent.task.angles[0] if agent.task.angles else 0
         entries = (first, first + 1) if first + 1 < num_obs else (first, first - 1)
@@ -51,8 +52,10 @@ def plane(agent: PILCO, size: int, entries: tuple[int, int] | None = None) -> Pl
             f"Received: {tuple(entries)}."
         )
     x, y = (_grid_values(observed[:, entry], entry in agent.task.angles, size) for entry in entries)
-    obs = np.tile(np.median(observed, axis=0).astype(np.float32), (size, size, 1))
+    median = np.tile(np.median(observed, axis=0).astype(np.float32), (size, size, 1))
+    obs = memory.newest(median).copy()
     obs[..., entries[0]], obs[..., entries[1]] = np.meshgrid(x, y)
+    obs = obs if memory.is_empty else memory.moved(median, obs)
     columns = (agent.episodes[-1].obs[:, entry] for entry in entries)
     trajectory = [wrap_angle(c) if e in agent.task.angles else c for e, c in zip(entries, columns, strict=True)]
     return Plane((int(entries[0]), int(entries[1])), x, y, obs, np.stack(trajectory, axis=1))

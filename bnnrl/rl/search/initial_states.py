@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.data import pad_rows
+from bnnrl.rl.memory import Memory
 from bnnrl.seeds import normal, uniform
 
 
@@ -19,20 +20,24 @@ class InitialStates(NamedTuple):
 
     obs: tf.Tensor  # [capacity, O] states, padded with zeros
     count: tf.Tensor  # [] int32, number of states
-    bandwidth: tf.Tensor  # [O] standard deviation of the kernel
+    bandwidth: tf.Tensor  # [O] standard deviation of the kernel; with memory, its factor [own entries, O]
 
     @classmethod
-    def kernel_density(cls, obs: np.ndarray) -> InitialStates:
+    def kernel_density(cls, obs: np.ndarray, memory: Memory | None = None) -> InitialStates:
         """Return the estimate from states [n, O], with Silverman's bandwidth (1986, section 4.3).
 
         Real episodes are few, and a policy that is fitted to their initial states alone fails from others. The
-        bandwidth of a single state is zero.
+        bandwidth of a single state is zero. In observations with memory, the kernel moves the newest observation and
+        its copies alike.
         """
-        count, dim = obs.shape
+        memory = memory or Memory(obs.shape[1])
+        newest = memory.newest(obs)
+        count, dim = newest.shape
         factor = (4 / ((dim + 2) * count)) ** (1 / (dim + 4))
-        deviation = obs.std(axis=0, ddof=1, dtype=np.float64) if count > 1 else np.zeros(dim)
+        deviation = newest.std(axis=0, ddof=1, dtype=np.float64) if count > 1 else np.zeros(dim)
+        bandwidth = factor * deviation if memory.is_empty else memory.begin(np.diag(factor * deviation))
         capacity = 1 << max(6, (count - 1).bit_length())
-        return cls(pad_rows(obs, capacity), tf.constant(count), tf.constant(factor * deviation, tf.float32))
+        return cls(pad_rows(obs, capacity), tf.constant(count), tf.constant(bandwidth, tf.float32))
 
     @classmethod
     def empirical(cls, obs: np.ndarray) -> InitialStates:
@@ -42,4 +47,6 @@ class InitialStates(NamedTuple):
     def sample(self, shape: list[int], row_seed, kernel_seed) -> tf.Tensor:
         """Return states [*shape, O]: rows drawn with `row_seed`, plus kernel noise drawn with `kernel_seed`."""
         rows = uniform(shape, row_seed, 0, self.count, tf.int32)
-        return tf.gather(self.obs, rows) + self.bandwidth * normal([*shape, self.obs.shape[-1]], kernel_seed)
+        noise = normal([*shape, self.bandwidth.shape[0]], kernel_seed)
+        jitter = self.bandwidth * noise if self.bandwidth.shape.rank == 1 else tf.matmul(noise, self.bandwidth)
+        return tf.gather(self.obs, rows) + jitter

@@ -118,7 +118,10 @@ class DynamicsModel:
             next_obs: [N, O].
             seed: seed of the initial weights, the order of the data and the method's noise.
         """
-        before, change = self._rule.regression(obs, next_obs)
+        memory = self._features.memory
+        before, change = self._rule.regression(memory.newest(obs), memory.newest(next_obs))
+        if not memory.is_empty:
+            before = np.concatenate([before, memory.past(obs)], axis=-1)
         inputs = np.concatenate([self._features(tf.constant(before, tf.float32)), actions], axis=-1)
         self.regression.fit(inputs, change, seed)
 
@@ -135,20 +138,28 @@ class DynamicsModel:
         return cast(Any, self.regression).predictive(draws)  # the draws are its own
 
     def make_step(self, draws: NetworkDraws | ProcessDraws) -> StepFunction:
-        """Return the step function of draws: (obs [S, P, O], action [S, P, A], noise [S, P, O]) -> next_obs."""
+        """Return the step function of draws: (obs [S, P, O], action [S, P, A], noise [S, P, O]) -> next_obs.
+
+        Of observations with memory, the model predicts the newest one, and the step shifts the past.
+        """
+        memory = self._features.memory
         exact = self.predictive(draws)
         rough = cast(Any, self.regression).predictive(draws, rough=True) if isinstance(self._rule, Midpoint) else exact
 
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+            newest = memory.newest(obs)
+
             def move(at: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+                at = at if memory.is_empty else tf.concat([at, memory.past(obs)], axis=-1)
                 inputs = tf.concat([self._features(at), action], axis=-1)
                 if noise is None:
                     delta = rough(inputs).mean()
                 else:
                     distribution = exact(inputs)
                     delta = distribution.mean() + distribution.stddev() * noise
-                return obs + draws.target_mean + draws.target_std * delta
+                return newest + draws.target_mean + draws.target_std * delta
 
-            return self._rule.next_obs(move, obs, noise)
+            found = self._rule.next_obs(move, newest, memory.newest(noise))
+            return found if memory.is_empty else tf.concat(memory.after(obs, action, found), axis=-1)
 
         return step

@@ -16,6 +16,7 @@ from bnnrl.inference import Diverged
 from bnnrl.likelihoods import Bernoulli
 from bnnrl.rl.angles import circular_means, unwrapped, wrapped_entries
 from bnnrl.rl.episodes import Episode
+from bnnrl.rl.memory import Memory
 from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.process_regression import ProcessDraws, ProcessRegression
@@ -96,6 +97,11 @@ class LearnedEnv:
         return float(np.mean((costs < low - limit) | (costs > high + limit)))
 
     @property
+    def memory(self) -> Memory:
+        """The layout of observations."""
+        return self._features.memory
+
+    @property
     def structure(self) -> Hashable:
         """The key of what shapes a compiled function that calls `simulated_env`.
 
@@ -126,7 +132,7 @@ class LearnedEnv:
         Raises:
             Diverged: if a step of a fit is not finite.
         """
-        self.wrapped = wrapped_entries([e.obs for e in episodes], self._task.angles)
+        self.wrapped = wrapped_entries([self.memory.newest(e.obs) for e in episodes], self._task.angles)
         episodes = self.continuous(episodes)
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
@@ -152,8 +158,9 @@ class LearnedEnv:
         """Return real episodes whose wrapped angles have no jumps, and begin near each other in all episodes."""
         if not self.wrapped:
             return episodes
-        near = circular_means(np.stack([e.obs[0] for e in episodes]), list(self.wrapped))
-        return [replace(e, obs=unwrapped(e.obs, near)) for e in episodes]
+        near, memory = circular_means(np.stack([e.obs[0] for e in episodes]), list(self.wrapped)), self.memory
+        continuous = [unwrapped(memory.newest(e.obs), near) for e in episodes]
+        return [replace(e, obs=memory.of_episode(obs, e.actions)) for e, obs in zip(episodes, continuous, strict=True)]
 
     def sample(self, num_draws: int, seed) -> ModelDraws:
         """Return `num_draws` draws of each fitted model.
@@ -181,9 +188,17 @@ class LearnedEnv:
             self._cost_function(draws),
             self._termination_function(draws.termination),
             self._task.cost_after_end,
-            draws.dynamics.target_std,
+            self._step_size(draws.dynamics),
             draws.cost_range,
         )
+
+    def _step_size(self, draws: NetworkDraws | ProcessDraws) -> tf.Tensor:
+        """Return a typical step of each entry, in the data: the standard deviation of changes, or of a past action."""
+        memory = self.memory
+        if memory.is_empty:
+            return draws.target_std
+        past_actions = draws.input_std[..., -memory.num_actions * (1 + memory.actions) : -memory.num_actions]
+        return tf.concat([tf.tile(draws.target_std, [1 + memory.observations]), past_actions], axis=-1)
 
     def costs(self, episode: Episode) -> np.ndarray:
         """Return the cost of each step of a real episode, [T]: the task's at the true states, or minus the reward."""
@@ -196,9 +211,19 @@ class LearnedEnv:
         before = self._features(obs)
         return tf.concat([before, action, self._features(next_obs) - before], axis=-1)
 
+    def _of_own(self, function: Callable) -> Callable:
+        """Return a function of the task that is given the environment's own observations, with wrapped angles."""
+        function, memory = _of_wrapped(function, self.wrapped), self.memory
+        if memory.is_empty:
+            return function
+        if isinstance(function, SaturatingCost):
+            exponent = function.exponent
+            return SaturatingCost(lambda next_obs: exponent(memory.newest(next_obs)))
+        return lambda obs, action, next_obs: function(memory.newest(obs), action, memory.newest(next_obs))
+
     def _cost_function(self, of_models: ModelDraws) -> Callable:
         if self._task.cost is not None:
-            return _of_wrapped(self._task.cost, self.wrapped)
+            return self._of_own(self._task.cost)
         draws, cost_range = of_models.reward, of_models.cost_range
         if self.reward is None or draws is None:
             raise ValueError(
@@ -216,7 +241,7 @@ class LearnedEnv:
 
     def _termination_function(self, draws: NetworkDraws | None) -> Callable | None:
         if self._task.termination is not None:
-            rule = _of_wrapped(self._task.termination, self.wrapped)
+            rule = self._of_own(self._task.termination)
             return lambda obs, action, next_obs: tf.cast(rule(obs, action, next_obs), obs.dtype)
         if self.termination is None or draws is None:
             return None

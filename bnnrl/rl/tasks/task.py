@@ -122,6 +122,11 @@ class Task:
             default, is "visited" if the horizon is shorter than an episode, else "initial".
         action_repeat: number of environment steps that each action is held; the model predicts this many steps as one,
             and their rewards are summed. Default: 1.
+        delay: number of steps after which an action takes effect. Model and policy are then given as many past actions
+            beside the observation, and rollouts carry them along. Default: 0.
+        history: number of past observations, with the actions between them, that model and policy are given beside the
+            newest one, where this does not tell the state: 1 or 2 for positions without velocities, more for noisy
+            ones. Before an episode's first step they repeat its first observation. Default: 0.
         wrappers: what the environment is wrapped in, the innermost first: functions from an environment to an
             environment, or names of subclasses of gymnasium.Wrapper such as "my_module:MyWrapper". Default: none.
         reset_options: the argument `options` of each reset of the environment. Default: none.
@@ -147,6 +152,8 @@ class Task:
     horizon: int | None = None
     starts: str | None = None
     action_repeat: int = 1
+    delay: int = 0
+    history: int = 0
     wrappers: tuple[EnvWrapper, ...] = ()
     reset_options: Mapping[str, Any] | None = None
     source: EnvSource | None = None
@@ -161,6 +168,7 @@ class Task:
         check_fields(self, **dict.fromkeys(("terminal_cost", "solved_return"), optional(number)))
         check_fields(self, dt=optional(check_positive), horizon=optional(check_count), action_repeat=check_count)
         check_fields(self, starts=optional(partial(check_choice, choices=STARTS)))
+        check_fields(self, **dict.fromkeys(("delay", "history"), partial(check_count, least=0)))
         if self.velocities and self.dt is None:
             raise ValueError(
                 "Invalid `dt`: expected the seconds of a step, which `velocities` are integrated over. Received: None. "

@@ -1,16 +1,17 @@
 """The remedies of `bnnrl check`: an environment with one fault has its finding, and following the remedy removes it."""
 
 import re
+from dataclasses import replace
+from functools import partial
 
-import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box
-from gymnasium.wrappers import FlattenObservation, FrameStackObservation, TimeAwareObservation, TimeLimit
+from gymnasium.wrappers import TimeAwareObservation, TimeLimit
 
 import bnnrl
 from bnnrl.rl.checks import iter_findings
-from tests.rl.point_mass import PointMass
+from tests.rl.point_mass import Late, PointMass
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -41,29 +42,6 @@ class Faulty(PointMass):
         return np.array([obs[0], 0.0], np.float32) if self.kind == "velocity" else obs
 
 
-class LastActions(gymnasium.Wrapper):
-    """Adds the last actions to the observation: the remedy for an action that is hidden."""
-
-    def __init__(self, env, count):
-        super().__init__(env)
-        self._count = count
-        self.observation_space = Box(-np.inf, np.inf, (env.observation_space.shape[0] + count,), np.float32)
-
-    def reset(self, **kwargs):
-        obs, info = self.env.reset(**kwargs)
-        self._last = [0.0] * self._count
-        return np.array([*obs, *self._last], np.float32), info
-
-    def step(self, action):
-        obs, *rest = self.env.step(action)
-        self._last = [*self._last[1:], float(action[0])]
-        return np.array([*obs, *self._last], np.float32), *rest
-
-
-def with_last_observation_and_action(env):
-    return LastActions(FlattenObservation(FrameStackObservation(env, 2)), 1)
-
-
 def notes(env, subject):
     """Return the notes and problems of a subject."""
     report = bnnrl.check(env)
@@ -73,10 +51,14 @@ def notes(env, subject):
 @pytest.mark.parametrize(
     ("fault", "words", "follow"),
     [
-        ("delay", "actions of the last two steps reduces .* add the last two", lambda e: LastActions(e, 2)),
-        ("smooth", "the action before reduces .* Add the action before", lambda e: LastActions(e, 1)),
+        (
+            "delay",
+            r"actions take effect 2 steps late: in changes of entries \[1\].*Task\(delay=2\)",
+            lambda e: bnnrl.Task(e, delay=2),
+        ),
+        ("smooth", r"the action before reduces .*Task\(delay=1\)", lambda e: bnnrl.Task(e, delay=1)),
         ("timed", "the step's number reduces .*TimeAwareObservation", TimeAwareObservation),
-        ("velocity", "action before reduces .*last observation and action", with_last_observation_and_action),
+        ("velocity", r"action before reduces .*Task\(history=1\)", lambda e: bnnrl.Task(e, history=1)),
     ],
 )
 def test_what_is_hidden_is_named_and_the_remedy_removes_the_finding(fault, words, follow):
@@ -84,6 +66,23 @@ def test_what_is_hidden_is_named_and_the_remedy_removes_the_finding(fault, words
     (found,) = notes(make(), "hidden state")
     assert re.search(words, found)
     assert notes(follow(make()), "hidden state") == []
+
+
+@pytest.mark.parametrize("delay", [2, *(pytest.param(d, marks=pytest.mark.slow) for d in (0, 1, 3))])
+def test_the_delay_of_a_cart_pole_is_found(delay):
+    task = replace(
+        bnnrl.tasks.get("bnnrl/CartPoleSwingUp-v0", preset="deep-pilco"), wrappers=[partial(Late, delay=delay)]
+    )
+    found = notes(task, "hidden state")
+    assert len(found) == (delay > 0)
+    assert not found or f"Task(delay={delay})" in found[0]
+
+
+def test_a_memory_that_does_not_fit_is_a_problem():
+    (found,) = notes(bnnrl.Task(TimeLimit(PointMass(), 3), history=3), "memory")
+    assert "expected fewer observations than the 3 steps of an episode" in found
+    (found,) = notes(bnnrl.Task(TimeLimit(PointMass(), 20), delay=5, horizon=5), "memory")
+    assert "expected fewer steps than the horizon of 5" in found
 
 
 def test_an_environment_whose_reward_is_an_array_of_one_entry_can_be_checked():
