@@ -144,7 +144,7 @@ def _train(run, agent) -> int:
         raise ValueError(f"{error}\nRun folder: {run.folder}") from error
     from bnnrl.rl.reporting import html
 
-    if not report.exists():
+    if not (finished and html.is_whole(report)):
         html.write(run.folder, agent, max_panels=40)  # takes some seconds
     print(f"{run.outcome(agent)}: {run.folder}")
     return DONE
@@ -166,11 +166,12 @@ def _tell_other_versions(then: dict[str, str]) -> None:
 
 def _learn(run, agent, trials: int) -> None:
     """Show the run's trials so far, and carry out `trials` more, with a tracker if the settings ask for one."""
+    from bnnrl.rl.reporting.html import ProgressReport
     from bnnrl.rl.reporting.live_table import Progress
 
     settings = run.settings
     with contextlib.ExitStack() as stack:
-        callbacks = [run]
+        callbacks = [run, ProgressReport(run.folder)]
         if settings.get("track") and trials:
             from bnnrl.rl.tracker import TrialTracker
 

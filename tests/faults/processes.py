@@ -22,8 +22,30 @@ from typing import Any
 from bnnrl.storage import checkpoint, run_folder
 
 ENV_ID = "tests.faults.small_task:test/Small-v0"
-SMALL = ["--updates", "1", "--candidates", "2", "--restarts", "1", "--rounds", "1", "--scout-updates", "1"]
-SMALL += ["--hidden", "4", "--members", "1", "--steps", "2", "--particles", "2", "--horizon", "2"]
+SMALL = [
+    "--search.updates",
+    "1",
+    "--search.candidates",
+    "2",
+    "--search.restarts",
+    "1",
+    "--search.rounds",
+    "1",
+    "--search.scout-updates",
+    "1",
+]
+SMALL += [
+    "--dynamics.hidden",
+    "4",
+    "--dynamics.size",
+    "1",
+    "--dynamics.steps",
+    "2",
+    "--particles",
+    "2",
+    "--horizon",
+    "2",
+]
 SMALL += ["--policy", "linear", "--evaluation-episodes", "1", "--no-stop-when-solved"]
 TRAIN = ["train", ENV_ID, "--seed", "3", *SMALL]
 COMMAND = "import sys; from tests.faults import processes; sys.exit(processes.main())"

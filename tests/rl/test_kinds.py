@@ -20,8 +20,30 @@ from tests.rl import point_mass
 from tests.rl.switch import ENV_ID
 
 pytestmark = pytest.mark.usefixtures("without_xla")
-SMALL = ["--updates", "3", "--candidates", "4", "--restarts", "2", "--rounds", "1", "--scout-updates", "2"]
-SMALL += ["--hidden", "4", "--members", "2", "--steps", "20", "--particles", "4", "--horizon", "3"]
+SMALL = [
+    "--search.updates",
+    "3",
+    "--search.candidates",
+    "4",
+    "--search.restarts",
+    "2",
+    "--search.rounds",
+    "1",
+    "--search.scout-updates",
+    "2",
+]
+SMALL += [
+    "--dynamics.hidden",
+    "4",
+    "--dynamics.size",
+    "2",
+    "--dynamics.steps",
+    "20",
+    "--particles",
+    "4",
+    "--horizon",
+    "3",
+]
 OTHER = ["--propagation", "ts1", "--learn-reward", "--episodes-per-trial", "2", "--evaluation-episodes", "1"]
 
 

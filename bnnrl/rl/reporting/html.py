@@ -11,6 +11,7 @@ import numpy as np
 
 from bnnrl import _moved, metrics, plots, report
 from bnnrl.rl import video
+from bnnrl.rl.callbacks import Callback, Trial
 from bnnrl.rl.pilco import PILCO
 from bnnrl.rl.reporting import predictions, slices
 from bnnrl.rl.reporting.predictions import TrialComparison
@@ -19,6 +20,7 @@ from bnnrl.rl.reporting.slices import Plane
 from bnnrl.storage import run_folder
 
 _POLICY_GRID, _VALUE_GRID = 61, 41  # values of each of the two entries; the value function takes longer
+_IS_SHORT = "The run was in progress when this page was written."
 _MAX_STEPS = 100  # of a rollout for the value function
 
 
@@ -43,8 +45,11 @@ def write(
     folder = Path(folder)
     config = run_folder.TRAIN.read_config(folder)
     with tempfile.TemporaryDirectory() as pictures:
+        curve = Path(pictures) / "curve.png"
+        if agent.history:
+            Run.draw_curve(curve, agent, "")
         sections = [
-            *_learning(agent, Path(pictures)),
+            *_learning(agent, curve),
             *_video(folder),
             *_predictions(folder, agent, Path(pictures), max_panels),
             *_policy_and_value(agent, Path(pictures), entries),
@@ -55,7 +60,40 @@ def write(
     return folder / "report.html"
 
 
-def _learning(agent: PILCO, pictures: Path) -> list[Any]:
+class ProgressReport(Callback):
+    """Callback of `PILCO.learn` that writes a short report.html after each trial, from the pictures that `Run` draws.
+
+    A run that is interrupted or dies thereby has a report of its finished trials. In the list of callbacks, it comes
+    after the `Run` of its folder.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_trial_end(self, agent: PILCO, trial: Trial) -> None:
+        """Write the report."""
+        rollouts = self.folder / "rollouts.png"
+        words = "Predicted trajectories of the last trial, and the real one."
+        predicted = [report.Picture(rollouts, words, words)] if agent.prediction is not None else []
+        sections = [
+            report.Text(f"{_IS_SHORT} `bnnrl report {self.folder}` writes the whole report."),
+            *_learning(agent, self.folder / "curve.png"),
+            *predicted,
+            report.Heading("Settings and versions"),
+            report.Json(run_folder.TRAIN.read_config(self.folder), "Settings that repeat this run, and versions."),
+        ]
+        report.write(self.folder / "report.html", Run.title(agent), sections)
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether there is a report that is not one of a run in progress."""
+    return path.exists() and _IS_SHORT not in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _learning(agent: PILCO, curve: Path) -> list[Any]:
     outcome = Run.outcome(agent)
     if agent.task.step_seconds:
         seconds = sum(len(e) for e in agent.episodes) * agent.task.step_seconds
@@ -63,7 +101,6 @@ def _learning(agent: PILCO, pictures: Path) -> list[Any]:
     sections: list[Any] = [report.Heading("Learning"), report.Text(f"{outcome[0].upper()}{outcome[1:]}.")]
     if not agent.history:
         return sections
-    Run.draw_curve(pictures / "curve.png", agent, "")
     score = "share of them that succeeded" if agent.task.success else "mean of their returns"
     caption = (
         "Mean cost per step of each trial, as predicted by the model before the trial and as it really was; that of "
@@ -84,7 +121,7 @@ def _learning(agent: PILCO, pictures: Path) -> list[Any]:
     return [
         *sections,
         report.Text(explanation),
-        report.Picture(pictures / "curve.png", "Costs and success or returns by trial.", caption),
+        report.Picture(curve, "Costs and success or returns by trial.", caption),
         report.Table(rows, words),
     ]
 

@@ -9,6 +9,18 @@ import numpy as np
 from bnnrl.data import Scaler
 from bnnrl.storage.arrays import flatten, select
 
+MAX_FULL_BATCH = 512  # rows of a data buffer; on a larger one, a step on all rows would take long
+_FIRST_CAPACITY = 256  # rows of a buffer that would be larger, until data outgrow it
+
+
+def first_capacity(capacity: int) -> int:
+    """Return the rows of the data buffer with which a model begins whose time grows with all rows of the buffer.
+
+    The capacity is chosen for the longest episodes. Where these are long, real ones may end much earlier, and a step
+    on a buffer of thousands of rows takes as long with a hundred rows of data as with thousands.
+    """
+    return capacity if capacity <= MAX_FULL_BATCH else _FIRST_CAPACITY
+
 
 class Scalers(NamedTuple):
     """The scalers of a regression's inputs and targets."""

@@ -15,7 +15,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import available_bytes
 from bnnrl.data import Scaler, pad_rows
-from bnnrl.rl.simulator.fitted import Scalers, not_fitted, to_arrays
+from bnnrl.rl.simulator.fitted import Scalers, first_capacity, not_fitted, to_arrays
 from bnnrl.rl.simulator.gaussian_process import FunctionDraws, ProcessPosterior
 from bnnrl.seeds import host_seed
 from bnnrl.storage.arrays import select
@@ -63,7 +63,7 @@ class ProcessRegression:
     """
 
     def __init__(self, max_rows: int, capacity: int):
-        self._max_rows, self._capacity = max_rows, min(capacity, max_rows)
+        self._max_rows, self._capacity = max_rows, min(first_capacity(capacity), max_rows)
         self.posterior: ProcessPosterior | None = None
         self.scalers: Scalers | None = None
 

@@ -20,13 +20,11 @@ from bnnrl.likelihoods import Bernoulli, Gaussian
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
-from bnnrl.rl.simulator.fitted import Scalers, not_fitted, to_arrays
+from bnnrl.rl.simulator.fitted import MAX_FULL_BATCH, Scalers, first_capacity, not_fitted, to_arrays
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import host_seed
 from bnnrl.storage.arrays import select
 from bnnrl.structure import numbers, structure
-
-_MAX_FULL_BATCH = 512  # rows of a data buffer; on a larger one, a step on all rows would take long
 
 
 class NetworkDraws(NamedTuple):
@@ -53,7 +51,7 @@ class RegressionModel:
         num_targets: T.
         likelihood: distribution of the standardised targets given the network's output.
         capacity: rows of the data buffer. The capacity doubles whenever data outgrow it, and the training step is
-            then compiled once more.
+            then compiled once more. Methods that train on all rows begin with fewer rows, see `first_capacity`.
 
     Attributes:
         problem: the log joint of the network's weights.
@@ -81,7 +79,10 @@ class RegressionModel:
         prior = "learned" if settings.prior == "learned" else tfd.Normal(0.0, settings.prior_std)
         self.problem = Problem(network, likelihood, prior, capacity)
         self._predictive_problem = LinearisedProblem(self.problem) if self._is_linearised else self.problem
-        self.driver = Driver(self.problem, self._method, self._minibatch_rows())
+        minibatch_rows = self._minibatch_rows()
+        if minibatch_rows is None:
+            self._capacity = first_capacity(capacity)
+        self.driver = Driver(self.problem, self._method, minibatch_rows)
         self.posterior: Posterior | None = None
         self.scalers: Scalers | None = None
 
@@ -113,8 +114,8 @@ class RegressionModel:
 
     def _minibatch_rows(self) -> int | None:
         needs_all = self._method.full_batch_only
-        if self._settings.rows is None and self._capacity > _MAX_FULL_BATCH and not needs_all:
-            return _MAX_FULL_BATCH // 2
+        if self._settings.rows is None and self._capacity > MAX_FULL_BATCH and not needs_all:
+            return MAX_FULL_BATCH // 2
         return self._settings.rows
 
     def fit(self, inputs: np.ndarray, targets: np.ndarray, seed: int) -> None:

@@ -15,6 +15,7 @@ import bnnrl
 from bnnrl import cli
 from bnnrl.rl.callbacks import Prediction, Trial
 from bnnrl.rl.pilco import PILCO
+from bnnrl.rl.reporting import html
 from bnnrl.rl.reporting.run import Run
 from bnnrl.storage import checkpoint, lock
 from bnnrl.storage.run_folder import TRAIN as TRAIN_RUNS
@@ -23,8 +24,30 @@ from tests.plots.figures import share_inked
 pytestmark = pytest.mark.usefixtures("without_xla")
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
-SMALL = ["--updates", "5", "--candidates", "8", "--restarts", "2", "--rounds", "1", "--scout-updates", "2"]
-SMALL += ["--hidden", "8", "--members", "2", "--steps", "30", "--particles", "8", "--horizon", "6"]
+SMALL = [
+    "--search.updates",
+    "5",
+    "--search.candidates",
+    "8",
+    "--search.restarts",
+    "2",
+    "--search.rounds",
+    "1",
+    "--search.scout-updates",
+    "2",
+]
+SMALL += [
+    "--dynamics.hidden",
+    "8",
+    "--dynamics.size",
+    "2",
+    "--dynamics.steps",
+    "30",
+    "--particles",
+    "8",
+    "--horizon",
+    "6",
+]
 TRAIN = ["train", ENV_ID, "--preset", "deep-pilco", "--seed", "3", *SMALL]
 # Kills itself in the middle of trial 3, after fitting the model.
 KILLED = """
@@ -100,7 +123,7 @@ def test_layout(whole):
     assert (config["format"], config["kind"]) == ("bnnrl", "run")
     settings = config["settings"]
     assert settings["env"] == ENV_ID and settings["seed"] == 3 and settings["trials"] == 4
-    assert settings["hidden"] == [8] and settings["members"] == 2 and settings["updates"] == 5
+    assert settings["dynamics"] == {"hidden": [8], "size": 2, "steps": 30} and settings["search"]["updates"] == 5
     assert config["versions"].keys() >= {"python", "bnnrl", "tensorflow", "numpy"}
     assert share_inked(whole / "curve.png") > 0.01 and share_inked(whole / "rollouts.png") > 0.02
 
@@ -121,8 +144,10 @@ def test_a_killed_run_continues_as_if_uninterrupted(whole, tmp_path, capfd, fres
     died = subprocess.run([*fresh_python, "-c", KILLED, *args], capture_output=True, text=True, timeout=300)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert metrics(folder) == metrics(whole)[:2]
+    page = (folder / "report.html").read_text()
+    assert "The run was in progress when this page was written." in page and page.count("data:image/png") == 2
     assert cli.main(["train", "--resume", str(folder)]) == 0
-    assert metrics(folder) == metrics(whole)
+    assert metrics(folder) == metrics(whole) and html.is_whole(folder / "report.html")
     (_, config, arrays), (_, whole_config, whole_arrays) = (
         checkpoint.read_latest(f, pytest.fail) or pytest.fail("no checkpoint") for f in (folder, whole)
     )

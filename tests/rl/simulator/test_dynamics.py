@@ -10,7 +10,7 @@ from bnnrl.inference import HMC, REGISTRY, Adam, WarmStart
 from bnnrl.likelihoods import Gaussian
 from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.regression import NetworkDraws
+from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import as_seed
 
@@ -149,3 +149,19 @@ def test_each_method_learns_and_never_retraces(name):
 def test_no_simulator_before_a_fit():
     with pytest.raises(ValueError, match="Call fit first"):
         DynamicsModel(Dynamics(hidden=(8,)), Features(2), 1).sample(2, as_seed(0))
+
+
+@pytest.mark.parametrize(("method", "first", "grown"), [("gauss_newton", 256, 512), ("ensemble", 4096, 4096)])
+def test_the_buffer_of_a_method_that_trains_on_all_rows_begins_small(method, first, grown):
+    """A minibatch takes as long on any buffer; a step on all rows takes as long as the buffer has rows."""
+    settings = Dynamics(method=method, hidden=(4,), size=1, steps=3)
+    model = RegressionModel(settings, 2, 1, settings.likelihood, capacity=4096)
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    model.fit(x[:149], x[:149, :1] ** 2, seed=0)
+    assert model._capacity == first
+    small = RegressionModel(settings, 2, 1, settings.likelihood, capacity=256)
+    if method == "gauss_newton":
+        small.fit(x[:149], x[:149, :1] ** 2, seed=0)
+        np.testing.assert_array_equal(model.sample(2, (0, 1)).theta, small.sample(2, (0, 1)).theta)
+    model.fit(x, x[:, :1] ** 2, seed=0)
+    assert model._capacity == grown

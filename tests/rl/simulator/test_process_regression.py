@@ -181,3 +181,12 @@ def test_the_polynomial_cosine_is_as_exact_as_its_argument():
     exact = x.numpy().astype(np.float64)
     np.testing.assert_allclose(y, np.cos(exact), atol=4e-6)  # float32 keeps 30 rad to 2e-6
     np.testing.assert_allclose(tape.gradient(y, x), -np.sin(exact), atol=4e-6)
+
+
+def test_a_buffer_for_long_episodes_begins_small():
+    model = ProcessRegression(max_rows=1000, capacity=4096)
+    x = np.linspace(-1, 1, 20, dtype=np.float32)[:, np.newaxis]
+    model.fit(x, np.sin(3 * x), seed=0)
+    assert model.sample(2, (0, 1)).functions.weights.shape[-1] == 256
+    model._grow(300)
+    assert model.sample(2, (0, 1)).functions.weights.shape[-1] == 512
