@@ -29,7 +29,8 @@ def divide(source: Source, parts: dict[str, tuple[Any, Any]], settings: DivideSe
     """
     x_scaled = casting.scales_inputs(settings.standardize, max(as_array("x", parts["train"][0]).ndim, 2))
     targets = {part: y for part, (_, y) in parts.items()}
-    ys, class_names = encode(targets, settings.task, source.class_names, source.target_names)
+    y_scaled = casting.scales_targets(settings.standardize, classes=False)
+    ys, class_names = encode(targets, settings.task, source.class_names, source.target_names, y_scaled)
     if settings.stratify and class_names is None:
         raise ValueError(
             "Invalid `stratify`: expected False for real targets, which have no classes. Received: stratify=True."
@@ -48,9 +49,8 @@ def divide(source: Source, parts: dict[str, tuple[Any, Any]], settings: DivideSe
         chosen = {part: codes == code for code, part in enumerate(PARTS)}
         divided.update({part: (x[rows], y[rows]) for part, rows in chosen.items() if rows.any()})
         x, y = x[chosen["train"]], y[chosen["train"]]
-    y_scaled = casting.scales_targets(settings.standardize, class_names is not None)
     by_last_axis = lambda a: Scaler.fit(a.reshape(-1, a.shape[-1]))
-    scalers = by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled else None
+    scalers = by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled and not class_names else None
     return Divided(divided, class_names, *scalers, columns)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnnrl.checks import as_array
+from bnnrl.data.scaler import is_wide
 
+_COARSE = 1e-4  # standard deviations: far below what a network can resolve
 STANDARDIZE = ("auto", "inputs", True, False)
 
 
@@ -27,7 +29,7 @@ def scales_targets(standardize: str | bool, classes: bool) -> bool:
 
 
 def as_inputs(x, part: str, columns: Sequence[str] | None = None, scaled: bool = False) -> np.ndarray:
-    """Return inputs as float32 [N, ...].
+    """Return inputs as float32 [N, ...], or as `as_standardizable` does if they are standardized.
 
     A single feature [N] becomes [N, 1]. Images of bytes are divided by 255. Integers, such as tokens, keep their type
     unless they are standardized.
@@ -52,7 +54,31 @@ def as_inputs(x, part: str, columns: Sequence[str] | None = None, scaled: bool =
     if is_image(x.dtype, x.ndim):
         return x.astype(np.float32) / np.float32(255)
     x = x[:, np.newaxis] if x.ndim == 1 else x
-    return x if x.dtype.kind in "iu" and not scaled else as_float32("x", x, part, columns)
+    if scaled:
+        return as_standardizable("x", x, part, columns)
+    return x if x.dtype.kind in "iu" else as_float32("x", x, part, columns)
+
+
+def as_standardizable(name: str, values: np.ndarray, part: str, columns: Sequence[str] | None = None) -> np.ndarray:
+    """Return finite `values` [N, ..., F] as float32, or as float64 where float32 would round them too coarsely.
+
+    That is where float32 changes a value by more than 1e-4 standard deviations of its column. Time stamps in seconds,
+    about 1.7e9, would be rounded to multiples of 128.
+
+    Raises:
+        ValueError: as `as_float32`.
+    """
+    single = as_float32(name, values, part, columns)
+    if not is_wide(values.dtype):
+        return single
+    double = values.astype(np.float64)
+    rows = tuple(range(values.ndim - 1))
+    return double if np.any(is_too_coarse(np.abs(double - single).max(axis=rows), double.std(axis=rows))) else single
+
+
+def is_too_coarse(rounded: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return for each column whether float32 changes values by too much, at most `rounded`, for their deviation."""
+    return rounded > _COARSE * std
 
 
 def as_float32(

@@ -27,7 +27,8 @@ class Data:
 
     A part is a pair of arrays (x [N, ...], y), or, for a stream, a finite tf.data.Dataset of unbatched rows (x, y) with
     the same order in every pass. y is float32 [N, K] for real targets and int32 [N] for classes. A scaler standardizes
-    the last axis: z = (x − mean) / std.
+    the last axis: z = (x − mean) / std. Rows that have a scaler and that float32 would round too coarsely, such as time
+    stamps, are float64.
     """
 
     train: Any  # Rows, as are the other parts; with the union type, each use would need an isinstance check

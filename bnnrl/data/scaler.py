@@ -12,7 +12,10 @@ from bnnrl.checks import all_finite, as_array
 
 @dataclass(frozen=True)
 class Scaler:
-    """Standardization z = (x − mean) / std of each column."""
+    """Standardization z = (x − mean) / std of each column.
+
+    Both are float64 if the rows that the scaler was fitted to were wider than float32, such as time stamps.
+    """
 
     mean: np.ndarray  # [F]
     std: np.ndarray  # [F]
@@ -21,21 +24,33 @@ class Scaler:
     def fit(cls, x: np.ndarray) -> Scaler:
         """Return the scaler of the rows of x [N, F].
 
-        A column whose standard deviation is below 1e-6, absolutely or relative to its mean, is only centred: such a
-        spread may be rounding noise, which division by `std` would amplify.
+        A column whose standard deviation is below 1e-6 of its mean's magnitude is only centred, or below 1e-12 of it if
+        x is wider than float32: such a spread may be rounding noise, which division by `std` would amplify.
 
         Raises:
             ValueError: if x has no rows, or a value that is not finite.
         """
         x = check_rows("x", x)
         # In float64, because the float32 mean of many values, or of values far from zero, loses digits.
-        return cls.from_moments(x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64))
+        return cls.from_moments(x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64), is_wide(x.dtype))
 
     @classmethod
-    def from_moments(cls, mean: np.ndarray, std: np.ndarray) -> Scaler:
-        """Return the scaler of columns with this mean and standard deviation, each float64 [F]."""
-        constant = std < 1e-6 * np.maximum(1.0, np.abs(mean))
-        return cls(mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32))
+    def from_moments(cls, mean: np.ndarray, std: np.ndarray, wide: bool = False) -> Scaler:
+        """Return the scaler of columns with this mean and standard deviation, each float64 [F].
+
+        Args:
+            mean: the mean of each column.
+            std: the standard deviation of each column.
+            wide: whether the rows are wider than float32.
+        """
+        constant = std <= (1e-12 if wide else 1e-6) * np.abs(mean)
+        dtype = np.float64 if wide else np.float32
+        return cls(mean.astype(dtype), np.where(constant, 1.0, std).astype(dtype))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether rows have to be standardised in float64, before they become float32."""
+        return self.mean.dtype == np.float64
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Return z = (x − mean) / std, float32, for x [..., F]."""
@@ -44,6 +59,11 @@ class Scaler:
     def inverse(self, z: np.ndarray) -> np.ndarray:
         """Return x = mean + std z, float32, for z [..., F]."""
         return (self.mean + self.std * z).astype(np.float32)
+
+
+def is_wide(dtype: np.dtype) -> bool:
+    """Return whether a type of real numbers or integers has more digits than float32."""
+    return dtype.itemsize > (4 if dtype.kind == "f" else 2)
 
 
 def round_up_rows(count: int, sizes: int = 16) -> int:

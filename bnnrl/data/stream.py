@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.data import casting, split, targets
-from bnnrl.data.scaler import Scaler
+from bnnrl.data.scaler import Scaler, is_wide
 from bnnrl.data.settings import Divided, DivideSettings
 from bnnrl.data.source import PARTS, Source
 
@@ -24,19 +24,30 @@ class Moments:
 
     def __init__(self) -> None:
         self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
+        self._rounded = np.zeros(())  # by how much float32 changes a value at most
 
     def update(self, x: np.ndarray) -> None:
         """Add rows [B, ..., F]."""
         x = x.reshape(-1, x.shape[-1]).astype(np.float64)
+        self._rounded = np.maximum(self._rounded, np.abs(x - x.astype(np.float32)).max(axis=0))
         mean, total = x.mean(axis=0), self.count + len(x)
         shift = mean - self.mean
         self.squares = self.squares + ((x - mean) ** 2).sum(axis=0) + shift**2 * (self.count * len(x) / total)
         self.mean = self.mean + shift * (len(x) / total)
         self.count = total
 
+    @property
+    def are_wide(self) -> bool:
+        """Whether float32 would round the rows too coarsely."""
+        return bool(self.count and np.any(casting.is_too_coarse(self._rounded, self._std)))
+
+    @property
+    def _std(self) -> np.ndarray:
+        return np.sqrt(self.squares / self.count)
+
     def scaler(self) -> Scaler:
         """Return the scaler of all rows added so far."""
-        return Scaler.from_moments(self.mean, np.sqrt(self.squares / self.count))
+        return Scaler.from_moments(self.mean, self._std, self.are_wide)
 
 
 def fits(parts: dict[str, tf.data.Dataset], max_bytes: float) -> bool:
@@ -95,6 +106,7 @@ def divide(source: Source, parts: dict[str, Any], settings: DivideSettings) -> D
         return Divided({part: dataset.map(_int32) for part, dataset in parts.items()}, class_names, None, None)
     survey = _Survey(form, source)
     parts = {part: survey.take(part, dataset) for part, dataset in parts.items()}
+    parts = {part: dataset.map(survey.cast) for part, dataset in parts.items()}
     if form.classes and not class_names:
         class_names = targets.names_of(survey.labels, sum(int(d.cardinality()) for d in parts.values()), settings.task)
         known = tf.constant(survey.labels)
@@ -136,11 +148,16 @@ class _Form(NamedTuple):
     def cast(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return a row with the types and shapes that `Data` documents."""
         if self.x_kind != "integer":
-            x = tf.cast(x, tf.float32) / (255.0 if self.x_kind == "image" else 1.0)
+            x = tf.cast(x, self.real_type(x, self.x_scaled)) / (255.0 if self.x_kind == "image" else 1.0)
         x = x[tf.newaxis] if x.shape.rank == 0 else x
         if self.classes:
             return x, tf.cast(y[0] if y.shape == (1,) else y, tf.int64)
-        return x, tf.cast(y[tf.newaxis] if y.shape.rank == 0 else y, tf.float32)
+        return x, tf.cast(y[tf.newaxis] if y.shape.rank == 0 else y, self.real_type(y, self.y_scaled))
+
+    @staticmethod
+    def real_type(values: tf.Tensor, scaled: bool) -> tf.DType:
+        """Return the type of real numbers: integers and float64 keep their digits until they are standardized."""
+        return tf.float64 if scaled and is_wide(np.dtype(values.dtype.as_numpy_dtype)) else tf.float32
 
 
 class _Survey:
@@ -171,6 +188,15 @@ class _Survey:
         if not count:
             raise ValueError(f"Invalid `source`: expected at least one row. Received: none in the {part} part.")
         return dataset.apply(tf.data.experimental.assert_cardinality(count))
+
+    def cast(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return a row as float32, where that suffices."""
+        return _narrow(x, self.x_moments), _narrow(y, self.y_moments)
+
+
+def _narrow(values: tf.Tensor, moments: Moments) -> tf.Tensor:
+    """Return float64 values as float32 unless that would round them too coarsely."""
+    return tf.cast(values, tf.float32) if values.dtype == tf.float64 and not moments.are_wide else values
 
 
 def _int32(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -35,6 +35,7 @@ def encode(
     task: str | None,
     class_names: tuple[str, ...] | None = None,
     columns: Sequence[str] | None = None,
+    scaled: bool = False,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...] | None]:
     """Return the targets of each part as numbers, and the names of the classes.
 
@@ -43,10 +44,12 @@ def encode(
         task: "classification", "regression", or None to infer it from the targets' type.
         class_names: names of the classes if targets are indices into them; None to number the classes here.
         columns: names of the targets, for error messages.
+        scaled: whether real targets are going to be standardized.
 
     Returns:
         The targets by part: classes as int32 [N, ...], numbered in sorted order over all parts, or real targets as
-        float32 [N, K]. Classes [N, 1] become [N], real targets [N] become [N, 1].
+        float32 [N, K], if they are `scaled` as `casting.as_standardizable` returns them. Classes [N, 1] become [N],
+        real targets [N] become [N, 1].
         The names of the classes, None for real targets.
 
     Raises:
@@ -54,7 +57,7 @@ def encode(
     """
     parts = {part: _plain(y, part) for part, y in parts.items()}
     if not is_classes(task, np.result_type(*parts.values())):
-        return {part: _real(y, part, columns) for part, y in parts.items()}, None
+        return {part: _real(y, part, columns, scaled) for part, y in parts.items()}, None
     parts = {part: _whole(y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, part) for part, y in parts.items()}
     if class_names is not None:
         for part, y in parts.items():
@@ -131,14 +134,15 @@ def _text(value: bytes, part: str) -> str:
         ) from error
 
 
-def _real(y: np.ndarray, part: str, columns: Sequence[str] | None) -> np.ndarray:
-    """Return real targets as float32 [N, K], or raise ValueError."""
+def _real(y: np.ndarray, part: str, columns: Sequence[str] | None, scaled: bool) -> np.ndarray:
+    """Return real targets [N, K], or raise ValueError."""
     if y.dtype.kind == "U":
         raise ValueError(
             f"Invalid targets: expected numbers for regression. Received: {y.flat[0]!r} in the {part} part. "
             "For strings, which are classes, pass `task='classification'`."
         )
-    return casting.as_float32("y", y[:, np.newaxis] if y.ndim == 1 else y, part, columns)
+    as_numbers = casting.as_standardizable if scaled else casting.as_float32
+    return as_numbers("y", y[:, np.newaxis] if y.ndim == 1 else y, part, columns)
 
 
 def _whole(y: np.ndarray, part: str) -> np.ndarray:

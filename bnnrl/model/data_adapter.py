@@ -64,7 +64,7 @@ class DataAdapter:
     def _own_units(self, x) -> inputs.Arrays:
         if self.columns is not None and tables.is_frame(x):
             x = self.columns.encode(x)
-        return inputs.inputs_of(self._keras_model, x)
+        return inputs.inputs_of(self._keras_model, x, _is_wide(self.x_scaler))
 
     def _standardised(self, x: inputs.Arrays) -> inputs.Arrays:
         return x if self.x_scaler is None else self.x_scaler.transform(x)
@@ -76,10 +76,10 @@ class DataAdapter:
             ValueError: as in `own_rows`.
         """
         x, y = self.own_rows(x, y)
-        return self._standardised(x), y
+        return self._standardised(x), y.astype(np.float32, copy=False)
 
     def own_rows(self, x, y=None) -> tuple[inputs.Arrays, np.ndarray]:
-        """Return inputs and targets in their own units.
+        """Return inputs and targets in their own units, float64 where their scaler is.
 
         Args:
             x: inputs [N, ...], or a pair (x, y), or a finite tf.data.Dataset of pairs.
@@ -97,14 +97,15 @@ class DataAdapter:
                 "Invalid data: expected x and y, a pair (x, y), or a tf.data.Dataset of pairs. "
                 f"Received: {type(x).__name__} and no targets."
             )
-        x, y = self._own_units(x), inputs.finite("y", y)
+        x, y = self._own_units(x), inputs.finite("y", y, _is_wide(self.y_scaler))
         if y.ndim == 0 or inputs.num_rows(x) != len(y):
             raise ValueError(
                 f"Invalid data: expected as many targets as rows. Received: {inputs.num_rows(x)} rows of x, y of shape "
                 f"{y.shape}."
             )
         theta, first = tf.zeros([self._problem.num_params]), inputs.take(x, slice(1))
-        distribution = self._problem.distribution(theta, tf.nest.map_structure(tf.constant, first))
+        as_tensor = lambda a: tf.constant(a, tf.float32)
+        distribution = self._problem.distribution(theta, tf.nest.map_structure(as_tensor, first))
         inputs.check_logits(distribution)
         inputs.check_support(distribution, y)
         return x, y
@@ -132,5 +133,9 @@ class DataAdapter:
         return Shards(lambda _: self._standard_rows(x, y), batch_size, pad=pad)
 
     def _standard_rows(self, x, y) -> tuple[inputs.Arrays, np.ndarray]:
-        x, y = self.rows(x, y)
-        return x, y if self.y_scaler is None else self.y_scaler.transform(y)
+        x, y = self.own_rows(x, y)
+        return self._standardised(x), y if self.y_scaler is None else self.y_scaler.transform(y)
+
+
+def _is_wide(scaler: data.Scaler | None) -> bool:
+    return scaler is not None and scaler.is_wide

@@ -19,8 +19,8 @@ Arrays = Any
 _map: Any = tf.nest.map_structure
 
 
-def inputs_of(model: keras.Model, x) -> Arrays:
-    """Return x as float32 rows that fit the network.
+def inputs_of(model: keras.Model, x, wide: bool = False) -> Arrays:
+    """Return x as float32 rows that fit the network, or as float64 rows that are still to be standardised if `wide`.
 
     Raises:
         ValueError: if x has no rows, another structure or shape than the network's inputs, or values that are not
@@ -28,7 +28,7 @@ def inputs_of(model: keras.Model, x) -> Arrays:
     """
     if len(getattr(model, "inputs", None) or [None]) > 1:
         return _several_inputs(model, x)
-    x, expected = finite("x", x), tf.TensorShape(getattr(model, "input_shape", None))
+    x, expected = finite("x", x, wide), tf.TensorShape(getattr(model, "input_shape", None))
     if x.ndim == 1 and expected.rank == 2:
         x = x[:, np.newaxis]  # as Keras does
     if x.ndim == 0 or len(x) == 0 or not expected.is_compatible_with(x.shape):
@@ -70,12 +70,13 @@ def take(x: Arrays, rows) -> Arrays:
     return _map(lambda a: a[rows], x)
 
 
-def finite(name: str, given) -> np.ndarray:
+def finite(name: str, given, wide: bool = False) -> np.ndarray:
     """Return `given` as a float32 array; the same array, if it is one.
 
     Args:
         name: of the argument, for the error.
         given: numbers, in anything that NumPy makes an array of.
+        wide: whether the array is float64 instead, so that numbers keep their digits until they are standardised.
 
     Raises:
         ValueError: if `given` is not an array of numbers, or not finite; the error names the first bad row.
@@ -87,7 +88,8 @@ def finite(name: str, given) -> np.ndarray:
             f"Invalid `{name}`: expected an array of numbers. Received: type {array.dtype}."
             f"{text if array.dtype.kind in 'USO' else ''}"
         )
-    return casting.as_float32(name, array, copy=False)
+    single = casting.as_float32(name, array, copy=False)
+    return array.astype(np.float64) if wide else single
 
 
 def check_logits(distribution: tfd.Distribution) -> None:

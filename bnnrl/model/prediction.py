@@ -150,11 +150,12 @@ class Predictor:
         if isinstance(distribution, tfd.Independent):
             inner = self._in_target_units(distribution.distribution)
             return tfd.Independent(inner, distribution.reinterpreted_batch_ndims)
+        mean, std = (a.astype(np.float32) for a in (scaler.mean, scaler.std))
         loc, scale = (distribution.parameters.get(name) for name in ("loc", "scale"))
         # Unlike a TransformedDistribution, a copy knows its variance.
         if type(distribution) in _LOCATION_SCALE and tf.is_tensor(loc) and tf.is_tensor(scale):
-            return distribution.copy(loc=scaler.mean + scaler.std * loc, scale=scaler.std * scale)
-        return tfd.TransformedDistribution(distribution, tfb.Chain([tfb.Shift(scaler.mean), tfb.Scale(scaler.std)]))
+            return distribution.copy(loc=mean + std * loc, scale=std * scale)
+        return tfd.TransformedDistribution(distribution, tfb.Chain([tfb.Shift(mean), tfb.Scale(std)]))
 
     def _many_statistics(self, weights: tf.Tensor, x: inputs.Arrays) -> list[tf.Tensor]:
         return _for_each(lambda weights, x, _: self._network.statistics(weights, x), weights, x, [])

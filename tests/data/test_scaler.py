@@ -26,6 +26,32 @@ def test_a_constant_column_is_only_centred():
     np.testing.assert_array_equal(Scaler.fit(x).std, [1.0, 1.0])
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e-8, 1e8])
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+def test_the_scale_of_the_values_does_not_matter(factor, offset):
+    x = (draws(200, 2) + np.float32(offset)).astype(np.float64)
+    expected = Scaler.fit(x).transform(x)
+    for dtype in (np.float32, np.float64):
+        scaled = (factor * x).astype(dtype)
+        np.testing.assert_allclose(Scaler.fit(scaled).transform(scaled), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_time_stamps_keep_their_digits(dtype):
+    seconds = np.arange(500)[:, np.newaxis]
+    stamps = (1_700_000_000 + seconds).astype(dtype)
+    np.testing.assert_allclose(Scaler.fit(stamps).transform(stamps), Scaler.fit(seconds).transform(seconds), atol=1e-6)
+    huge = (2**40 + seconds).astype(dtype)
+    np.testing.assert_allclose(Scaler.fit(huge).transform(huge), Scaler.fit(seconds).transform(seconds), atol=1e-6)
+
+
+def test_rounding_noise_is_only_centred():
+    single = np.full([50, 1], 0.1, np.float32) + 1e-8 * draws(50, 1)
+    double = np.full([50, 1], 0.1) + 1e-17 * np.arange(50)[:, np.newaxis]
+    for x in (single, double):
+        assert Scaler.fit(x).std == 1.0
+
+
 def test_padding():
     x = draws(3, 2)
     padded = pad_rows(x, 5)

@@ -26,6 +26,37 @@ def far_data(**kwargs) -> Any:
     return bnnrl.data.load((x, y), seed=0, **kwargs)
 
 
+@pytest.mark.parametrize("factor", [1e-20, 1e-8, 1e8])
+def test_the_unit_of_the_targets_does_not_matter(factor):
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    r2 = {}
+    for unit in (1.0, factor):
+        model = bnnrl.BayesianModel(mlp(2, 1), "gaussian", method=Adam(1e-2))
+        rows = bnnrl.data.load((x, unit * (1 + x[:, :1] - x[:, 1:] ** 2)), seed=0)
+        model.fit(rows, epochs=40, verbose=0)
+        r2[unit] = model.evaluate(rows.test)["r2"]
+    assert r2[1.0] > 0.5
+    np.testing.assert_allclose(r2[factor], r2[1.0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_time_stamps_are_learned_as_seconds_are(dtype, stream, tmp_path):
+    seconds = np.arange(200)[:, np.newaxis]
+    y, found = np.sin(seconds / 30.0), []
+    for start in (0, 1_700_000_000):
+        model = bnnrl.BayesianModel(mlp(1, 1), "gaussian", method=Adam(1e-2))
+        rows = bnnrl.data.load(((start + seconds).astype(dtype), y), seed=0, stream=stream)
+        model.fit(rows, epochs=20, verbose=0)
+        found.append(model.predict((start + seconds).astype(dtype)))
+    np.testing.assert_allclose(*found, atol=1e-4)
+    model.save(tmp_path / "m")
+    again = bnnrl.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.predict(1_700_000_000 + seconds), found[1])
+    again.update(rows.train, replay=rows.train, epochs=1, verbose=0)
+    model.cross_calibrate(rows.train if not stream else (1_700_000_000 + seconds, y), folds=2, level=0.5, epochs=1)
+
+
 def test_data_in_any_units_are_fitted_in_standard_ones_and_predicted_in_their_own(tmp_path):
     bnn, rows = bnnrl.BayesianModel(mlp(2, 1), "gaussian", method=PAIR), far_data(validation=0.2)
     history = bnn.fit(rows, epochs=150, verbose=0).history
