@@ -54,6 +54,7 @@ class Network:
         shapes: the shape of each trainable weight.
         sizes: the number of entries of each trainable weight.
         num_params: D, their sum.
+        may_mask: whether a layer may mask time steps.
         never_by_xla: whether a layer is of a kind that XLA cannot compile at all.
 
     Raises:
@@ -69,6 +70,7 @@ class Network:
         self.num_params = sum(self.sizes)
         self._dense_chain = _dense_chain(model)
         layers, index = model._flatten_layers(), {id(v): i for i, v in enumerate(model.non_trainable_variables)}
+        self.may_mask = any(_may_mask(layer) for layer in layers)
         self.never_by_xla = any(isinstance(layer, _NEVER_BY_XLA) for layer in layers)
         # XLA compiles a vectorised concatenation again at every call, which takes longer than a few unrolled calls.
         self._concatenates = any(isinstance(layer, keras.layers.Concatenate) for layer in layers)
@@ -179,6 +181,25 @@ class Network:
             return self._dense_outputs(weights, x, stacked)
         return self._call(weights, x, training, seed, statistics, stacked)[0]
 
+    def output_mask(self, x, stacked: bool = False) -> tf.Tensor | None:
+        """Return which time steps of the outputs count, 1 or 0, [B, T] or [S, B, T]; None if the network masks none.
+
+        In a graph this does not compute the outputs.
+
+        Args:
+            x: inputs, [B, ...] or [S, B, ...].
+            stacked: whether inputs are [S, B, ...].
+        """
+        if not self.may_mask:
+            return None
+        rows = tf.nest.map_structure(lambda a: tf.reshape(a, [-1, *a.shape[2:]]), x) if stacked else x
+        with keras.StatelessScope():
+            mask = getattr(tf.nest.flatten(self.model(rows, training=False))[0], "_keras_mask", None)
+        if mask is None:
+            return None
+        lead = tf.nest.flatten(x)[0].shape[: 1 + stacked]
+        return tf.reshape(tf.cast(mask, tf.float32), [*lead, *mask.shape[1:]])
+
     def _dense_outputs(self, weights: list[tf.Tensor], x: tf.Tensor, stacked: bool) -> tf.Tensor:
         """Return the outputs of a chain of Dense layers."""
         return (_stacked_dense if stacked else _dense)(self._dense_chain, weights, x)
@@ -239,6 +260,12 @@ class Network:
             after = tuple(tf.identity(variable.value) for variable in running)
         # Layers of a mixed-precision policy return 16 bits.
         return tf.nest.map_structure(lambda a: tf.cast(a, tf.float32), outputs), after
+
+
+def _may_mask(layer: keras.layers.Layer) -> bool:
+    """Return whether a layer can make a mask of time steps: Masking, Embedding, or a layer of the user's own."""
+    own = not type(layer).__module__.startswith("keras.") and type(layer).compute_mask is not keras.Layer.compute_mask
+    return own or isinstance(layer, keras.layers.Masking) or bool(getattr(layer, "mask_zero", False))
 
 
 def map_one_by_one(function: Callable, args):

@@ -228,10 +228,12 @@ class Problem:
     def log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return the sum over the batch of log p(y | x, θ), [] or [S].
 
+        Time steps that the network masks, such as by `keras.layers.Masking`, do not count.
+
         Args:
             theta: [D] or [S, D].
-            batch: (x, y), or (x, y, weight) with a weight of at least 0 for each row, [B] or [S, B]. A row of weight 0
-                has no influence whatever it holds, so that it can be padding.
+            batch: (x, y), or (x, y, weight) with a weight of at least 0 for each row, [B] or [S, B], by which its log
+                likelihood is multiplied. A row of weight 0 has no influence whatever it holds: it is padding.
             dtype: the type in which log densities are summed, see `log_joint`.
 
         Raises:
@@ -243,6 +245,7 @@ class Problem:
             x, y = tf.nest.map_structure(lambda a: without_padding(a, batch[2] > 0), (x, y))
         distribution = self.distribution(theta, x, training=True)
         log_prob = distribution.log_prob(align_targets(distribution, y))  # [S, B, ...]
+        log_prob = masked(log_prob, self.network.output_mask(x, stacked=rows > 1))
         log_prob = tf.reduce_sum(log_prob, axis=list(range(rows, log_prob.shape.rank)))
         if len(batch) == 3:
             log_prob *= batch[2]
@@ -291,7 +294,7 @@ class Problem:
 
         Args:
             theta: [D] or [S, D].
-            batch: (x, y), or (x, y, weight) as in `log_likelihood`, where B is the sum of the weights.
+            batch: (x, y), or (x, y, weight) as in `log_likelihood`, where B is the number of rows of positive weight.
             dtype: the type in which terms are summed over weights and rows. A sum of 10⁵ has two decimals in float32,
                 too few to compare the energies of a trajectory's two ends. In float64 it costs little more, because
                 each term is still computed in float32.
@@ -301,7 +304,7 @@ class Problem:
     def scaled_log_likelihood(self, theta: tf.Tensor, batch: Batch, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Return (N / B) log p(batch | θ), [] or [S], which is `log_joint` without the prior."""
         if len(batch) == 3:
-            batch_size = tf.reduce_sum(batch[2], axis=-1)
+            batch_size = num_rows(batch[2])
         else:
             batch_size = tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)
         scale = tf.cast(tf.cast(self.num_data, tf.float32) / batch_size, dtype)
@@ -320,6 +323,32 @@ class Problem:
 
 def _grad(function: Callable[[tf.Tensor], tf.Tensor], at: tf.Tensor) -> tf.Tensor:
     return tf.gradients(function(at), at)[0]
+
+
+def num_rows(weight: tf.Tensor, keepdims: bool = False) -> tf.Tensor:
+    """Return how many rows have a positive weight [..., B], so that they are no padding, [...] float32."""
+    return tf.reduce_sum(tf.cast(weight > 0, tf.float32), axis=-1, keepdims=keepdims)
+
+
+def masked(values: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Return values [..., B, T, ...] with those of masked time steps set to 0.
+
+    Args:
+        values: log densities.
+        mask: 0 for time steps that are masked and 1 for others, [..., B, T]; None if all count.
+
+    Raises:
+        ValueError: if there is a mask, and the values have no axis of time.
+    """
+    if mask is None:
+        return values
+    if values.shape.rank < mask.shape.rank:
+        raise ValueError(
+            f"Invalid `likelihood`: expected a density for each time step of a network that masks time steps, of shape "
+            f"{mask.shape}. Received: one of shape {values.shape}. Reduce the time steps in the network, or let the "
+            "likelihood keep them in its batch shape."
+        )
+    return values * tf.reshape(mask, [*mask.shape, *[1] * (values.shape.rank - mask.shape.rank)])
 
 
 def without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:

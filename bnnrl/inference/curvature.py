@@ -15,7 +15,7 @@ import tensorflow as tf
 from bnnrl.jacobian import Factor, shifted_dense
 from bnnrl.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
 from bnnrl.network import last_dense, last_layer
-from bnnrl.problem import Batch, Problem, align_targets, without_padding
+from bnnrl.problem import Batch, Problem, align_targets, masked, num_rows, without_padding
 
 _map: Any = tf.nest.map_structure
 
@@ -118,10 +118,10 @@ def kronecker_factors(problem: Problem, theta: tf.Tensor, batch: Batch) -> Facto
 
 
 def mean_over_rows(function: Callable[[Batch], Any], batches: Iterable[Batch]) -> tuple[Any, float]:
-    """Return the mean over rows of what `function` returns for batches (x, y, weight), and the sum of all weights."""
+    """Return the mean over rows of what `function` returns for batches (x, y, weight), and the number of rows."""
     mean, total = None, 0.0
     for batch in batches:
-        rows, found = float(tf.reduce_sum(batch[2])), function(batch)
+        rows, found = float(num_rows(batch[2])), function(batch)
         total += rows
         add = lambda old, new: old + rows / total * (new - old)  # noqa: B023
         mean = found if mean is None else _map(add, mean, found)
@@ -140,7 +140,7 @@ def _with_fixed_statistics(problem: Problem, theta: tf.Tensor, x: Any) -> Proble
 
 
 def _total(rows: Rows) -> tf.Tensor:
-    return tf.reduce_sum(rows.weight, axis=-1, keepdims=True)
+    return num_rows(rows.weight, keepdims=True)
 
 
 # J times a root of Λ
@@ -168,7 +168,7 @@ def _layers(
         x, layers, weights = last_layer(network, weights, x, offset, problem._repeated_statistics(theta))
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         outputs, inputs, shifts = shifted_dense(layers, weights, tf.cast(x, tf.float32), tape)
-    root = _root(problem, theta, outputs, rows.y)
+    root = _root(problem, theta, outputs, rows)
     by_column = [tape.gradient(outputs, shifts, output_gradients=a) for a in tf.unstack(root.outputs, axis=-1)]
     with_one = lambda x, bias: tf.concat([x, tf.ones_like(x[..., :1])], axis=-1) if bias else x
     inputs = [with_one(x, use_bias) for x, (_, use_bias) in zip(inputs, layers, strict=True)]
@@ -192,7 +192,7 @@ def _columns_by_copies(problem: Problem, theta: tf.Tensor, rows: Rows, offset: i
         outputs = problem.network(tf.concat([head, tail], axis=-1), _map(each, rows.x), statistics=statistics)
         flat = _flat(outputs, 2)[:, 0]  # [M B, T]
     restored = _map(lambda a: tf.reshape(a, [*lead, B, *a.shape[2:]]), outputs)
-    root = _root(problem, theta, restored, rows.y)
+    root = _root(problem, theta, restored, rows)
     by_column = tf.unstack(tf.reshape(root.outputs, [-1, *root.outputs.shape[-2:]]), axis=-1)
     zero = tf.UnconnectedGradients.ZERO
     grads = [tape.gradient(flat, tail, output_gradients=a, unconnected_gradients=zero) for a in by_column]
@@ -208,10 +208,11 @@ def _flat(outputs: Any, rank: int) -> tf.Tensor:
     return tf.concat(parts, axis=-1)
 
 
-def _root(problem: Problem, theta: tf.Tensor, outputs: Any, y: tf.Tensor) -> _Root:
+def _root(problem: Problem, theta: tf.Tensor, outputs: Any, rows: Rows) -> _Root:
     """Return a root of Λ at the outputs [..., B, ...], which no tape follows."""
     outputs = _map(tf.stop_gradient, outputs)
     rank, params, likelihood = theta.shape.rank, tf.stop_gradient(problem.split(theta)[1]), problem.likelihood
+    mask = problem.network.output_mask(rows.x, stacked=rank > 1)
     no_params = lambda root: _Root(root, tf.zeros([*root.shape[:-2], params.shape[-1], root.shape[-1]]), params * 0.0)
     if isinstance(likelihood, Categorical) and outputs.shape.rank == rank + 1:
         p = tf.nn.softmax(outputs)
@@ -220,10 +221,13 @@ def _root(problem: Problem, theta: tf.Tensor, outputs: Any, y: tf.Tensor) -> _Ro
     if isinstance(likelihood, Gaussian | Bernoulli | Poisson):
         positions = outputs.shape.rank - rank - 1
         diagonal, own = _independent(likelihood, outputs, params[(..., *[tf.newaxis] * positions, slice(None))])
-        root = no_params(tf.linalg.diag(_flat(diagonal, rank)))
-        repeats = math.prod(outputs.shape[rank:-1])  # positions of a row that share the parameters
+        root = no_params(tf.linalg.diag(_flat(masked(diagonal, mask), rank)))
+        # The number of positions that share the parameters, of the mean row.
+        repeats = tf.fill(rows.weight.shape, float(math.prod(outputs.shape[rank:-1])))
+        repeats = repeats if mask is None else tf.reduce_sum(mask, axis=-1)
+        repeats = tf.reduce_sum(rows.weight * repeats, axis=-1, keepdims=True) / _total(rows)
         return root if own is None else root._replace(own=repeats * tf.reshape(own, params.shape))
-    return _root_of_hessian(likelihood, outputs, params, y)
+    return _root_of_hessian(likelihood, outputs, params, rows.y, mask)
 
 
 def _independent(
@@ -245,7 +249,9 @@ def _independent(
     return tf.broadcast_to(1.0 / scale[..., tf.newaxis, :], outputs.shape), 2.0 * tf.square(exp / scale)
 
 
-def _root_of_hessian(likelihood: Likelihood, outputs: Any, params: tf.Tensor, y: tf.Tensor) -> _Root:
+def _root_of_hessian(
+    likelihood: Likelihood, outputs: Any, params: tf.Tensor, y: tf.Tensor, mask: tf.Tensor | None
+) -> _Root:
     """Return a root of the Hessian of −log p at the observed y, its negative eigenvalues set to 0, for any likelihood.
 
     Each row becomes a draw of its own, so that the likelihood's parameters have an entry for each row.
@@ -253,7 +259,7 @@ def _root_of_hessian(likelihood: Likelihood, outputs: Any, params: tf.Tensor, y:
     rank = params.shape.rank
     lead = tf.nest.flatten(outputs)[0].shape[:rank]  # [..., B]
     each = lambda a: tf.reshape(a, [-1, 1, *a.shape[rank:]])
-    outputs, y = _map(each, outputs), each(y)
+    outputs, y, mask = _map(each, outputs), each(y), None if mask is None else each(mask)
     params = tf.repeat(tf.reshape(params, [-1, params.shape[-1]]), lead[-1], axis=0)
     shapes = [a.shape for a in tf.nest.flatten(outputs)]
     sizes = [math.prod(shape[2:]) for shape in shapes]
@@ -267,7 +273,7 @@ def _root_of_hessian(likelihood: Likelihood, outputs: Any, params: tf.Tensor, y:
             parts = [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
             whole = tf.nest.pack_sequence_as(outputs, parts)
             distribution = likelihood(whole, own[(..., *[tf.newaxis] * positions, slice(None))])
-            loss = -distribution.log_prob(align_targets(distribution, y))
+            loss = -masked(distribution.log_prob(align_targets(distribution, y)), mask)
         grads = tf.unstack(inner.gradient(loss, z), axis=-1)
     zero = tf.UnconnectedGradients.ZERO
     hessian = tf.stack([outer.gradient(g, z, unconnected_gradients=zero) for g in grads], axis=-2)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from bnnrl.problem import Batch, Problem, align_targets
+from bnnrl.problem import Batch, Problem, align_targets, masked
 
 _ROWS = 1024  # rows whose log density is computed at once
 _map: Any = tf.nest.map_structure
@@ -77,5 +77,6 @@ def _log_probs(
         x, y = _map(lambda a, first=first: a[first : min(first + _ROWS, num_data)], tuple(data[:2]))
         distribution = problem.distribution(theta, x)
         targets = align_targets(distribution, y)
-        log_probs = np.asarray(distribution.log_prob(targets), np.float64)
+        log_probs = masked(distribution.log_prob(targets), problem.network.output_mask(x))
+        log_probs = np.asarray(log_probs, np.float64)
         yield first, log_probs.reshape(len(log_probs), -1).sum(axis=1), np.asarray(y), distribution.name

@@ -98,7 +98,8 @@ class Driver:
 
         Args:
             state: the method's state, from `init` or an earlier run.
-            data: (x, y) with rows first. Rows from `num_data` on are padding: the data can grow without a new trace.
+            data: (x, y) or (x, y, weight), see `Problem.log_likelihood`, with rows first. Rows from `num_data` on are
+                padding: the data can grow without a new trace.
             num_steps: number of steps.
             seed: the seed of the whole run, the same in every call of it.
             start: number of the first step, counted from 0 over the whole run.
@@ -324,8 +325,10 @@ class _Batches:
     def at(self, step: tf.Tensor, order: tf.Tensor | None) -> Batch:
         """Return the batch of a step: (x, y), [..., B, ...], or all rows with the weights [..., capacity]."""
         if self._batch_size is None or order is None:
+            x, y, *given = self._data
             weight = tf.cast(tf.range(self._capacity) < self._count, tf.float32)
-            return _map(lambda a: tf.broadcast_to(a, [*self._lead, *a.shape]), (*self._data, weight))
+            weight = given[0] * weight if given else weight
+            return _map(lambda a: tf.broadcast_to(a, [*self._lead, *a.shape]), (x, y, weight))
         first = ((step - self._origin) % self._steps_per_epoch) * self._batch_size
         positions = first + tf.range(self._batch_size)
         rows = tf.gather(order, positions % self._count, axis=-1)  # [B] or [M, B]
@@ -349,7 +352,7 @@ def _check_rows(data: Batch, num_data: int | None) -> int:
         ValueError: if x and y have different numbers of rows, or `num_data` is not among 1 to that number.
     """
     rows = {int(a.shape[0]) if len(a.shape) else 0 for a in tf.nest.flatten(data)}
-    if len(data) != 2 or len(rows) != 1:
+    if len(data) not in (2, 3) or len(rows) != 1:
         raise ValueError(
             f"Invalid `data`: expected (x, y) with as many rows of x as of y. Received: "
             f"{[tuple(a.shape) for a in tf.nest.flatten(data)]}"

@@ -12,7 +12,7 @@ from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.inference.base import Info, OptimizationMethod, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Dropout
-from bnnrl.problem import Batch, Problem, without_padding
+from bnnrl.problem import Batch, Problem, num_rows, without_padding
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class MCDropout(OptimizationMethod):
             flat = _map(lambda a: tf.reshape(a, [*stack, *a.shape[1 + len(lead) :]]), parts)
             log_likelihood = problem.log_likelihood(tf.reshape(masked, [*stack, theta.shape[-1]]), flat)
             log_likelihood = tf.reduce_sum(tf.reshape(log_likelihood, [K, *lead]), axis=0)
-            log_likelihood *= N / tf.reduce_sum(parts[2], axis=[0, -1])
+            log_likelihood *= N / tf.reduce_sum(num_rows(parts[2]), axis=0)
             log_joint = log_likelihood + problem.log_prior(theta)
         g = -tape.gradient(log_joint, theta) / N
         state = self._adam.update(state, g, rate(self.learning_rate, state.step))

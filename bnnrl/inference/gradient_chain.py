@@ -11,7 +11,7 @@ from bnnrl.checks import check_fields, check_nonnegative
 from bnnrl.inference.base import value_and_grad
 from bnnrl.inference.sampler import Sampler
 from bnnrl.inference.schedules import Rate, check_rate, rate
-from bnnrl.problem import Batch, Problem
+from bnnrl.problem import Batch, Problem, num_rows
 from bnnrl.seeds import fold_in, normal
 from bnnrl.structure import HasNumbers
 
@@ -193,7 +193,7 @@ def expected_squares(problem: Problem, theta: tf.Tensor, batch: Batch) -> tf.Ten
         log_likelihood = separate.log_likelihood(copies, each)
     squares = tf.reshape(tf.square(tape.gradient(log_likelihood, copies)), [*theta.shape[:-1], count, D])
     share = weight[0][..., tf.newaxis] if weight else tf.ones_like(squares[..., :1])
-    mean = tf.reduce_sum(share * squares, axis=-2) / tf.reduce_sum(share, axis=-2)
+    mean = tf.reduce_sum(tf.square(share) * squares, axis=-2) / num_rows(share[..., 0], keepdims=True)
     of_prior = 1.0 / (tf.square(problem.prior_stddev()) * tf.cast(problem.num_data, tf.float32))
     return (mean + of_prior) / _rows(theta, batch)
 
@@ -201,5 +201,5 @@ def expected_squares(problem: Problem, theta: tf.Tensor, batch: Batch) -> tf.Ten
 def _rows(theta: tf.Tensor, batch: Batch) -> tf.Tensor:
     """Return the number of rows of a batch, [] or, with weights, [..., 1]."""
     if len(batch) == 3:
-        return tf.reduce_sum(batch[2], axis=-1, keepdims=True)
+        return num_rows(batch[2], keepdims=True)
     return tf.cast(tf.shape(batch[1])[theta.shape.rank - 1], tf.float32)

@@ -21,7 +21,7 @@ from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerF
 from bnnrl.inference.sgd import SGD
 from bnnrl.network import last_kernel
 from bnnrl.posterior import FunctionSpace, Kronecker, Linearised, LowRank, MeanField, Point, Product
-from bnnrl.problem import Batch, Problem
+from bnnrl.problem import Batch, Problem, num_rows
 from bnnrl.seeds import fold_in
 
 MAX_ENTRIES = 4000  # rows of a matrix; a float32 matrix of 4000 × 4000 takes 64 MB
@@ -153,7 +153,7 @@ class Laplace(Method):
 
         def of_batch(theta: tf.Tensor, batch: Batch):
             found = self._curvature(problem, theta, batch, tf.constant([0, 0]))
-            return found, problem.log_likelihood(theta, batch) / tf.reduce_sum(batch[2])
+            return found, problem.log_likelihood(theta, batch) / num_rows(batch[2])
 
         inner, compute = self.init(problem, 0, theta).inner, CompiledFunction(of_batch, jit_compile=False)
         mean, _ = curvatures.mean_over_rows(lambda batch: compute(theta, batch), batches)
@@ -173,7 +173,7 @@ class Laplace(Method):
         own = tf.zeros([_num_entries(problem)])
         for batch in batches:
             columns, own_of_row, log_likelihood_of_batch = compute(theta, batch)
-            rows = tf.reduce_sum(batch[2])
+            rows = num_rows(batch[2])
             real = tf.repeat(batch[2] > 0, columns.shape[0] // batch[2].shape[0])
             parts.append(tf.sqrt(rows) * tf.boolean_mask(columns, real))
             log_likelihood, total, own = log_likelihood + log_likelihood_of_batch, total + rows, own + rows * own_of_row
@@ -395,7 +395,7 @@ def _fisher(problem: Problem, theta: tf.Tensor, batch: Batch, seed) -> tf.Tensor
     grad /= curvatures.units(problem, theta)[..., tf.newaxis, :]
     weight = rows.weight[..., tf.newaxis]
     square = tf.where(weight > 0, weight * tf.square(grad), 0.0)
-    return tf.reduce_sum(square, axis=-2) / tf.reduce_sum(weight, axis=-2)
+    return tf.reduce_sum(square, axis=-2) / num_rows(rows.weight, keepdims=True)
 
 
 _map: Any = tf.nest.map_structure

@@ -30,7 +30,7 @@ from bnnrl.inference import curvature as curvatures
 from bnnrl.inference.base import Diverged
 from bnnrl.linearised import LinearisedProblem
 from bnnrl.posterior import Kronecker, Linearised, LowRank, MeanField, Mixture, Point, Posterior, Product
-from bnnrl.problem import Batch, Problem
+from bnnrl.problem import Batch, Problem, num_rows
 from bnnrl.structure import key_or_none
 
 _STEPS, _HALVINGS = 10, 10
@@ -161,7 +161,7 @@ def _of_batch(
 ) -> tuple[tf.Tensor, tf.Tensor, Any]:
     """Return the log likelihood of the mean row, its gradient and its curvature at θ [D]."""
     problem, (curvature, arguments), W = problem.with_numbers(numbers), kind, problem.network.num_params
-    deviation, rows = theta - point, tf.reduce_sum(batch[2])
+    deviation, rows = theta - point, num_rows(batch[2])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(deviation)
         whole = tf.concat([point, deviation], axis=0)

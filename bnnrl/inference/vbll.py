@@ -17,7 +17,7 @@ from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.likelihoods import Gaussian, Likelihood
 from bnnrl.network import is_linear_in, last_layer
 from bnnrl.posterior import Linearised, LowRank, MeanField, Point, Product
-from bnnrl.problem import Batch, Problem, align_targets
+from bnnrl.problem import Batch, Problem, align_targets, num_rows
 from bnnrl.seeds import fast_normal, fold_in
 
 _MAX_ENTRIES = 4000  # of the posterior's factor; a float32 matrix of 4000 × 4000 takes 64 MB
@@ -172,7 +172,7 @@ class VBLL(OptimizationMethod):
         else:
             log_prob = self._mean_log_prob(problem, mean, variance, params, rows.y, seed)
         N = tf.cast(problem.num_data, tf.float32)
-        return N * tf.reduce_sum(rows.weight * log_prob, axis=-1) / tf.reduce_sum(rows.weight, axis=-1)
+        return N * tf.reduce_sum(rows.weight * log_prob, axis=-1) / num_rows(rows.weight)
 
     def _mean_log_prob(self, problem: Problem, mean, variance, params, y, seed) -> tf.Tensor:
         """Return log p(y | outputs), averaged over draws of the outputs, [..., B]."""

@@ -51,17 +51,26 @@ def reliability_curve(labels, probs, bins: int = 15, adaptive: bool = False) -> 
     return bin_by_confidence(probs.argmax(axis=1) == labels, probs.max(axis=1), check_count("bins", bins), adaptive)
 
 
-def bin_by_confidence(hit: np.ndarray, confidence: np.ndarray, bins: int = 15, adaptive: bool = False) -> Reliability:
-    """Return the reliability of rows with `hit` [N], whether they are correct, and `confidence` [N]; without checks."""
+def bin_by_confidence(
+    hit: np.ndarray,
+    confidence: np.ndarray,
+    bins: int = 15,
+    adaptive: bool = False,
+    weight: np.ndarray | None = None,
+) -> Reliability:
+    """Return the reliability of rows with `hit` [N], whether they are correct, and `confidence` [N]; without checks.
+
+    Rows may have weights [N], whose sums then take the place of numbers of rows.
+    """
     if adaptive:
         bins = min(bins, len(confidence))
         ends = np.sort(confidence)[np.arange(1, bins) * len(confidence) // bins - 1]
     else:
         ends = np.linspace(0, 1, bins + 1)[1:-1]
     index = np.searchsorted(ends, confidence)  # a bin contains its upper end
-    count = np.bincount(index, minlength=bins)
+    count = np.bincount(index, weight, bins)
     kept = count > 0
-    mean = lambda values: np.bincount(index, values, bins)[kept] / count[kept]
+    mean = lambda values: np.bincount(index, values if weight is None else weight * values, bins)[kept] / count[kept]
     return Reliability(mean(confidence.astype(np.float64)), mean(hit), count[kept])
 
 

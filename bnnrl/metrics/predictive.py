@@ -5,6 +5,7 @@ The argument `distribution` of all functions is the likelihood with batch shape 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl.metrics.calibration import bin_by_confidence
 from bnnrl.metrics.regression import pair_distances, r2_of, varies
-from bnnrl.problem import align_targets
+from bnnrl.problem import align_targets, masked
 from bnnrl.seeds import as_seed
 
 _DRAWS = 300  # least number of draws from the mixture for each target entry
@@ -84,6 +85,33 @@ def scores(distribution: tfd.Distribution, y: np.ndarray) -> dict[str, float]:
     return block_scores([(distribution, y)], lambda stride: distribution[:, ::stride])
 
 
+class Counted(NamedTuple):
+    """What counts in scores: rows by their weights, and time steps that are not masked."""
+
+    weight: np.ndarray | None = None  # [B], of each row; None for 1
+    mask: np.ndarray | None = None  # bool [B, T]; None if all time steps count
+
+    def of_rows(self, rows: slice) -> Counted:
+        """Return what counts of some rows."""
+        return Counted(*(None if a is None else a[rows] for a in self))
+
+    def entries(self, values: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Return values [..., B, T, ...] of the time steps that count, as rows [..., n, ...], given the axis of B."""
+        return values if self.mask is None else values[(*[slice(None)] * axis, self.mask)]
+
+    @property
+    def entry_weight(self) -> np.ndarray | None:
+        """The weights of what `entries` returns, [n]."""
+        if self.weight is None or self.mask is None:
+            return self.weight
+        return np.repeat(self.weight, self.mask.sum(axis=1))
+
+    def average(self, values: np.ndarray) -> float:
+        """Return the weighted mean of values [n, ...] of what `entries` returns."""
+        of_rows = values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
+        return float(np.average(of_rows, weights=self.entry_weight))
+
+
 class _RowScores(NamedTuple):
     """What the scores need of b rows."""
 
@@ -93,49 +121,58 @@ class _RowScores(NamedTuple):
 
 
 def block_scores(
-    blocks: Iterable[tuple[tfd.Distribution, np.ndarray]], thinned: Callable[[int], tfd.Distribution]
+    blocks: Iterable[tuple[tfd.Distribution, np.ndarray]],
+    thinned: Callable[[int], tfd.Distribution],
+    counted: Counted = Counted(),  # noqa: B008 (immutable)
 ) -> dict[str, float]:
     """Return `scores` of a distribution given in blocks of rows, of which the first and one other are in memory.
 
     Args:
         blocks: the distributions [S, b, ...] and the targets [b, ...] of consecutive rows.
         thinned: returns the distribution of every n-th of all rows, for an n of at least 1.
+        counted: the weights of rows, by which all scores are weighted means, and the mask of time steps.
 
     Raises:
         ValueError: if the shape of targets does not match that of their distribution.
     """
     blocks = iter(blocks)
-    distribution, y = next(blocks)
-    found = [_row_scores(distribution, y), *(_row_scores(*block) for block in blocks)]
-    target, log_sum, expected = (
-        None if parts[0] is None else tf.concat(parts, axis=0) for parts in zip(*found, strict=True)
-    )
-    nll = {"nll": float(np.log(distribution.batch_shape[0]) - tf.reduce_mean(log_sum))}
+    first_block = next(blocks)
+    distribution, found, row = first_block[0], [], 0
+    for block in itertools.chain([first_block], blocks):
+        found.append(_row_scores(*block, counted.of_rows(slice(row, row + len(block[1]))).mask))
+        row += len(block[1])
+    target, log_sum = (tf.concat([getattr(part, name) for part in found], axis=0) for name in ("target", "log_sum"))
+    expected = None if found[0].expected is None else tf.concat([part.expected for part in found], axis=0)
+    nll = {"nll": float(np.log(distribution.batch_shape[0]) - np.average(log_sum, weights=counted.weight))}
     if expected is None:
         return nll
     if not isinstance(of_entry(distribution), tfd.Categorical | tfd.Bernoulli):
         # A slice takes as long as 300 000 draws.
         thin = lambda stride: thinned(stride) if stride > 1 or len(found) > 1 else distribution
         # TFP's sampler of the Poisson distribution never ends if a rate is NaN.
-        of_draws = _NO_DRAW_SCORES if np.isnan(expected).any() else _draw_scores(distribution, thin, target)
-        return {**nll, **_point_scores(tf.cast(target, tf.float32), expected), **of_draws}
+        lacks_mean = np.isnan(expected).any()
+        of_draws = _NO_DRAW_SCORES if lacks_mean else _draw_scores(distribution, thin, target, counted)
+        return {**nll, **_point_scores(target.numpy().astype(np.float32), expected.numpy(), counted), **of_draws}
     label = tf.cast(target, tf.int32)
     hit = tf.equal(tf.argmax(expected, axis=-1, output_type=tf.int32), label)
     brier = tf.reduce_sum(tf.square(expected - tf.one_hot(label, expected.shape[-1])), axis=-1)
     if not isinstance(distribution, tfd.Categorical):
         brier /= 2.0  # the sum over two classes counts (p − y)² twice
-    correct, confidence = hit.numpy().ravel(), tf.reduce_max(expected, axis=-1).numpy().ravel()
+    hit, brier = counted.entries(hit.numpy()), counted.entries(brier.numpy())
+    correct, confidence = hit.ravel(), counted.entries(tf.reduce_max(expected, axis=-1).numpy()).ravel()
+    weight = counted.entry_weight
+    weight = None if weight is None else np.repeat(weight, hit.size // len(hit))
     return {
         **nll,
-        "accuracy": float(tf.reduce_mean(tf.cast(hit, tf.float32))),
-        "brier": float(tf.reduce_mean(brier)),
-        "ece": bin_by_confidence(correct, confidence).error,
-        "ace": bin_by_confidence(correct, confidence, adaptive=True).error,
+        "accuracy": counted.average(hit),
+        "brier": counted.average(brier),
+        "ece": bin_by_confidence(correct, confidence, weight=weight).error,
+        "ace": bin_by_confidence(correct, confidence, adaptive=True, weight=weight).error,
     }
 
 
-def _row_scores(distribution: tfd.Distribution, y: np.ndarray) -> _RowScores:
-    target, log_sum = _log_sum(distribution, y)
+def _row_scores(distribution: tfd.Distribution, y: np.ndarray, mask: np.ndarray | None) -> _RowScores:
+    target, log_sum = _log_sum(distribution, y, mask)
     probs = probabilities(distribution)
     try:
         expected = tf.reduce_mean(mean(distribution) if probs is None else probs, axis=0)
@@ -144,11 +181,14 @@ def _row_scores(distribution: tfd.Distribution, y: np.ndarray) -> _RowScores:
     return _RowScores(target, log_sum, expected)
 
 
-def _log_sum(distribution: tfd.Distribution, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+def _log_sum(
+    distribution: tfd.Distribution, y: np.ndarray, mask: np.ndarray | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the targets [b, ...] in the type of the distribution, and the log of the sum over draws of p(y), [b]."""
     draws = distribution.batch_shape[0]
     target = align_targets(distribution, tf.broadcast_to(y, [draws, *y.shape]))  # [S, b, ...]
     log_prob = distribution.log_prob(target)
+    log_prob = masked(log_prob, None if mask is None else tf.cast(mask, log_prob.dtype)[tf.newaxis])
     log_prob = tf.reduce_sum(log_prob, axis=list(range(2, log_prob.shape.rank)))  # [S, b]
     return target[0], tf.reduce_logsumexp(log_prob, axis=0)
 
@@ -159,19 +199,19 @@ def nll_sum(distribution: tfd.Distribution, y: np.ndarray) -> float:
     return float(len(y) * np.log(distribution.batch_shape[0]) - np.sum(log_sum))
 
 
-def _point_scores(target: tf.Tensor, expected: tf.Tensor) -> dict[str, float]:
+def _point_scores(target: np.ndarray, expected: np.ndarray, counted: Counted) -> dict[str, float]:
     """Return the errors of the predictive mean `expected` [B, ...]."""
-    error = target - expected
-    found = {
-        "rmse": float(tf.sqrt(tf.reduce_mean(tf.square(error)))),
-        "mae": float(np.mean(np.abs(error.numpy()), dtype=np.float64)),
-    }
-    y = target.numpy().astype(np.float64)
-    return {**found, "r2": r2_of(y, expected.numpy().astype(np.float64))} if varies(y) else found
+    y, mean = (counted.entries(a).astype(np.float64) for a in (target, expected))
+    error = y - mean
+    found = {"rmse": float(np.sqrt(counted.average(error**2))), "mae": counted.average(np.abs(error))}
+    return {**found, "r2": r2_of(y, mean, counted.entry_weight)} if varies(y) else found
 
 
 def _draw_scores(
-    distribution: tfd.Distribution, thinned: Callable[[int], tfd.Distribution], target: tf.Tensor
+    distribution: tfd.Distribution,
+    thinned: Callable[[int], tfd.Distribution],
+    target: tf.Tensor,
+    counted: Counted,
 ) -> dict[str, float]:
     """Return the scores from draws of the mixture, or none if the distribution of an entry cannot be sampled.
 
@@ -181,6 +221,7 @@ def _draw_scores(
         distribution: the distribution of some or all rows, whose kind and number of components count.
         thinned: returns the distribution of every n-th of all rows, for an n of at least 1.
         target: targets of all rows, [B, ...].
+        counted: the weights of rows and the mask of time steps.
     """
     base = distribution
     while isinstance(base, tfd.Independent):
@@ -199,12 +240,14 @@ def _draw_scores(
         return {}
     with np.errstate(invalid="ignore"):  # after a diverged fit, draws and scores are infinite
         errors = drawn.astype(np.float64) - target[::stride].numpy()  # centred at y, which keeps rounding errors small
+        counted = counted.of_rows(slice(None, None, stride))
+        errors = counted.entries(errors, axis=2)
         ordered = np.sort(errors.reshape(k * components, *errors.shape[2:]), axis=0)
         low, high = _ends(ordered, 0.95)
         return {
-            "crps": float(np.mean(_mixture_crps(errors, ordered))),
-            "picp_95": float(np.mean((low <= 0) & (high >= 0))),
-            "width_95": float(np.mean(high - low)),
+            "crps": counted.average(_mixture_crps(errors, ordered)),
+            "picp_95": counted.average((low <= 0) & (high >= 0)),
+            "width_95": counted.average(high - low),
         }
 
 

@@ -55,10 +55,11 @@ def r2(y, mean) -> float:
     return r2_of(y, mean)
 
 
-def r2_of(y: np.ndarray, mean: np.ndarray) -> float:
-    """Return `r2` of y and mean [N, ...], without checks."""
+def r2_of(y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Return `r2` of y and mean [N, ...], without checks, where rows may have weights [N]."""
     # Computed here, because every evaluation needs R² and scikit-learn takes a second to import.
-    return float(np.mean(1 - np.sum((y - mean) ** 2, axis=0) / np.sum((y - y.mean(axis=0)) ** 2, axis=0)))
+    share = lambda a: np.average(a, axis=0, weights=weight)
+    return float(np.mean(1 - share((y - mean) ** 2) / share((y - share(y)) ** 2)))
 
 
 def varies(y: np.ndarray) -> bool:

@@ -16,8 +16,8 @@ from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit,
 from bnnrl.keras_conventions import already_told, warn_of_ignored
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
-from bnnrl.metrics.predictive import block_scores, block_uncertainty
-from bnnrl.model import calibration, cross_conformal, inputs, updating
+from bnnrl.metrics.predictive import Counted, block_scores, block_uncertainty
+from bnnrl.model import calibration, cross_conformal, inputs, keras_data, updating
 from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
@@ -26,7 +26,14 @@ from bnnrl.model.keras_optimizer import KerasOptimizerView
 from bnnrl.model.linearised_prediction import LinearisedPredictor
 from bnnrl.model.prediction import Predictor
 from bnnrl.model.serialization import ModelParts
-from bnnrl.model.training import Trainer, TrainingLoop, check_epochs, check_reporting
+from bnnrl.model.training import (
+    Trainer,
+    TrainingLoop,
+    check_epochs,
+    check_initial_epoch,
+    check_reporting,
+    check_weights,
+)
 from bnnrl.problem import Problem
 from bnnrl.storage import checkpoint, config
 from bnnrl.storage.arrays import Arrays
@@ -114,6 +121,11 @@ class BayesianModel:
         until: Any = None,
         max_epochs: int | None = None,
         initial: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | None = None,
+        validation_split: float = 0.0,
+        steps_per_epoch: int | None = None,
+        initial_epoch: int = 0,
     ) -> keras.callbacks.History:
         """Infer the posterior, by default starting from fresh draws of the network's initialisers.
 
@@ -130,14 +142,16 @@ class BayesianModel:
 
         Args:
             x: inputs [N, ...], or a list, tuple or dictionary of arrays for a network of several inputs. Or inputs and
-                targets together: a pair (x, y); a finite tf.data.Dataset of pairs, of rows or of batches, which is
-                streamed if it takes more than 2 GiB; or the result of `bnnrl.data.load`. The scalers of the latter
-                become the model's: it then takes and returns everything in the data's units.
+                targets together: a pair (x, y) or a triple (x, y, sample_weight); a keras.utils.PyDataset or a
+                generator of batches of either, which are joined in memory; a finite tf.data.Dataset of pairs, of rows
+                or of batches, which is streamed if it takes more than 2 GiB; or the result of `bnnrl.data.load`. The
+                scalers of the latter become the model's: it then takes and returns everything in the data's units.
             y: targets [N, ...]; None if they come with `x`.
             batch_size: rows in a minibatch. None for all rows at every step, which HMC, NUTS and Gauss-Newton learning
                 need; given by name, they take all rows whatever `batch_size` is.
             epochs: passes over the data. With `until`, the number by which a method by name plans its stages.
-            validation_data: (x, y) or a tf.data.Dataset; the validation part of `bnnrl.data.load` if None.
+            validation_data: (x, y), (x, y, sample_weight) or a tf.data.Dataset; the validation part of
+                `bnnrl.data.load` if None.
             callbacks: Keras callbacks.
             seed: an integer from which all randomness of the fit derives.
             verbose: 0 for silence, 1 or "auto" for a progress bar, 2 for a line after each epoch.
@@ -151,6 +165,13 @@ class BayesianModel:
                 same units; θ [D] or [M, D] to start from, such as samples of an earlier posterior; None for fresh
                 draws. With [D], all members or chains start there. To infer the last layers only, set `trainable` of
                 the others to False before the BayesianModel is made.
+            sample_weight: weights of at least 0, [N], by which the log likelihood of each row is multiplied. N in the
+                loss is the number of rows of positive weight. Validation scores are weighted means.
+            class_weight: the weight of each class, by its number, by which weights of rows are multiplied.
+            validation_split: the share of the rows, the last ones of arrays x and y, that become `validation_data`.
+            steps_per_epoch: the steps of an epoch; None for a pass over the rows. Of a generator, also the number of
+                batches that are taken.
+            initial_epoch: always 0, as every fit begins anew; another number raises ValueError.
 
         Returns:
             The logs, also kept as `history`. Their `params` hold the method with its hyper-parameters for this run, and
@@ -173,6 +194,13 @@ class BayesianModel:
             )
         check_reporting(callbacks, verbose)
         check_choice("engine", engine, ("local", "ray"))
+        check_initial_epoch(initial_epoch)
+        given = keras_data.gathered(x, y, sample_weight, steps_per_epoch)
+        if validation_split:
+            if validation_data is not None:
+                raise ValueError("Invalid `validation_split`: expected 0 with `validation_data`. Received: both.")
+            given, validation_data = keras_data.divided(given, validation_split)
+        weight, (x, y, _) = keras_data.row_weights(given, class_weight), given
         rule, limit = rule_and_limit(until, max_epochs, check_count("epochs", epochs))
         before = self.x_scaler, self.y_scaler, self.columns, self.method, self.optimizer
         try:
@@ -185,11 +213,14 @@ class BayesianModel:
                 self.columns = None
             if self._name and inference.get(self._name).full_batch_only:
                 batch_size = None
-            shards = self._adapter.shards(x, y, batch_size)
+            shards = self._adapter.shards(x, y, batch_size, weight, steps_per_epoch)
             self._choose_method(shards, epochs, None if rule is None else limit)
             if rule is not None:
                 require_chains(self.method)
-            validation = None if validation_data is None else self._adapter.rows(validation_data)
+            validation = None if validation_data is None else self._weighted_rows(validation_data)
+            check_weights(
+                self.method, weight, masks=self._adapter.mask(inputs.take(shards.first, slice(1))) is not None
+            )
             limit = check_epochs(limit, self.method, shards)
             driver, problem = self._driver(shards.batch_size, engine), self._problem.with_num_data(shards.num_data)
             self._trainer = Trainer(problem, self.method, driver, seed, self._initial_theta(initial))
@@ -397,7 +428,7 @@ class BayesianModel:
         blocks = self._predictor.blocks(x, self._count(num_samples))
         return block_uncertainty(self._distribution(inputs.take(x, r), num_samples, seed) for r in blocks)
 
-    def evaluate(self, x, y=None, num_samples: int = 100, seed=0) -> dict[str, float]:
+    def evaluate(self, x, y=None, num_samples: int = 100, seed=0, sample_weight: Any = None) -> dict[str, float]:
         """Return scores of the predictive distribution, see `bnnrl.metrics.scores`.
 
         For every likelihood "nll", the mean of −log p(y | x) over rows in nats.
@@ -414,8 +445,15 @@ class BayesianModel:
             y: targets [N, ...]; None if they come with `x`.
             num_samples: as in `predict`.
             seed: as in `predict`.
+            sample_weight: weights of at least 0, [N]; all scores are then weighted means over rows. Time steps that the
+                network masks count in none.
         """
-        return self._scores(*self._adapter.rows(x, y), num_samples, seed)
+        return self._scores(*self._weighted_rows(x, y, sample_weight), num_samples, seed)
+
+    def _weighted_rows(self, x, y=None, sample_weight=None) -> tuple[inputs.Arrays, np.ndarray, np.ndarray | None]:
+        """Return inputs in standard units, targets in their own, and the weights of the rows, None for 1."""
+        given = keras_data.gathered(x, y, sample_weight)
+        return *self._adapter.rows(given.x, given.y), keras_data.row_weights(given, None)
 
     def prior_scales(self, num_samples: int = 100, seed=0) -> dict[str, float]:
         """Return the posterior mean of each scale of a learned prior, by the path of its weight and its input column.
@@ -788,13 +826,17 @@ class BayesianModel:
         of_block = lambda rows: function(self._distribution(inputs.take(x, rows), num_samples, seed), rows)
         return np.concatenate([of_block(rows) for rows in blocks])
 
-    def _scores(self, x: inputs.Arrays, y: np.ndarray, num_samples: int = 100, seed=0) -> dict[str, float]:
-        """Return the scores on inputs in standard units and targets in their own."""
+    def _scores(
+        self, x: inputs.Arrays, y: np.ndarray, weight: np.ndarray | None, num_samples: int = 100, seed=0
+    ) -> dict[str, float]:
+        """Return the scores on inputs in standard units and targets in their own, rows weighted unless None."""
         # Samples are drawn anew for each block, which costs little beside their outputs for as many rows.
         of_rows = lambda rows: self._distribution(inputs.take(x, rows), num_samples, seed)
         blocks = self._predictor.blocks(x, self._count(num_samples))
         return block_scores(
-            ((of_rows(rows), y[rows]) for rows in blocks), lambda stride: of_rows(slice(None, None, stride))
+            ((of_rows(rows), y[rows]) for rows in blocks),
+            lambda stride: of_rows(slice(None, None, stride)),
+            Counted(weight, self._adapter.mask(x)),
         )
 
     def _chains_of_fit(self, x: inputs.Arrays) -> np.ndarray | None:

@@ -14,6 +14,7 @@ from bnnrl.model import inputs
 from bnnrl.model.device_data import Shards, Stream
 from bnnrl.problem import Problem
 
+_MASKED_ROWS = 1024  # whose mask is computed at a time
 _DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson)
 
 
@@ -97,7 +98,8 @@ class DataAdapter:
                 "Invalid data: expected x and y, a pair (x, y), or a tf.data.Dataset of pairs. "
                 f"Received: {type(x).__name__} and no targets."
             )
-        x, y = self._own_units(x), inputs.finite("y", y, _is_wide(self.y_scaler))
+        x = self._own_units(x)
+        y = self._filled(x, inputs.finite("y", y, _is_wide(self.y_scaler)))
         if y.ndim == 0 or inputs.num_rows(x) != len(y):
             raise ValueError(
                 f"Invalid data: expected as many targets as rows. Received: {inputs.num_rows(x)} rows of x, y of shape "
@@ -110,7 +112,25 @@ class DataAdapter:
         inputs.check_support(distribution, y)
         return x, y
 
-    def shards(self, x, y, batch_size: int | None) -> Shards:
+    def mask(self, x: inputs.Arrays) -> np.ndarray | None:
+        """Return which time steps of the outputs count for rows in standard units, bool [N, T]; None if all do."""
+        network = self._problem.network
+        if not network.may_mask:
+            return None
+        each = [inputs.take(x, slice(i, i + _MASKED_ROWS)) for i in range(0, inputs.num_rows(x), _MASKED_ROWS)]
+        found: Any = [network.output_mask(tf.nest.map_structure(tf.constant, chunk)) for chunk in each]
+        return None if found[0] is None else np.concatenate(found) > 0
+
+    def _filled(self, x: inputs.Arrays, y: np.ndarray) -> np.ndarray:
+        """Return targets with those of masked time steps replaced by one that counts, as they may hold anything."""
+        mask = self.mask(self._standardised(x)) if y.ndim > 1 and inputs.num_rows(x) == len(y) else None
+        if mask is None or mask.shape != y.shape[:2] or not mask.any():
+            return y
+        return np.where(mask.reshape(*mask.shape, *[1] * (y.ndim - 2)), y, y[mask][0])
+
+    def shards(
+        self, x, y, batch_size: int | None, weight: np.ndarray | None = None, steps: int | None = None
+    ) -> Shards:
         """Return training data, inputs and targets in standard units.
 
         All rows are one shard, unless x is a tf.data.Dataset too large for memory, which is streamed in pieces.
@@ -119,6 +139,8 @@ class DataAdapter:
             x: as in `rows`.
             y: as in `rows`.
             batch_size: rows in a minibatch, or None for all of them.
+            weight: of each row, [N], of which rows of weight 0 are left out; None for 1. Not for a tf.data.Dataset.
+            steps: the steps of an epoch; None for a pass over the rows.
 
         Raises:
             ValueError: as in `rows`, or if a stream is to be one batch.
@@ -127,14 +149,23 @@ class DataAdapter:
             stream = Stream(x, self._keras_model)
             x = stream.read()
             if x is None:
-                return Shards(lambda part: self._standard_rows(part, None), batch_size, stream)
+                return Shards(lambda part: self._standard_rows(part, None), batch_size, stream, steps=steps)
         # Batch normalisation over all rows at once would take padding for data.
         pad = batch_size is not None or not self._problem.network.has_statistics
-        return Shards(lambda _: self._standard_rows(x, y), batch_size, pad=pad)
+        prepare = lambda _: _with_weight(*self._standard_rows(x, y), weight)
+        return Shards(prepare, batch_size, pad=pad, steps=steps)
 
     def _standard_rows(self, x, y) -> tuple[inputs.Arrays, np.ndarray]:
         x, y = self.own_rows(x, y)
         return self._standardised(x), y if self.y_scaler is None else self.y_scaler.transform(y)
+
+
+def _with_weight(x: inputs.Arrays, y: np.ndarray, weight: np.ndarray | None) -> tuple[Any, ...]:
+    """Return the rows of positive weight with their weights; all rows if there are no weights."""
+    if weight is None:
+        return x, y
+    kept = weight > 0
+    return inputs.take(x, kept), y[kept], weight[kept]
 
 
 def _is_wide(scaler: data.Scaler | None) -> bool:

@@ -74,10 +74,11 @@ class Shards:
 
     Args:
         prepare: turns a piece's (x, y) into float32 arrays that fit the model, in standard units. Without a stream
-            `prepare` is called with None and returns all rows.
+            `prepare` is called with None and returns all rows, (x, y) or (x, y, weight).
         batch_size: rows in a minibatch, or None for all.
         stream: where the pieces come from; None if there is one.
         pad: whether all rows may be padded, so that one compiled loop serves data of nearly the same number of rows.
+        steps: the steps of an epoch, without a stream; None for as many as there are whole minibatches.
 
     Attributes:
         streams: whether there is a stream.
@@ -90,14 +91,21 @@ class Shards:
         ValueError: if a row does not fit the model, or a stream is to be one batch.
     """
 
-    def __init__(self, prepare: Callable, batch_size: int | None, stream: Stream | None = None, pad: bool = True):
+    def __init__(
+        self,
+        prepare: Callable,
+        batch_size: int | None,
+        stream: Stream | None = None,
+        pad: bool = True,
+        steps: int | None = None,
+    ):
         self._stream = stream
         batch_size = None if batch_size is None else check_count("batch_size", batch_size)
         if stream is None:
-            x, y = prepare(None)
-            counts, pad = [len(y)], pad and sum(a.nbytes for a in tf.nest.flatten((x, y))) <= SHARD_BYTES
-            capacity = round_up_rows(len(y)) if pad else len(y)
-            self._whole = _map(lambda a: pad_rows(a, capacity), (x, y))
+            rows = prepare(None)
+            counts, pad = [len(rows[1])], pad and sum(a.nbytes for a in tf.nest.flatten(rows)) <= SHARD_BYTES
+            capacity = round_up_rows(counts[0]) if pad else counts[0]
+            self._whole = _map(lambda a: pad_rows(a, capacity), tuple(rows))
             self.first = _map(lambda a: np.asarray(a)[: counts[0]], self._whole[0])  # shares the tensors' memory
         else:
             if batch_size is None:
@@ -112,6 +120,13 @@ class Shards:
         self.streams, self.num_data = stream is not None, sum(counts)
         self.batch_size = None if batch_size is None else min(batch_size, self.num_data)
         self._steps = [max(1, n // self.batch_size) if self.batch_size else 1 for n in counts]
+        if steps is not None:
+            if stream is not None:
+                raise ValueError(
+                    "Invalid `steps_per_epoch`: expected None for a dataset too large for memory, of which an epoch is "
+                    f"a pass. Received: steps_per_epoch={steps}."
+                )
+            self._steps = [check_count("steps_per_epoch", steps)]
         self.steps = sum(self._steps)
 
     def _count_rows(self, stream: Stream) -> tuple[list[int], Arrays]:
@@ -137,5 +152,6 @@ class Shards:
         for arrays, count, _ in self:
             for first in range(0, count, rows):
                 last = min(first + rows, count)
-                x, y = _map(lambda a: pad_rows(np.asarray(a)[first:last], rows), arrays)  # noqa: B023
-                yield x, y, tf.cast(tf.range(rows) < last - first, tf.float32)
+                x, y, *given = _map(lambda a: pad_rows(np.asarray(a)[first:last], rows), arrays)  # noqa: B023
+                real = tf.cast(tf.range(rows) < last - first, tf.float32)
+                yield x, y, given[0] * real if given else real

@@ -83,7 +83,11 @@ def _log_scales(problem: Problem, theta: tf.Tensor, shards: Shards) -> tf.Tensor
         )
     for x, y, weight in shards.batches(_ROWS):
         distribution = problem.distribution(theta, x)
-        square = np.square(align_targets(distribution, y) - distribution.mean())[np.asarray(weight) > 0]
+        square = np.square(align_targets(distribution, y) - distribution.mean())
+        mask = problem.network.output_mask(x)
+        real = np.asarray(weight) > 0
+        real = real if mask is None else real[:, np.newaxis] & (np.asarray(mask) > 0)
+        square = square[real]
         total, count = total + square.reshape([-1, square.shape[-1]]).sum(axis=0), count + square[..., 0].size
     scale = np.sqrt(np.asarray(total) / count)
     return tf.constant(np.log(np.maximum(scale - likelihood.floor, 1e-6 + 1e-3 * scale)), tf.float32)

@@ -36,6 +36,27 @@ def check_epochs(epochs: int, method: inference.Method, shards: Shards) -> int:
     return epochs
 
 
+def check_initial_epoch(initial_epoch: int) -> None:
+    """Raise ValueError unless `initial_epoch` is 0."""
+    if check_count("initial_epoch", initial_epoch, least=0):
+        raise ValueError(
+            "Invalid `initial_epoch`: expected 0, as every fit begins anew. Received: "
+            f"initial_epoch={initial_epoch}. Pass `initial` to start from earlier values of θ, such as "
+            "`initial=model.posterior.mean()`."
+        )
+
+
+def check_weights(method: inference.Method, weight: np.ndarray | None, masks: bool) -> None:
+    """Raise ValueError if rows have weights or time steps are masked, and the method counts all rows and steps."""
+    inner = inference.innermost(method)
+    if isinstance(inner, inference.GaussNewton) and (weight is not None or masks):
+        raise ValueError(
+            "Invalid data for GaussNewton: expected rows of weight 1 without masked time steps, as the method's noise "
+            f"scale counts every target. Received: {'weights' if weight is not None else 'masked time steps'}. Use "
+            "'laplace' or 'ensemble'."
+        )
+
+
 def check_reporting(callbacks: Any, verbose: Any) -> None:
     """Raise ValueError unless `callbacks` are Keras callbacks or None, and `verbose` is 0, 1, 2 or "auto"."""
     listed = callbacks if isinstance(callbacks, list | tuple) else [] if callbacks is None else [callbacks]
