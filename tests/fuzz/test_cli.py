@@ -73,6 +73,7 @@ def cheap(tmp_path_factory):
         patch.setattr(train, "_learn", lambda run, agent, trials: None)
         patch.setattr("bnnrl.rl.reporting.html.write", lambda *arguments, **options: None)
         patch.setattr(fit_run.BayesianModel, "fit", lambda self, *arguments, **options: _stop())
+        patch.setattr("bnnrl.cli.tune_study.Tuning.run", lambda self, trials: None)
         patch.setattr(Comparison, "run", lambda self, engine, parallel, retries: DONE)
         patch.setattr("bnnrl._compilation_cache.clear", lambda root: None)
         patch.setattr("bnnrl.rl.checks.environment._findings", lambda *arguments: iter(()), raising=False)
