@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from bnnrl.checks import (
     check_path,
     check_seed,
 )
-from bnnrl.rl import serialization, tasks
+from bnnrl.rl import export, serialization, tasks
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, RandomActor
 from bnnrl.rl.callbacks import Callback, Prediction, Trial
@@ -462,6 +463,22 @@ class PILCO:
             ValueError: if the folder exists and was not written by bnnrl.
         """
         checkpoint.write(check_path("folder", folder), *self.to_saved())
+
+    def export(self, path: checkpoint.Folder) -> Path:
+        """Write the policy as a file that needs no bnnrl, and return the path.
+
+        The suffix says what is written: ".py", a Python file that needs NumPy only, with a function `predict` of
+        Stable-Baselines3's form; ".keras", a Keras model from observations [B, O] to actions; ".tflite", the same for
+        TensorFlow Lite.
+
+        Args:
+            path: the file, which is replaced if it exists.
+
+        Raises:
+            ValueError: for another suffix, an agent without a policy, a planner, whose actions need the learned models,
+                a task with history or delay, or a policy of your own.
+        """
+        return export.export(path, self.control, self.task.env_id, self.action_space.start)
 
     def to_saved(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Return a JSON-able description and named arrays, from which `from_saved` rebuilds the agent."""
