@@ -1,19 +1,22 @@
 """Likelihoods: maps from network outputs to a distribution over the targets.
 
-A likelihood is any callable `outputs -> tfd.Distribution`. The classes below can also be saved with a model, and may
+A likelihood is any callable `outputs -> tfd.Distribution`. The classes below may
 have parameters of their own, such as a noise scale, that are inferred together with the weights.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
+import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.checks import check_callable, check_fields, check_nonnegative, check_positive, nearest
+from bnnrl.checks import check_callable, check_fields, check_nonnegative, check_positive, check_within, nearest
 from bnnrl.storage import config
 from bnnrl.structure import HasNumbers
 
@@ -140,6 +143,94 @@ class Gaussian(HasNumbers):
 config.register(Gaussian)
 
 
+class _LogParam(HasNumbers):
+    """Base of the likelihoods with one learned log-parameter for each target entry."""
+
+    log_scale_prior_std: float = 3.0
+
+    def num_params(self, num_outputs: int) -> int:
+        """Return the number of learned log-parameters, that of the network's outputs.
+
+        Raises:
+            ValueError: if the network's number of outputs is not known, which is 0 here.
+        """
+        if not num_outputs:
+            raise ValueError(
+                f"Invalid `likelihood`: {type(self).__name__} needs a network with one output tensor of known last "
+                "axis. Received a network without. Give a subclassed model `compute_output_shape`."
+            )
+        return num_outputs
+
+    def init(self, num_outputs: int) -> tf.Tensor:
+        """Return initial log-parameters of -1."""
+        return tf.fill([self.num_params(num_outputs)], -1.0)
+
+    def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return the log density of the log-parameters [..., L] under their normal prior, [...]."""
+        return tf.reduce_sum(tfd.Normal(0.0, self.log_scale_prior_std).log_prob(likelihood_params), axis=-1)
+
+
+@dataclass(frozen=True)
+class StudentT(_LogParam):
+    """y ~ StudentT(df, f(x), scale), independently for each target entry: real targets with outliers.
+
+    Args:
+        df: the degrees of freedom, above 2 so that the targets have a variance; smaller ones have heavier tails.
+        floor: a lower bound that is added to the scale, in units of y, whose log is inferred for each target entry.
+        log_scale_prior_std: the standard deviation s of the prior N(0, s²) on a log-scale.
+
+    Raises:
+        ValueError: if `df` is not above 2, `floor` is negative, or `log_scale_prior_std` is not positive.
+    """
+
+    df: float = 4.0
+    floor: float = 1e-3
+    log_scale_prior_std: float = 3.0
+
+    tensor_fields: ClassVar = ("df", "floor", "log_scale_prior_std")
+
+    def __post_init__(self):
+        above_2 = partial(check_within, interval="(2, inf)", expected="a finite number above 2")
+        check_fields(self, df=above_2, floor=check_nonnegative, log_scale_prior_std=check_positive)
+
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution of the targets."""
+        scale = self.floor + tf.exp(likelihood_params)[..., tf.newaxis, :]
+        return tfd.Independent(tfd.StudentT(self.df, outputs, scale), reinterpreted_batch_ndims=1)
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(_LogParam):
+    """Counts y of mean μ and variance μ + α μ², independently for each output, which is log μ.
+
+    α, the overdispersion, is inferred for each target entry; for α = 0 the distribution is Poisson's.
+
+    Args:
+        log_scale_prior_std: the standard deviation s of the prior N(0, s²) on log α.
+
+    Raises:
+        ValueError: if `log_scale_prior_std` is not positive.
+    """
+
+    log_scale_prior_std: float = 3.0
+
+    tensor_fields: ClassVar = ("log_scale_prior_std",)
+    inverse_links: ClassVar = ("exponential",)  # activations whose results are no log rates
+
+    def __post_init__(self):
+        check_fields(self, log_scale_prior_std=check_positive)
+
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution of the targets."""
+        log_alpha = likelihood_params[..., tf.newaxis, :]
+        count = tf.broadcast_to(tf.exp(-log_alpha), outputs.shape)
+        return tfd.Independent(tfd.NegativeBinomial(count, logits=outputs + log_alpha), reinterpreted_batch_ndims=1)
+
+
+config.register(StudentT)
+config.register(NegativeBinomial)
+
+
 @dataclass(frozen=True)
 class Categorical(_NoParams):
     """y in {0, …, K−1}, with the K outputs as class logits."""
@@ -226,8 +317,15 @@ class Custom(_NoParams):
         return distribution
 
 
-BUILT_IN = Gaussian, _NoParams  # whose own parameters, if any, have a normal prior
-_TYPES = {"gaussian": Gaussian, "categorical": Categorical, "bernoulli": Bernoulli, "poisson": Poisson}
+BUILT_IN = Gaussian, _LogParam, _NoParams  # whose own parameters, if any, have a normal prior
+_TYPES = {
+    "gaussian": Gaussian,
+    "studentt": StudentT,
+    "categorical": Categorical,
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+    "negativebinomial": NegativeBinomial,
+}
 
 
 def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) -> Likelihood:
@@ -267,31 +365,68 @@ def _is_keras_loss(likelihood: Any) -> bool:
 
 
 def to_config(likelihood: Likelihood) -> dict[str, Any]:
-    """Return the configuration of a built-in likelihood as a JSON-able dictionary.
+    """Return the configuration of a likelihood as a JSON-able dictionary.
+
+    Of the user's own function or class, which is code, it holds the name alone, and the result of `get_config` or the
+    fields of a dataclass.
 
     Raises:
-        ValueError: for a likelihood of the user's own, which is code.
+        ValueError: for a function or a class without a name of its own, or an object that does not describe itself.
     """
     name = type(likelihood).__name__.lower()
-    if _TYPES.get(name) is not type(likelihood):
+    if _TYPES.get(name) is type(likelihood):
+        return {"name": name, **asdict(cast(Any, likelihood))}
+    own: Any = likelihood.function if isinstance(likelihood, Custom) else type(likelihood)
+    known = keras.saving.get_registered_name(own) if hasattr(own, "__name__") else ""
+    described = own if own is getattr(likelihood, "function", None) else likelihood
+    arguments = _arguments(described)
+    if not known or "<" in getattr(own, "__qualname__", "<") or arguments is None:
         raise ValueError(
-            f"Invalid `likelihood`: expected a built-in one, {sorted(_TYPES)}, to be saved. Received: {likelihood!r}. "
-            "Code is never saved: pass it again when loading."
+            f"Invalid `likelihood`: expected a built-in one, {sorted(_TYPES)}, or a function or class with a name at "
+            f"the top of a module, to be saved. Received: {likelihood!r}. Code is never saved, only its name: define "
+            "it by `def` or `class`, the latter as a dataclass or with `get_config`, and decorate it with "
+            "`keras.saving.register_keras_serializable()`, or pass it to `bnnrl.load(..., custom_objects=...)`."
         )
-    return {"name": name, **asdict(cast(Any, likelihood))}
+    return {"name": "custom", "registered": known, "arguments": arguments}
+
+
+def _arguments(described: Any) -> dict[str, Any] | None:
+    """Return the arguments that make an object of the user's own again; nothing for a function; None if not known."""
+    if isinstance(described, types.FunctionType):
+        return {}
+    if hasattr(described, "get_config"):
+        return described.get_config()
+    if is_dataclass(described) and not isinstance(described, type):
+        return asdict(described)
+    return None if vars(described) else {}
 
 
 def from_config(config: dict[str, Any]) -> Likelihood:
     """Return the likelihood of a configuration from `to_config`.
 
+    A function or class of the user's own is found by its name in the scope of `keras.saving.custom_object_scope` or
+    among those registered with Keras.
+
     Raises:
-        ValueError: if this version has no likelihood of that name.
+        ValueError: if this version has no likelihood of that name, or the user's own is not there.
     """
     arguments = dict(config)
+    if arguments["name"] == "custom":
+        name = arguments["registered"]
+        find = keras.saving.get_registered_object
+        own: Any = find(name) or find(name.rpartition(">")[-1])
+        if own is None:
+            raise ValueError(
+                f"Invalid `custom_objects`: expected the likelihood {name!r}, of which a saved model holds the name "
+                "alone. Received: none. Import the module that registers it by "
+                f"`keras.saving.register_keras_serializable()`, or pass custom_objects={{{name!r}: ...}}."
+            )
+        return get(own(**arguments["arguments"]) if isinstance(own, type) else own)
     return _class_named(arguments.pop("name"))(**arguments)
 
 
 def _class_named(name: str) -> Callable[..., Likelihood]:
+    name = name.replace("_", "")
     if name.lower() not in _TYPES:
         raise ValueError(
             f"Invalid `likelihood`: expected one of {sorted(_TYPES)}, a likelihood object, or a callable from outputs "

@@ -37,6 +37,7 @@ _DATA = (
 
 _CROSS = "cv+"  # the calibration by cross-validation
 _LEVEL = 0.95  # of intervals and sets that the calibration rows have to suffice for
+_COUNTS = ("poisson", "negativebinomial", "bernoulli")  # whose targets `data.load` would standardise
 
 
 class Recorder(keras.callbacks.Callback):
@@ -61,7 +62,7 @@ class Recorder(keras.callbacks.Callback):
 def load_data(settings: dict[str, Any]) -> data.Data:
     """Return the run's data, divided in the same way at each call."""
     given = {name: settings[name] for name in _DATA if settings[name] is not None}
-    if settings["likelihood"] in ("poisson", "bernoulli"):  # counts, which `data.load` would standardise
+    if (settings["likelihood"] or "").lower().replace("_", "") in _COUNTS:
         given |= {"task": "regression", "standardize": "inputs"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", data.ColumnWarning)  # `describe_data` tells the same
@@ -204,7 +205,8 @@ def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: li
                 "--calibrate cv+, which needs none."
             )
         classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli)
-        method = calibration.method_for(settings["calibrate"], classes, isinstance(likelihood, likelihoods.Poisson))
+        counts = isinstance(likelihood, likelihoods.Poisson | likelihoods.NegativeBinomial)
+        method = calibration.method_for(settings["calibrate"], classes, counts)
         calibration.check_rows(method, _count(rows.validation), _LEVEL)
 
 

@@ -56,7 +56,7 @@ def quantiles(distribution: tfd.Distribution, scores: np.ndarray) -> np.ndarray:
     scores = np.broadcast_to(scores, drawn.shape[2:])
     lower = scores < 0
     smaller_tail = log_ndtr(-np.abs(scores))
-    least = _LOWEST_COUNT if isinstance(entry, tfd.Poisson) else -np.inf
+    least = _LOWEST_COUNT if isinstance(entry, tfd.Poisson | tfd.NegativeBinomial) else -np.inf
 
     def is_below(y: np.ndarray) -> np.ndarray:
         """Return whether the quantile is above y, [B, ...]; by the smaller tail, which is the more accurate one."""
@@ -72,12 +72,12 @@ def quantiles(distribution: tfd.Distribution, scores: np.ndarray) -> np.ndarray:
         middle = (low + high) / 2
         higher = is_below(middle)
         low, high = np.where(higher, middle, low), np.where(higher, high, middle)
-    return np.maximum(0, np.ceil(high - 1e-3)) if isinstance(entry, tfd.Poisson) else high
+    return np.maximum(0, np.ceil(high - 1e-3)) if isinstance(entry, tfd.Poisson | tfd.NegativeBinomial) else high
 
 
 def is_discrete(distribution: tfd.Distribution) -> bool:
     """Return whether targets are counts or classes."""
-    return isinstance(of_entry(distribution), tfd.Poisson | tfd.Categorical | tfd.Bernoulli)
+    return isinstance(of_entry(distribution), tfd.Poisson | tfd.NegativeBinomial | tfd.Categorical | tfd.Bernoulli)
 
 
 def _bracket(

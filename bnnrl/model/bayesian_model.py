@@ -12,12 +12,12 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
-from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path
+from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path, optional
 from bnnrl.keras_conventions import already_told, warn_of_ignored
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import Counted, block_scores, block_uncertainty
-from bnnrl.model import calibration, cross_conformal, inputs, keras_data, updating
+from bnnrl.model import calibration, cross_conformal, inputs, keras_data, layer_state, updating
 from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
@@ -25,13 +25,20 @@ from bnnrl.model.device_data import Shards
 from bnnrl.model.keras_optimizer import KerasOptimizerView
 from bnnrl.model.linearised_prediction import LinearisedPredictor
 from bnnrl.model.prediction import Predictor
-from bnnrl.model.serialization import ModelParts
+from bnnrl.model.serialization import (
+    ModelParts,
+    network_from_config,
+    network_to_config,
+    prior_from_config,
+    prior_to_config,
+)
 from bnnrl.model.training import (
     Trainer,
     TrainingLoop,
     check_epochs,
     check_initial_epoch,
     check_reporting,
+    check_verbose,
     check_weights,
 )
 from bnnrl.problem import Problem
@@ -342,9 +349,30 @@ class BayesianModel:
         trainer = self._fitted()
         trainer.state = tf.nest.pack_sequence_as(trainer.state, [tf.constant(array) for array in weights])
 
+    def summary(self, **kwargs: Any) -> None:
+        """Print Keras's summary of the network, with the likelihood, the prior, the method and the posterior.
+
+        Args:
+            **kwargs: the arguments of `keras.Model.summary`, such as `print_fn`.
+        """
+        self.keras_model.summary(**kwargs)
+        found = "none, before `fit`" if self._is_unfitted else type(self.posterior).__name__
+        named = {"Likelihood": self.likelihood, "Prior": self.prior, "Method": self._name or self.method}
+        lines = [f"{name}: {value}" for name, value in {**named, "Posterior": found}.items()]
+        (kwargs.get("print_fn") or print)("\n".join(lines))
+
     # Predicting
 
-    def predict(self, x, num_samples: int = 100, seed=0, probit: bool = False) -> np.ndarray:
+    def predict(
+        self,
+        x,
+        num_samples: int = 100,
+        seed=0,
+        probit: bool = False,
+        *,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
         """Return the predictive mean [B, ...]; for classes, their probabilities [B, C].
 
         Args:
@@ -356,10 +384,14 @@ class BayesianModel:
             probit: for classes and Laplace's approximation, whether to compute the probabilities by the probit
                 approximation in the place of draws: without random numbers, at the cost of as many draws as the
                 posterior has dimensions.
+            batch_size: taken as Keras takes it, without influence: rows are always predicted in blocks that fit memory.
+            verbose: taken as Keras takes it, without influence: there is no progress bar.
 
         Raises:
             ValueError: for `probit`, if the posterior is not linearised or the targets are no classes.
         """
+        check_verbose(verbose)
+        optional(check_count)("batch_size", batch_size)
         x = self._adapter.inputs(x)
         if check_flag("probit", probit):
             if not isinstance(self._predictor, LinearisedPredictor):
@@ -720,6 +752,43 @@ class BayesianModel:
             raise ValueError(f"Invalid `folder`: expected a new one, as `overwrite` is False. Received: {folder}")
         checkpoint.write(folder, *self.to_saved())
 
+    def save_weights(self, folder: checkpoint.Folder, overwrite: bool = True) -> None:
+        """Save the model as `save` does, for `load_weights`; for Keras callbacks such as ModelCheckpoint.
+
+        Args:
+            folder: a new folder, or one that holds a checkpoint to be replaced.
+            overwrite: whether a checkpoint may be replaced.
+
+        Raises:
+            ValueError: as `save`.
+        """
+        self.save(folder, overwrite)
+
+    def load_weights(self, folder: checkpoint.Folder) -> None:
+        """Take the posterior, the scalers and the calibrations of a saved model of the same network.
+
+        Args:
+            folder: where `save` or `save_weights` wrote the model.
+
+        Raises:
+            ValueError: if the folder holds no model, or one of another number of parameters.
+        """
+        config, arrays = checkpoint.read(check_path("folder", folder))
+        if config.get("kind") != "bayesian_model":
+            raise ValueError(
+                f"Invalid `folder`: expected a saved model. Received: {folder}, of {config.get('kind')!r}."
+            )
+        self._take(ModelParts.decode(config, arrays, type(self).from_saved))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make the model again, for pickle and copy; `history` is left out."""
+        if self._is_unfitted:
+            network = network_to_config(self.keras_model), layer_state.to_arrays(self.keras_model)
+            prior = prior_to_config(self.prior)
+            given = self.likelihood, prior or self.prior, bool(prior), self._name or self.method, self._given
+            return _unfitted, (*network, self.keras_model.get_weights(), *given)
+        return _fitted, (*self.to_saved(), self.keras_model.get_weights())
+
     def to_saved(self) -> tuple[dict[str, Any], Arrays]:
         """Return what `save` writes: a JSON-able description and named arrays.
 
@@ -756,16 +825,24 @@ class BayesianModel:
         model.prior, model.method, model.optimizer = parts.prior, parts.method, KerasOptimizerView(parts.method)
         if parts.method_name is None:
             model._name = None
-        size, found = model._problem.num_params, parts.posterior.sample(1, 0).shape
+        model._take(parts)
+        return model
+
+    def _take(self, parts: ModelParts) -> None:
+        """Take what was learned by a saved model: posterior, scalers and calibrations."""
+        size, found = self._problem.num_params, parts.posterior.sample(1, 0).shape
         if found != (1, size):
             raise ValueError(
                 f"Invalid posterior: expected {size} parameters, as the network has. Received: {found[1:]}."
             )
-        model.become(parts.posterior)
-        model._predictor.reference, model._predictor.calibrations = parts.reference, parts.calibrations
-        model._predictor.cross_conformal = parts.cross_conformal
-        model.x_scaler, model.y_scaler, model.columns = parts.x_scaler, parts.y_scaler, parts.columns
-        return model
+        self.become(parts.posterior)
+        self._predictor.reference, self._predictor.calibrations = parts.reference, parts.calibrations
+        self._predictor.cross_conformal = parts.cross_conformal
+        self.x_scaler, self.y_scaler, self.columns = parts.x_scaler, parts.y_scaler, parts.columns
+
+    @property
+    def _is_unfitted(self) -> bool:
+        return self._trainer is None and self._loaded_posterior is None
 
     def become(self, found: posterior.Posterior) -> None:
         """Take a posterior over θ that was found elsewhere, such as a loaded one, as that of this model."""
@@ -848,3 +925,28 @@ class BayesianModel:
     def _diagnose(self, x: inputs.Arrays) -> diagnostics.Diagnostics:
         info, state = (None, None) if self._trainer is None else (self._trainer.info, self._trainer.state)
         return diagnostics.diagnose(self.posterior, self._predictor.first_outputs(x), info, state)
+
+
+def _unfitted(
+    network: dict[str, Any],
+    layers: Arrays,
+    weights: list[np.ndarray],
+    likelihood: Any,
+    prior: Any,
+    is_config: bool,
+    method: Any,
+    given: dict[str, Any],
+) -> BayesianModel:
+    """Return a model that is not fitted, of a network's configuration and state, and a prior or its configuration."""
+    keras_model = network_from_config(network)
+    keras_model.set_weights(weights)
+    layer_state.restore(keras_model, layers)
+    with already_told():
+        return BayesianModel(keras_model, likelihood, prior_from_config(prior) if is_config else prior, method, given)
+
+
+def _fitted(config: dict[str, Any], arrays: Arrays, weights: list[np.ndarray]) -> BayesianModel:
+    """Return a saved model whose Keras model has these weights."""
+    model = BayesianModel.from_saved(config, arrays)
+    model.keras_model.set_weights(weights)
+    return model

@@ -15,7 +15,7 @@ from bnnrl.model.device_data import Shards, Stream
 from bnnrl.problem import Problem
 
 _MASKED_ROWS = 1024  # whose mask is computed at a time
-_DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson)
+_DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson, likelihoods.NegativeBinomial)
 
 
 class DataAdapter:

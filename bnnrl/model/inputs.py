@@ -125,7 +125,7 @@ def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:
     base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
     if isinstance(base, tfd.Categorical):
         highest = int(base.logits_parameter().shape[-1]) - 1
-    elif isinstance(base, tfd.Bernoulli | tfd.Poisson):
+    elif isinstance(base, tfd.Bernoulli | tfd.Poisson | tfd.NegativeBinomial):
         highest = 1 if isinstance(base, tfd.Bernoulli) else np.inf
     else:
         return

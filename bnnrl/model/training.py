@@ -20,6 +20,13 @@ from bnnrl.problem import Problem
 
 Scores = dict[str, float]
 
+# Callbacks of Keras that cannot work here, and what to use in their place.
+_REPLACED = {
+    keras.callbacks.BackupAndRestore: "Save the model after epochs by `bnnrl.callbacks.Checkpoint`; a fit that was "
+    "interrupted starts again, from `initial` if it is to continue from a saved posterior.",
+    keras.callbacks.SwapEMAWeights: "Use method='swag', which averages the weights along the run.",
+}
+
 
 def check_epochs(epochs: int, method: inference.Method, shards: Shards) -> int:
     """Return `epochs` as an int.
@@ -63,6 +70,17 @@ def check_reporting(callbacks: Any, verbose: Any) -> None:
     for callback in listed:
         if not isinstance(callback, keras.callbacks.Callback):
             raise ValueError(f"Invalid `callbacks`: expected Keras callbacks. Received: {callback!r} among them.")
+        if isinstance(callback, tuple(_REPLACED)):
+            remedy = next(text for cls, text in _REPLACED.items() if isinstance(callback, cls))
+            raise ValueError(
+                f"Invalid `callbacks`: expected none that needs the variables of a Keras model in training. Received: "
+                f"{type(callback).__name__}. {remedy}"
+            )
+    check_verbose(verbose)
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raise ValueError unless `verbose` is 0, 1, 2 or "auto"."""
     if not (isinstance(verbose, int) and verbose in (0, 1, 2)) and not (isinstance(verbose, str) and verbose == "auto"):
         raise ValueError(f"Invalid `verbose`: expected 0, 1, 2 or 'auto'. Received: verbose={verbose!r}.")
 

@@ -8,7 +8,7 @@ import warnings
 from functools import partial
 from typing import Any
 
-from bnnrl.checks import check_path
+from bnnrl.checks import check_mapping, check_path
 from bnnrl.storage import checkpoint
 from bnnrl.storage.arrays import Arrays
 
@@ -17,7 +17,9 @@ from bnnrl.storage.arrays import Arrays
 _KINDS = {"bayesian_model": ("bnnrl.model", "BayesianModel"), "pilco": ("bnnrl.rl.pilco", "PILCO")}
 
 
-def load(folder: checkpoint.Folder, task: Any = None, env: Any = None) -> Any:
+def load(
+    folder: checkpoint.Folder, task: Any = None, env: Any = None, custom_objects: dict[str, Any] | None = None
+) -> Any:
     """Return the BayesianModel or the PILCO agent that a folder holds.
 
     No code is stored in such a folder, and none is run from it.
@@ -27,6 +29,8 @@ def load(folder: checkpoint.Folder, task: Any = None, env: Any = None) -> Any:
         task: the bnnrl.Task of an agent that was made with one; it is not saved, because its functions are code.
         env: the environment, in any form that PILCO takes, of an agent whose environment cannot be made from what was
             saved, such as an object of a class that is not registered.
+        custom_objects: likelihoods and Keras layers of your own by their names, unless they are registered by
+            `keras.saving.register_keras_serializable`.
 
     Raises:
         CheckpointError: if the folder holds nothing, or something damaged. It is a ValueError too.
@@ -45,8 +49,10 @@ def load(folder: checkpoint.Folder, task: Any = None, env: Any = None) -> Any:
         name, value = next(iter(given.items()))
         raise ValueError(f"Invalid `{name}`: expected None for a saved {config['kind']}. Received: {value!r}.")
     module, name = _KINDS[config["kind"]]
+    keras_saving = importlib.import_module("keras").saving
     try:
-        return getattr(importlib.import_module(module), name).from_saved(config, arrays, **given)
+        with keras_saving.custom_object_scope(check_mapping("custom_objects", custom_objects or {})):
+            return getattr(importlib.import_module(module), name).from_saved(config, arrays, **given)
     except Exception as error:
         if isinstance(error, ImportError) or str(error).startswith("Invalid"):
             raise
