@@ -71,6 +71,23 @@ def warn_of_ignored(model: keras.Model) -> None:
             )
 
 
+def warn_of_spectral_normalization(model: keras.Model) -> None:
+    """Warn before a training of `keras.layers.SpectralNormalization`, which divides its kernel in Keras's own alone.
+
+    Warns:
+        KerasModelWarning: naming the layers, and the layer to use in their place.
+    """
+    names = [layer.name for layer in model._flatten_layers() if isinstance(layer, keras.layers.SpectralNormalization)]
+    if names:
+        warnings.warn(
+            f"SpectralNormalization has no effect in the training of a BayesianModel: {', '.join(names)} in the Keras "
+            f"model {model.name!r} would divide the kernel by assignment, in Keras's own training. Use "
+            "bnnrl.layers.SpectralDense, or bnnrl.laplace after a training by Keras.",
+            KerasModelWarning,
+            stacklevel=3,
+        )
+
+
 @contextmanager
 def already_told() -> Iterator[None]:
     """Silence KerasModelWarning where a model is made again from one whose user was warned."""

@@ -150,3 +150,14 @@ def test_activity_of_a_layer_of_its_own_and_of_a_frozen_one():
     with pytest.warns(KerasModelWarning, match="activity") as found:
         bnnrl.BayesianModel(chain(frozen, L.Dense(2), L.ActivityRegularization(l2=1.0, name="activity")), "gaussian")
     assert len(found) == 1 and frozen.kernel.path not in str(found[0].message)
+
+
+def test_spectral_normalization_is_named_in_a_fit_and_not_after_a_training_by_keras():
+    network, x = chain(L.SpectralNormalization(L.Dense(4, "tanh"), name="normed"), L.Dense(1)), draws(20, 3)
+    network.compile("sgd", "mse")
+    network.fit(x, x[:, :1], epochs=1, verbose=0)
+    bayesian = bnnrl.laplace(network, (x, x[:, :1]), "gaussian")  # a warning would be an error
+    np.testing.assert_allclose(bayesian.keras_model(x), network(x), rtol=1e-6)
+    with pytest.warns(KerasModelWarning, match=r"normed.*SpectralDense.*bnnrl.laplace") as found:
+        bnnrl.BayesianModel(network, "gaussian").fit(x, x[:, :1], epochs=1, verbose=0)
+    assert len(found) == 1 and found[0].filename == __file__

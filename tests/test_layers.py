@@ -10,7 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 import bnnrl
 from bnnrl.inference import VBLL, Laplace
-from bnnrl.layers import RandomFeatures
+from bnnrl.layers import RandomFeatures, SpectralDense
 from bnnrl.likelihoods import Gaussian
 from bnnrl.network import Network
 from bnnrl.problem import Problem
@@ -84,6 +84,70 @@ def test_a_new_process_loads_a_deep_kernel(fresh_python, tmp_path):
     command = (*fresh_python, "-c", code, str(tmp_path / "m"), str(tmp_path / "x.npy"))
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout.split()[-1]) == pytest.approx(float(model.predict(x, 7, seed=1).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "norm_bound"), [((8, 16), 0.95), ((64, 64), 2.0), ((200, 30), 0.5), ((3, 1), 1.0)])
+def test_the_spectral_norm_is_bounded_and_barely_below(shape, norm_bound):
+    layer = SpectralDense(shape[1], norm_bound=norm_bound)
+    layer.build((None, shape[0]))
+    layer.set_weights([kernel := 3 * draws(*shape), np.zeros(shape[1])])
+    bounded = np.asarray(layer.bounded_kernel())
+    norm = np.linalg.norm(bounded, 2)
+    assert 0.98 * norm_bound < norm < norm_bound * (1 + 1e-5)
+    np.testing.assert_allclose(bounded / norm, kernel / np.linalg.norm(kernel, 2), atol=1e-5)
+
+
+def test_a_kernel_within_the_bound_is_that_of_dense():
+    x, kernel = draws(5, 3), 0.1 * draws(3, 4)
+    dense, spectral = keras.layers.Dense(4, "tanh"), SpectralDense(4, "tanh")
+    for layer in (dense, spectral):
+        layer.build((None, 3))
+        layer.set_weights([kernel, draws(4)])
+    np.testing.assert_allclose(spectral(x), dense(x), rtol=1e-6)
+
+
+def test_the_gradient_of_a_divided_kernel_is_that_of_the_exact_norm():
+    """σ of well separated singular values is s₁, with the gradient u₁ v₁ᵀ; a kernel of zeros has a finite one."""
+    u, _ = np.linalg.qr(draws(6, 4))
+    v, _ = np.linalg.qr(draws(4, 4, seed=1))
+    kernel, weight = (u * [4.0, 2.0, 1.0, 0.5]) @ v.T, draws(6, 4, seed=2)
+    layer = SpectralDense(4, norm_bound=0.9)
+    layer.build((None, 6))
+    found = []
+    for value in (kernel, np.zeros([6, 4])):
+        layer.set_weights([value, np.zeros(4)])
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(weight * layer.bounded_kernel())
+        found.append(np.asarray(tape.gradient(total, layer.kernel.value)))
+    along = np.sum(weight * kernel) / 4.0
+    np.testing.assert_allclose(found[0], 0.9 / 4.0 * (weight - along * np.outer(u[:, 0], v[:, 0])), atol=1e-4)
+    np.testing.assert_allclose(found[1], weight, rtol=1e-6)
+
+
+def test_sngp_keeps_its_bound_in_training_and_is_saved_and_loaded(tmp_path):
+    hidden = [SpectralDense(8, "relu", norm_bound=0.8), RandomFeatures(20)]
+    network = keras.Sequential([keras.Input((2,)), *hidden, keras.layers.Dense(1)])
+    model = bnnrl.BayesianModel(network, "gaussian", method=VBLL(0.05))
+    x = draws(32, 2)
+    before = np.asarray(hidden[0].kernel)
+    model.fit(x, 5 * x[:, :1], epochs=20, verbose=0)
+    layer = model.keras_model.layers[0]
+    weights, _ = model._problem.split(model.posterior.mean())
+    kernel = np.asarray(model._problem.network.unflatten(weights)[0])
+    assert np.abs(kernel - before).max() > 0.05
+    layer.kernel.assign(kernel)
+    assert np.linalg.norm(layer.bounded_kernel(), 2) < 0.8 * (1 + 1e-5)
+    model.save(tmp_path / "m")
+    loaded = bnnrl.load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.predict(x, 7, seed=1), model.predict(x, 7, seed=1))
+    assert loaded.keras_model.layers[0].get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("bad", [{"units": 0}, {"norm_bound": 0.0}])
+def test_arguments_of_spectral_dense_are_checked(bad):
+    (name,) = bad
+    with pytest.raises(ValueError, match=rf"`{name}`: expected.*Received"):
+        SpectralDense(**{"units": 3, **bad})
 
 
 @pytest.mark.parametrize("bad", [{"units": 0}, {"length_scale": 0.0}, {"seed": -1}])

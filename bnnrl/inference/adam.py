@@ -90,6 +90,17 @@ class Adam(OptimizationMethod):
         return AdamState(state.step + 1, theta, m, v)
 
 
+class AdamInside(OptimizationMethod):
+    """A method whose updates are Adam's, along gradients of its own; it has a field `beta_2`."""
+
+    beta_2: float
+
+    @property
+    def _adam(self) -> Adam:
+        """Adam with the decay `beta_2`; each update is given the learning rate of the method."""
+        return Adam(beta_2=self.beta_2)
+
+
 def one_minus_power(beta: float, t: tf.Tensor) -> tf.Tensor:
     """Return 1 − βᵗ, the bias correction of a moment that started at zero, as a float32 scalar."""
     # In float64: at t = 1, float32 would keep four digits of 1 − 0.999, and the whole step no more than that.

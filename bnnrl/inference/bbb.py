@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fields, check_fraction, check_positive
-from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, OptimizationMethod, starting_point
+from bnnrl.inference.adam import AdamInside, AdamState
+from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.gradients import likelihood_grad, prior_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import MeanField
@@ -31,7 +31,7 @@ class BBBState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BBB(OptimizationMethod):
+class BBB(AdamInside):
     """Mean-field variational inference: maximise the evidence lower bound over q(θ) = N(μ, σ²), σ = softplus(ρ).
 
         loss = { E_q[ −log p(data | θ) − log p(θ) ] − T H(q) } / N        θ = μ + σ ε
@@ -71,11 +71,6 @@ class BBB(OptimizationMethod):
     def __post_init__(self):
         check_fields(self, learning_rate=check_rate, beta_2=check_fraction, std_init=check_positive)
         check_fields(self, draws=check_count, temperature=check_positive)
-
-    @property
-    def _adam(self) -> Adam:
-        """Adam of these decays; each update is given the learning rate of the method."""
-        return Adam(beta_2=self.beta_2)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> BBBState:
         """Return the state before the first step, with μ at θ and σ at `std_init`."""

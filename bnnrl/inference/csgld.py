@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fields, check_fraction, check_positive
 from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.draw_buffer import DrawBuffer
-from bnnrl.inference.gradient_chain import CurvatureStep, GradientChain
+from bnnrl.inference.gradient_chain import CurvatureStep, GradientChain, curvature_step_or
 from bnnrl.inference.sgld import SGLDState
 from bnnrl.problem import Batch, Problem
 from bnnrl.seeds import fast_normal
@@ -52,7 +52,7 @@ class CyclicalSGLD(GradientChain):
     members_are_independent: ClassVar[bool] = True
 
     def __post_init__(self):
-        check_fields(self, step_size=_check_largest_step, cycle=check_count, exploration=check_fraction)
+        check_fields(self, step_size=curvature_step_or(check_positive), cycle=check_count, exploration=check_fraction)
         if math.ceil(self.exploration * self.cycle) >= self.cycle:
             raise ValueError(
                 f"Invalid `exploration`: expected a share that leaves at least one step of a cycle to sample. "
@@ -90,8 +90,3 @@ class CyclicalSGLD(GradientChain):
         draws = state.draws.append(theta, sampling, self.thin)
         info = Info.unadjusted(log_joint, tf.norm(grad, axis=-1) / tf.cast(problem.num_data, tf.float32))
         return SGLDState(state.step + 1, theta, draws, found), info
-
-
-def _check_largest_step(name: str, value: Any) -> float | CurvatureStep:
-    """Return `value`, or raise ValueError unless it is a CurvatureStep or a positive finite number."""
-    return value if isinstance(value, CurvatureStep) else check_positive(name, value)

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fields, check_fraction, optional
-from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, OptimizationMethod, starting_point
+from bnnrl.inference.adam import AdamInside, AdamState
+from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Dropout
 from bnnrl.problem import Batch, Problem, num_rows, without_padding
 
 
 @dataclass(frozen=True)
-class MCDropout(OptimizationMethod):
+class MCDropout(AdamInside):
     """Monte Carlo dropout: minimise E_z[ −log p(data | z ∘ θ) ] / N − log p(θ) / N by Adam, z a random mask of θ.
 
         θ_k = z_k ∘ θ,  z_k = Bernoulli(1 − rate) / (1 − rate) for each row of each kernel     k = 1 … masks
@@ -57,11 +57,6 @@ class MCDropout(OptimizationMethod):
     def __post_init__(self):
         check_fields(self, learning_rate=check_rate, rate=check_fraction, input_rate=check_fraction)
         check_fields(self, masks=optional(check_count), beta_2=check_fraction)
-
-    @property
-    def _adam(self) -> Adam:
-        """Adam of these decays; each update is given the learning rate of the method."""
-        return Adam(beta_2=self.beta_2)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -69,9 +70,12 @@ class CurvatureStep(HasNumbers):
 StepSize = Rate | CurvatureStep
 
 
-def check_step_size(name: str, value: Any) -> StepSize:
-    """Return `value`, or raise ValueError unless it is a CurvatureStep, a schedule or a positive finite number."""
-    return value if isinstance(value, CurvatureStep) else check_rate(name, value)
+def curvature_step_or(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Return a check that accepts a CurvatureStep, and applies `check` to any other value."""
+    return lambda name, value: value if isinstance(value, CurvatureStep) else check(name, value)
+
+
+check_step_size = curvature_step_or(check_rate)
 
 
 class StepState(NamedTuple):

@@ -9,15 +9,15 @@ from typing import ClassVar
 import tensorflow as tf
 
 from bnnrl.checks import check_count, check_fields, check_fraction
-from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, OptimizationMethod, starting_point, value_and_grad
+from bnnrl.inference.adam import AdamInside, AdamState
+from bnnrl.inference.base import Info, starting_point, value_and_grad
 from bnnrl.inference.schedules import Schedule, check_rate, rate
 from bnnrl.posterior import Point, Posterior, mixture
 from bnnrl.problem import Batch, Problem
 
 
 @dataclass(frozen=True)
-class SVGD(OptimizationMethod):
+class SVGD(AdamInside):
     """Stein variational gradient descent: P particles follow the gradient of the log joint and repel each other.
 
         φᵢ = (1/P) Σⱼ [ k(θⱼ, θᵢ) ∇ log p(θⱼ, data) + ∇_θⱼ k(θⱼ, θᵢ) ]
@@ -50,11 +50,6 @@ class SVGD(OptimizationMethod):
 
     def __post_init__(self):
         check_fields(self, learning_rate=check_rate, beta_2=check_fraction, size=check_count)
-
-    @property
-    def _adam(self) -> Adam:
-        """Adam of these decays; each update is given the learning rate of the method."""
-        return Adam(beta_2=self.beta_2)
 
     def init(self, problem: Problem, seed, theta: tf.Tensor | None = None) -> AdamState:
         """Return the state before the first step, θ being [P, D]."""

@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 import tensorflow as tf
 
 from bnnrl.checks import check_choice, check_count, check_fields, check_flag, check_fraction, check_positive
-from bnnrl.inference.adam import Adam, AdamState
-from bnnrl.inference.base import Info, OptimizationMethod, starting_point
+from bnnrl.inference.adam import AdamInside, AdamState
+from bnnrl.inference.base import Info, starting_point
 from bnnrl.inference.curvature import Rows
 from bnnrl.inference.gradients import side_by_side
 from bnnrl.inference.last_layer import Diagonal, Full, LastLayer
@@ -36,7 +36,7 @@ class VBLLState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VBLL(OptimizationMethod):
+class VBLL(AdamInside):
     """Variational Bayesian last layer: the evidence lower bound over q of the last layer, a MAP estimate of the rest.
 
         loss = { E_q[ −log p(data | θ) − log p(θ) ] − H(q) } / N
@@ -92,11 +92,6 @@ class VBLL(OptimizationMethod):
         check_choice("covariance", self.covariance, ("full", "diagonal"))
         check_fields(self, learning_rate=check_rate, beta_2=check_fraction, std_init=check_positive)
         check_fields(self, draws=check_count, linearised=check_flag)
-
-    @property
-    def _adam(self) -> Adam:
-        """Adam of this decay; each update is given the learning rate of the method."""
-        return Adam(beta_2=self.beta_2)
 
     @property
     def _family(self) -> type[Full] | type[Diagonal]:

@@ -13,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
 from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path, optional
-from bnnrl.keras_conventions import already_told, warn_of_ignored
+from bnnrl.keras_conventions import already_told, warn_of_ignored, warn_of_spectral_normalization
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import Counted, block_scores, block_uncertainty
@@ -193,6 +193,8 @@ class BayesianModel:
         Warns:
             SamplingWarning: if chains have not mixed, or the acceptance probability is too low or too high.
             bnnrl.inference.ShortRunWarning: if the run is too short for a method given by name.
+            bnnrl.keras_conventions.KerasModelWarning: if the network has `keras.layers.SpectralNormalization`, which
+                has no effect here.
         """
         if self.prior is None or self.method is None:
             raise ValueError(
@@ -202,6 +204,7 @@ class BayesianModel:
         check_reporting(callbacks, verbose)
         check_choice("engine", engine, ("local", "ray"))
         check_initial_epoch(initial_epoch)
+        warn_of_spectral_normalization(self.keras_model)
         given = keras_data.gathered(x, y, sample_weight, steps_per_epoch)
         if validation_split:
             if validation_data is not None:
@@ -617,7 +620,7 @@ class BayesianModel:
             given = self._name or self.method, self._given if self._name else None
             with already_told():
                 model = BayesianModel(self.keras_model, self.likelihood, self.prior, *given)
-            model.fit(rows, None, batch_size, epochs, seed=seed, verbose=0)
+                model.fit(rows, None, batch_size, epochs, seed=seed, verbose=0)
             of_fold = partial(model._by_rows, model._adapter.inputs(inputs.take(x, fold)), num_samples, seed)
             scores = calibration.calibrate(method, level, y[fold], of_fold, None, seed).values
             found.append(cross_conformal.Fold(model, scores))
