@@ -108,9 +108,9 @@ class SpectralDense(keras.layers.Dense):
 
     def bounded_kernel(self) -> Any:
         """Return the kernel that multiplies the inputs, [inputs, units]."""
-        kernel = keras.ops.convert_to_tensor(self.kernel)
-        ratio = keras.ops.exp(_log_schatten_norm(kernel)) / self.norm_bound
-        return kernel / keras.ops.maximum(ratio, 1.0)
+        ops: Any = keras.ops
+        kernel = ops.convert_to_tensor(self.kernel)
+        return kernel / ops.maximum(ops.exp(_log_schatten_norm(kernel)) / self.norm_bound, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the layer."""

@@ -1,7 +1,7 @@
 """Output activations, regularisers and constraints of Keras models."""
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -155,7 +155,7 @@ def test_activity_of_a_layer_of_its_own_and_of_a_frozen_one():
 def test_spectral_normalization_is_named_in_a_fit_and_not_after_a_training_by_keras():
     network, x = chain(L.SpectralNormalization(L.Dense(4, "tanh"), name="normed"), L.Dense(1)), draws(20, 3)
     network.compile("sgd", "mse")
-    network.fit(x, x[:, :1], epochs=1, verbose=0)
+    network.fit(x, x[:, :1], epochs=1, verbose=cast(Any, 0))
     bayesian = bnnrl.laplace(network, (x, x[:, :1]), "gaussian")  # a warning would be an error
     np.testing.assert_allclose(bayesian.keras_model(x), network(x), rtol=1e-6)
     with pytest.warns(KerasModelWarning, match=r"normed.*SpectralDense.*bnnrl.laplace") as found:

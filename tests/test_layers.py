@@ -1,6 +1,7 @@
 """Random Fourier features: their kernel, and the Gaussian process of a distribution over the last layer."""
 
 import subprocess
+from typing import Any
 
 import keras
 import numpy as np
@@ -111,7 +112,7 @@ def test_the_gradient_of_a_divided_kernel_is_that_of_the_exact_norm():
     u, _ = np.linalg.qr(draws(6, 4))
     v, _ = np.linalg.qr(draws(4, 4, seed=1))
     kernel, weight = (u * [4.0, 2.0, 1.0, 0.5]) @ v.T, draws(6, 4, seed=2)
-    layer = SpectralDense(4, norm_bound=0.9)
+    layer: Any = SpectralDense(4, norm_bound=0.9)
     layer.build((None, 6))
     found = []
     for value in (kernel, np.zeros([6, 4])):
