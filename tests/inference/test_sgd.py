@@ -10,11 +10,12 @@ from tests.scenarios import draws, linear_regression
 BATCHES = [slice(0, 8), slice(8, 16), slice(16, 24), slice(4, 10)]
 
 
-def sgd_in_numpy(theta, grad, batches, alpha, momentum=0.9, nesterov=False):
+def sgd_in_numpy(theta, grad, batches, alpha, momentum=0.9, nesterov=False, clip_norm=np.inf):
     """Yield (θ, v) after each step, one for each of `batches`."""
     v = np.zeros_like(theta)
     for t, rows in enumerate(batches):
         g = grad(theta, rows)
+        g *= min(1.0, clip_norm / np.linalg.norm(g))
         v = momentum * v + g
         theta = theta - alpha(t) * (g + momentum * v if nesterov else v)
         yield theta, v
@@ -27,8 +28,9 @@ def sgd_in_numpy(theta, grad, batches, alpha, momentum=0.9, nesterov=False):
         (SGD(0.02, momentum=0.0), {"alpha": lambda t: 0.02, "momentum": 0.0}),
         (SGD(0.02, momentum=0.5, nesterov=True), {"alpha": lambda t: 0.02, "momentum": 0.5, "nesterov": True}),
         (SGD(Schedule(0.1, 0.02, steps=4, kind="linear")), {"alpha": lambda t: 0.1 - 0.08 * t / 4}),
+        (SGD(0.01, clip_norm=0.5), {"alpha": lambda t: 0.01, "clip_norm": 0.5}),
     ],
-    ids=["defaults", "plain", "nesterov", "schedule"],
+    ids=["defaults", "plain", "nesterov", "schedule", "clipped"],
 )
 def test_golden_steps(method, settings):
     line, theta = linear_regression(), draws(3)
@@ -56,6 +58,7 @@ def test_reaches_the_map_of_conjugate_regression(nesterov):
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"momentum": 1.0}, "momentum"),
         ({"momentum": 0.0, "nesterov": True}, "nesterov"),
+        ({"clip_norm": 0.0}, "clip_norm"),
     ],
 )
 def test_hyper_parameters_are_checked(bad, message):
