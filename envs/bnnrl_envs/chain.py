@@ -99,18 +99,24 @@ class Chain:
             (q_1', q_1'', q_2', q_2'', ...), [..., 2 N].
         """
         states, actions = np.asarray(states, np.float64), np.asarray(actions, np.float64)
-        found = self._rates(entries_of(states), entries_of(actions), math_of(states, actions))
+        found = self.rates(entries_of(states), entries_of(actions), math_of(states, actions))
         return np.stack(np.broadcast_arrays(*found), axis=-1)
 
     def advance(self, states: ArrayLike, actions: ArrayLike, dt: float) -> Floats:
         """Return the states [..., 2 N] after actions [..., A] were held for dt seconds, integrated by RK4."""
         states, actions = np.asarray(states, np.float64), np.asarray(actions, np.float64)
         held, functions = entries_of(actions), math_of(states, actions)
-        found = rk4(lambda state: self._rates(state, held, functions), entries_of(states), dt, self.max_step)
+        found = rk4(lambda state: self.rates(state, held, functions), entries_of(states), dt, self.max_step)
         return np.stack(np.broadcast_arrays(*found), axis=-1)
 
-    def _rates(self, state: Entries, action: Entries, functions: ModuleType) -> list:
-        """Return the time derivatives of the entries of a state, given functions sin and cos of entries."""
+    def rates(self, state: Entries, action: Entries, functions: ModuleType) -> list:
+        """Return the time derivatives of the entries of a state.
+
+        Args:
+            state: the 2 N entries, which are numbers, arrays or tensors of the same shape.
+            action: the A entries of an action, as in `derivative`.
+            functions: a module with the functions sin and cos of such entries, such as NumPy or TensorFlow.
+        """
         A, pairs, gk, b = self._numbers
         q, qdot, first = state[::2], state[1::2], int(self.has_cart)
         sines = [0.0] * first + [functions.sin(angle) for angle in q[first:]]
