@@ -24,6 +24,7 @@ from bnnrl.storage.run_folder import VERSION
 try:
     import optuna
     import sqlalchemy.exc
+    from optuna.storages.journal import JournalFileBackend
 except ImportError as error:
     raise ValueError(
         'Invalid command: `bnnrl tune` expected the package optuna. Received: none. Run `pip install "bnnrl[tune]"`.'
@@ -105,7 +106,7 @@ class Tuning:
     def _storage(self) -> Any:
         url = self.settings["storage"]
         if url is None:
-            backend = optuna.storages.journal.JournalFileBackend(str(self.folder / "study.log"))
+            backend = JournalFileBackend(str(self.folder / "study.log"))
             return optuna.storages.JournalStorage(backend)
         engine = {"connect_args": {"timeout": _SECONDS}} if url.startswith("sqlite") else {}
         return optuna.storages.RDBStorage(url, engine_kwargs=engine)

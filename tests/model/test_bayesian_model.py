@@ -405,7 +405,7 @@ def test_code_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="without Lambda layers"):
         with_draws(doubled, likelihoods.Gaussian(0.3), W[0]).save(tmp_path / "a")
     with pytest.raises(ValueError, match="Code is never saved"):
-        with_draws(linear(2, 2), student, np.ones(6)).save(tmp_path / "a")
+        with_draws(linear(2, 2), lambda outputs: student(outputs), np.ones(6)).save(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 

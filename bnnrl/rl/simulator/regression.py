@@ -161,9 +161,9 @@ class RegressionModel:
         if self.posterior is None or self.scalers is None:
             raise not_fitted()
         inputs, targets = self.scalers
-        arrays = (inputs.mean, inputs.std, targets.mean, targets.std)
+        scales = (tf.constant(a, tf.float32) for a in (inputs.mean, inputs.std, targets.mean, targets.std))
         source = expanded(self.posterior) if self._is_linearised else self.posterior
-        return NetworkDraws(source.sample(num_draws, seed), *map(tf.constant, arrays))
+        return NetworkDraws(source.sample(num_draws, seed), *scales)
 
     def predictive(self, draws: NetworkDraws, rough: bool = False) -> Callable[[tf.Tensor], tfd.Distribution]:
         """Return a function from inputs [S, P, I] to the distribution of standardised targets [S, P, T].
