@@ -144,7 +144,7 @@ def test_mistakes_are_told_and_leave_nothing(arguments, words, tmp_path, capsys)
 def test_a_fit_that_diverges_is_told_and_leaves_nothing(tmp_path, capsys):
     folder = tmp_path / "run"
     assert fit(folder, "diabetes", "--method", "sgd", "--set", "learning_rate=1e38") == 2
-    assert "bnnrl: error: Diverged at step 0 with learning_rate=1e+38" in capsys.readouterr().err
+    assert "bnnrl: error: Diverged at step 1 with learning_rate=1e+38" in capsys.readouterr().err
     assert not folder.exists()
 
 
