@@ -173,7 +173,7 @@ def _transitions(run: Run, make: Callable[..., Method]) -> Method:
 
 
 _METHODS: dict[str, Callable[[Run], Method]] = {
-    "sgd": lambda run: SGD(run.falling(30 * run.rate), momentum=0.9, clip_norm=0.3),
+    "sgd": lambda run: SGD(run.falling(3 * run.rate), momentum=0.9, clip_norm=0.3),
     "adam": lambda run: run.adam(run.falling(run.adam_rate)),
     "ensemble": lambda run: Ensemble(run.adam(run.falling(run.adam_rate)), 5),
     "dropout": lambda run: MCDropout(run.falling(run.adam_rate), rate=0.05, beta_2=run.beta_2),
