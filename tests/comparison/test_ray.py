@@ -13,36 +13,12 @@ import pytest
 ray = pytest.importorskip("ray")
 
 from bnnrl.comparison.ray import RayExecutor  # noqa: E402
+from tests.small_runs import small_options  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings are many
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
-SMALL = [
-    "--policy",
-    "mlp",
-    "--search.updates",
-    "5",
-    "--search.candidates",
-    "8",
-    "--search.restarts",
-    "2",
-    "--search.rounds",
-    "1",
-    "--horizon",
-    "6",
-]
-SMALL += [
-    "--search.scout-updates",
-    "2",
-    "--dynamics.hidden",
-    "8",
-    "--dynamics.steps",
-    "30",
-    "--particles",
-    "8",
-    "--preset",
-    "deep-pilco",
-]
+SMALL = small_options(policy="mlp", preset="deep-pilco")
 COMPARE = [sys.executable, "-P", "-m", "bnnrl.cli", "compare", ENV_ID, *SMALL, "--seeds", "1", "--engine", "ray"]
 
 

@@ -20,33 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from bnnrl.storage import checkpoint, run_folder
+from tests.small_runs import small_options
 
 ENV_ID = "tests.faults.small_task:test/Small-v0"
-SMALL = [
-    "--search.updates",
-    "1",
-    "--search.candidates",
-    "2",
-    "--search.restarts",
-    "1",
-    "--search.rounds",
-    "1",
-    "--search.scout-updates",
-    "1",
-]
-SMALL += [
-    "--dynamics.hidden",
-    "4",
-    "--dynamics.size",
-    "1",
-    "--dynamics.steps",
-    "2",
-    "--particles",
-    "2",
-    "--horizon",
-    "2",
-]
-SMALL += ["--policy", "linear", "--evaluation-episodes", "1", "--no-stop-when-solved"]
+SMALL = small_options(1, 2, 1, 4, 2, 2, 2, size=1, policy="linear", evaluation_episodes=1)
+SMALL.append("--no-stop-when-solved")
 TRAIN = ["train", ENV_ID, "--seed", "3", *SMALL]
 COMMAND = "import sys; from tests.faults import processes; sys.exit(processes.main())"
 

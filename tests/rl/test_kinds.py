@@ -18,32 +18,10 @@ from bnnrl.rl.simulator.propagation import PROPAGATIONS
 from bnnrl.rl.tasks import registry
 from tests.rl import point_mass
 from tests.rl.switch import ENV_ID
+from tests.small_runs import small_options
 
 pytestmark = pytest.mark.usefixtures("without_xla")
-SMALL = [
-    "--search.updates",
-    "3",
-    "--search.candidates",
-    "4",
-    "--search.restarts",
-    "2",
-    "--search.rounds",
-    "1",
-    "--search.scout-updates",
-    "2",
-]
-SMALL += [
-    "--dynamics.hidden",
-    "4",
-    "--dynamics.size",
-    "2",
-    "--dynamics.steps",
-    "20",
-    "--particles",
-    "4",
-    "--horizon",
-    "3",
-]
+SMALL = small_options(3, 4, hidden=4, steps=20, particles=4, horizon=3, size=2)
 OTHER = ["--propagation", "ts1", "--learn-reward", "--episodes-per-trial", "2", "--evaluation-episodes", "1"]
 
 

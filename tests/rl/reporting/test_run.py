@@ -20,34 +20,12 @@ from bnnrl.rl.reporting.run import Run
 from bnnrl.storage import checkpoint, lock
 from bnnrl.storage.run_folder import TRAIN as TRAIN_RUNS
 from tests.plots.figures import share_inked
+from tests.small_runs import small_options
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
 ENV_ID = "bnnrl/CartPoleSwingUp-v0"
-SMALL = [
-    "--search.updates",
-    "5",
-    "--search.candidates",
-    "8",
-    "--search.restarts",
-    "2",
-    "--search.rounds",
-    "1",
-    "--search.scout-updates",
-    "2",
-]
-SMALL += [
-    "--dynamics.hidden",
-    "8",
-    "--dynamics.size",
-    "2",
-    "--dynamics.steps",
-    "30",
-    "--particles",
-    "8",
-    "--horizon",
-    "6",
-]
+SMALL = small_options(size=2)
 TRAIN = ["train", ENV_ID, "--preset", "deep-pilco", "--seed", "3", *SMALL]
 # Kills itself in the middle of trial 3, after fitting the model.
 KILLED = """
