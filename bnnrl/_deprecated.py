@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bnnrl.cli.fit_data import load_data
 from bnnrl.cli.fit_report import FitReport
 from bnnrl.inference.draw_buffer import DrawBuffer
 from bnnrl.inference.hamiltonian import HamiltonianSampler, HMCState
@@ -40,13 +41,12 @@ def fitting_evaluate(model, rows, settings: dict[str, Any], seed: int = 0) -> di
 
 def fitting_draw(path: Path, model, rows, settings: dict[str, Any], history) -> dict[str, str]:
     """Draw the run's pictures and return their captions by file."""
-    return FitReport(path, settings, rows, model, history)._draw()
+    return FitReport(path, settings, rows, model, history)._pictures.draw({})
 
 
 def fitting_write_report(path: Path, settings: dict, scores: dict, pictures: dict[str, str], model) -> None:
     """Write report.html."""
-    rows: Any = None  # report.html shows none of them
-    FitReport(path, settings, rows, model, [])._write_html(scores, pictures)
+    FitReport(path, settings, load_data(settings), model, [])._write_html(scores, pictures)
 
 
 def folders_create(

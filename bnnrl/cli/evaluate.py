@@ -48,8 +48,8 @@ class Evaluate:
                 name = f"trial_{len(found.history)}-seed_{self.seed}"
                 print(video.record(found, Path(self.folder) / "video" / name, self.seed))
         else:
+            from bnnrl.cli.fit_data import load_data
             from bnnrl.cli.fit_report import FitReport
-            from bnnrl.cli.fit_run import load_data
 
             settings = settings_of(self.folder)
             show(FitReport(Path(self.folder), settings, load_data(settings), found, history=[]).scores(self.seed))

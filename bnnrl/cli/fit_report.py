@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bnnrl import data, diagnostics, likelihoods, metrics, plots, report
+from bnnrl import data, diagnostics, likelihoods, metrics, report
+from bnnrl.cli import fit_data
+from bnnrl.cli.fit_pictures import FitPictures, Pictures, draw_losses
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.storage import config, run_folder
 
-_SHOWN_ROWS = 5000  # rows of a scatter plot or a curve at most; more would not be seen
+_ROWS = 64  # of the training data, by whose predictions chains are diagnosed, as `BayesianModel.fit` does
 _LEVELS = (0.5, 0.9, 0.95)  # of the intervals or sets whose coverage is shown
 _SHOWN_SCALES = 20  # of a learned prior
-_CHAIN_ROWS = 4  # rows whose predictions are followed along chains
-
-Pictures = dict[str, str]  # the caption of each file
+_SHOWN_COLUMNS = 100  # of a table
 
 
 @dataclass(frozen=True)
@@ -41,85 +43,40 @@ class FitReport:
 
     def scores(self, seed: int = 0) -> dict[str, float]:
         """Return the scores on the test part of the data, or on the training part if there is no test part."""
-        return self.model.evaluate(self._scored_part, num_samples=self.settings["samples"], seed=seed)
+        return self.model.evaluate(self._scored_part[1], num_samples=self.settings["samples"], seed=seed)
 
     def write(self) -> tuple[dict[str, float], Pictures]:
         """Write scores.csv, the pictures and report.html; return the scores, and the pictures' captions by file."""
         scores = self.scores()
         run_folder.write_table(self.folder / "scores.csv", list(scores), [scores])
-        pictures = self._draw()
+        pictures = self._pictures.draw({f"{self._scored_part[0]} NLL after the fit": scores["nll"]})
         self._write_html(scores, pictures)
         return scores, pictures
 
+    def problems(self, scores: dict[str, float]) -> list[str]:
+        """Return what is absurd about the predictions, such as values far beyond all observed targets."""
+        broken = [name for name, value in scores.items() if not np.isfinite(value)]
+        if broken:
+            return [
+                f"The fit failed: {', '.join(broken)} of the {self._scored_part[0]} rows not finite. Lower the "
+                "learning rate or step size, or take another method."
+            ]
+        return _far_predictions(self._pictures, self.rows) if self.rows.class_names is None else []
+
+    @cached_property
+    def _pictures(self) -> FitPictures:
+        part, samples = self._scored_part[1], self.settings["samples"]
+        return FitPictures(self.folder, self.settings, self.rows, self.model, self.history, part, samples)
+
     @property
-    def _scored_part(self) -> Any:
-        return self.rows.train if self.rows.test is None else self.rows.test
+    def _scored_part(self) -> tuple[str, Any]:
+        """The part of the data that is scored, after its name."""
+        return ("training", self.rows.train) if self.rows.test is None else ("test", self.rows.test)
 
     @property
     def _shown_rows(self) -> tuple[Any, np.ndarray]:
         """The first rows of the scored part."""
-        part = self._scored_part
-        x, y = part if isinstance(part, tuple) else next(part.batch(_SHOWN_ROWS).as_numpy_iterator())
-        return x[:_SHOWN_ROWS], np.asarray(y[:_SHOWN_ROWS])
-
-    @property
-    def _title(self) -> str:
-        return f"{self.rows.name}, {self.settings['method']}, seed {self.settings['seed']}"
-
-    def _draw(self) -> Pictures:
-        """Draw the pictures that suit the likelihood and the posterior, and return their captions."""
-        x, y = self._shown_rows
-        pictures = self._draw_losses()
-        if self.rows.class_names:
-            pictures |= self._draw_classes(x, y.astype(int), list(self.rows.class_names))
-        elif isinstance(self.model.likelihood, likelihoods.Gaussian):
-            pictures |= self._draw_regression(x, y)
-        if diagnostics.are_chains(self.model.posterior):
-            pictures |= self._draw_chains(x[:_CHAIN_ROWS])
-        return pictures
-
-    def _draw_losses(self) -> Pictures:
-        series = lambda key: [row.get(key, np.nan) for row in self.history]
-        validated = any("val_loss" in row for row in self.history)
-        plots.loss_curve(
-            self.folder / "loss.png", series("loss"), series("val_loss") if validated else None, self._title
-        )
-        return {"loss.png": "Loss by epoch."}
-
-    def _draw_classes(self, x, labels: np.ndarray, names: list[str]) -> Pictures:
-        probabilities = self.model.predict(x, self.settings["samples"])
-        curve = metrics.reliability_curve(labels, probabilities)
-        plots.reliability(self.folder / "reliability.png", *curve, curve.error, self._title)
-        confusion = metrics.confusion_matrix(labels, probabilities)
-        plots.confusion(self.folder / "confusion.png", confusion, self._title, names)
-        plots.roc(self.folder / "roc.png", labels, probabilities, self._title, names)
-        return {
-            "reliability.png": "How often the predicted class is right, by the probability given to it.",
-            "confusion.png": "Rows of each class by the class predicted.",
-            "roc.png": "Each class against the rest.",
-        }
-
-    def _draw_regression(self, x, y: np.ndarray) -> Pictures:
-        mean = self.model.predict(x, self.settings["samples"])
-        std = np.sqrt(self.model.uncertainty(x, self.settings["samples"]).total)
-        plots.predicted_vs_true(self.folder / "predicted.png", y[:, 0], mean[:, 0], std[:, 0], self._title)
-        curve = metrics.quantile_calibration_gaussian(y, mean, std)
-        plots.calibration_curve(self.folder / "calibration.png", *curve, self._title)
-        return {
-            "predicted.png": "Predicted against true targets, with two standard deviations.",
-            "calibration.png": "Share of targets below each predictive quantile.",
-        }
-
-    def _draw_chains(self, x) -> Pictures:
-        chains = self.model.chains(x)  # [C, T, B, ...]
-        chains = chains.reshape(*chains.shape[:3], -1)[..., 0]
-        names = [f"row {row}" for row in range(chains.shape[2])]
-        plots.trace(self.folder / "trace.png", chains, self._title, names)
-        plots.autocorrelation(self.folder / "autocorrelation.png", chains, self._title, names)
-        return {
-            "trace.png": "The network's first output at the first rows along the chains; chains that mix look alike.",
-            "autocorrelation.png": "Autocorrelation of the network's first output along the chains, by lag.",
-        }
+        return self._pictures.shown
 
     def _coverage(self) -> list[Any]:
         """Return the section on the coverage of intervals or sets; nothing for a likelihood without either."""
@@ -168,18 +125,126 @@ class FitReport:
 
     def _write_html(self, scores: dict[str, float], pictures: Pictures) -> None:
         num_params, written = self.model.keras_model.count_params(), run_folder.FIT.read_config(self.folder)
+        part, rows = self._scored_part
         sections: list[Any] = [
+            *_warning_section(written.get("warnings", []) + self.problems(scores)),
+            *data_sections(self.rows, self.model.likelihood),
             report.Heading("Scores"),
+            report.Text(f"Of the {fit_data.count_rows(rows)} {part} rows. NLL is in nats per row."),
             report.Table(scores),
             report.Text(f"{num_params} parameters, {self.settings['samples']} posterior samples."),
             *self._coverage(),
+            *_chain_section(written.get("chains")),
             report.Heading("Pictures"),
-            *(report.Picture(self.folder / name, caption, caption) for name, caption in pictures.items()),
+            *picture_sections(self.folder, pictures),
             *self._learned_scales(),
             report.Heading("Method of this run"),
             report.Json(config.encode_or_repr(self.model.method)),
-            report.Heading("Settings and versions"),
-            report.Json({name: written[name] for name in ("settings", "versions")}),
+            *settings_sections(written),
         ]
-        title = f"{self.settings['dataset']}: {self.settings['method']}"
-        report.write(self.folder / "report.html", title, sections)
+        report.write(self.folder / "report.html", title_of(self.settings), sections)
+
+
+def write_diverged(
+    folder: Path,
+    settings: dict[str, Any],
+    rows: data.Data,
+    likelihood: likelihoods.Likelihood,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write the report of a fit that diverged, from what `bnnrl fit` noted in config.json."""
+    written = run_folder.FIT.read_config(folder)
+    found, pictures = written["diverged"], {}
+    if history:
+        pictures = draw_losses(folder, history, title_of(settings), 0.0, {})
+    text = f"The fit diverged at step {found['step']}, in epoch {found['epoch']}. There is no model."
+    sections = [
+        report.Heading("Diverged"),
+        report.Text(f"{text}\n\n{found['message']}"),
+        *_warning_section(written.get("warnings", [])),
+        *data_sections(rows, likelihood),
+        *picture_sections(folder, pictures),
+        *settings_sections(written),
+    ]
+    report.write(folder / "report.html", f"{title_of(settings)}, diverged", sections)
+
+
+def title_of(settings: dict[str, Any]) -> str:
+    """Return the title of a fit's report."""
+    return f"{settings['dataset']}: {settings['method']}"
+
+
+def data_sections(rows: data.Data, likelihood: likelihoods.Likelihood) -> list[Any]:
+    """Return the section on rows, features, task, likelihood and columns."""
+    lines = fit_data.described(rows, likelihood)
+    hidden = len(lines) - _SHOWN_COLUMNS
+    shown = dict(list(lines.items())[:_SHOWN_COLUMNS])
+    more = [report.Text(f"Not shown: {hidden} more columns.")] if hidden > 0 else []
+    return [report.Heading("Data"), report.Table(shown), *more]
+
+
+def picture_sections(folder: Path, pictures: Pictures) -> list[Any]:
+    """Return the pictures with their captions."""
+    return [report.Picture(folder / name, caption, caption) for name, caption in pictures.items()]
+
+
+def settings_sections(written: dict[str, Any]) -> list[Any]:
+    """Return the section of a run's settings and versions, from its config.json."""
+    found = {name: written[name] for name in ("settings", "versions")}
+    return [report.Heading("Settings and versions"), report.Json(found)]
+
+
+def chain_figures(model: BayesianModel, rows: data.Data) -> dict[str, Any] | None:
+    """Return the diagnostics of a sampler's chains by their predictions of the first training rows; None without."""
+    if not diagnostics.are_chains(model.posterior):
+        return None
+    x = rows.train[0] if isinstance(rows.train, tuple) else next(rows.train.batch(_ROWS).as_numpy_iterator())[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", diagnostics.SamplingWarning)  # `fit` has warned of the same
+        found = model.diagnose(x[:_ROWS])
+    num_chains, num_draws = model.chains(x[:1]).shape[:2]
+    known = lambda value: None if value is None or not np.isfinite(value) else float(value)
+    return {
+        "chains": num_chains,
+        "draws of each chain": num_draws,
+        "largest R-hat": known(np.nanmax(found.rhat, initial=0.0)),
+        "smallest effective sample size": known(np.nanmin(found.ess, initial=np.inf)),
+        "median effective sample size": known(np.nanmedian(found.ess)),
+        "acceptance probability": known(found.accept),
+        "share of transitions that diverged": known(found.divergent),
+        "adapted step size": known(found.step_size),
+    }
+
+
+def _chain_section(figures: dict[str, Any] | None) -> list[Any]:
+    """Return the section of what `chain_figures` found; nothing for other posteriors and for older runs."""
+    if not figures:
+        return []
+    text = (
+        "R-hat and effective sample size are those of the network's outputs at the first training rows. Chains that "
+        "agree have an R-hat near 1."
+    )
+    known = {name: value for name, value in figures.items() if value is not None}
+    return [report.Heading("Chains"), report.Text(text), report.Table(known)]
+
+
+def _warning_section(messages: list[str]) -> list[Any]:
+    return [report.Heading("Warnings"), *map(report.Text, messages)] if messages else []
+
+
+def _far_predictions(pictures: FitPictures, rows: data.Data) -> list[str]:
+    """Return a message if predictive means are beyond the training targets by more than the width of their range."""
+    y = rows.train[1] if isinstance(rows.train, tuple) else pictures.y
+    flat = lambda values: np.asarray(values, np.float64).reshape(len(values), -1)  # [N, K]
+    observed, predicted = flat(y), flat(pictures.predicted)
+    low, high = np.nanmin(observed, axis=0), np.nanmax(observed, axis=0)
+    beyond = np.maximum(low - predicted, predicted - high) - (high - low)  # [N, K]
+    if not (beyond > 0).any():
+        return []
+    row, entry = np.unravel_index(np.argmax(beyond), beyond.shape)
+    return [
+        f"Predictions are absurd: {int((beyond > 0).any(axis=1).sum())} of {len(predicted)} predictions are beyond "
+        f"the training targets by more than their range, such as {predicted[row, entry]:.6g} where targets are "
+        f"{low[entry]:.6g} to {high[entry]:.6g}. Lower the learning rate or step size, take more epochs or another "
+        "method, or check the inputs for outliers."
+    ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count, check_counts
 from bnnrl.cli import building, interrupt
-from bnnrl.cli.fit_report import FitReport
+from bnnrl.cli.fit_data import as_lines, count_rows, described, load_data
+from bnnrl.cli.fit_report import FitReport, chain_figures, write_diverged
 from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.output import warn
 from bnnrl.model import calibration, cross_conformal
@@ -25,19 +28,8 @@ from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint, config, lock, run_folder
 from bnnrl.storage.load import load
 
-_DATA = (
-    "targets",
-    "inputs",
-    "exclude",
-    "test",
-    "validation",
-    "task",
-    "data_dir",
-)  # settings that `bnnrl.data.load` takes
-
 _CROSS = "cv+"  # the calibration by cross-validation
 _LEVEL = 0.95  # of intervals and sets that the calibration rows have to suffice for
-_COUNTS = ("poisson", "negativebinomial", "bernoulli")  # whose targets `data.load` would standardise
 
 
 class Recorder(keras.callbacks.Callback):
@@ -53,39 +45,11 @@ class Recorder(keras.callbacks.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Add the epoch's logs."""
-        self.rows.append({"epoch": epoch + 1, **(logs or {})})
+        """Add the epoch's logs, and the prior's share of the loss at the end of the epoch."""
+        model: Any = self.model
+        self.rows.append({"epoch": epoch + 1, **(logs or {}), "prior_loss": model.prior_loss})
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         run_folder.write_table(self.folder / "metrics.csv", columns, self.rows)
-
-
-def load_data(settings: dict[str, Any]) -> data.Data:
-    """Return the run's data, divided in the same way at each call."""
-    given = {name: settings[name] for name in _DATA if settings[name] is not None}
-    if (settings["likelihood"] or "").lower().replace("_", "") in _COUNTS:
-        given |= {"task": "regression", "standardize": "inputs"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", data.ColumnWarning)  # `describe_data` tells the same
-        return data.load(settings["dataset"], seed=settings["seed"], **given)
-
-
-def describe_data(rows: data.Data, likelihood: likelihoods.Likelihood) -> str:
-    """Return what each column was taken for, the task, and the rows of each part, a line each."""
-    parts = {"training": rows.train, "validation": rows.validation, "test": rows.test}
-    counted = ", ".join(f"{_count(part)} {name}" for name, part in parts.items() if part is not None)
-    task = "regression" if rows.class_names is None else f"classification, {data.listed(rows.class_names, 'classes')}"
-    lines = {"rows": counted, "task": f"{task}; likelihood {type(likelihood).__name__.lower()}"}
-    if rows.columns is not None and rows.columns.targets:
-        lines |= rows.columns.describe()
-        if rows.columns.rows_left_out:
-            lines["rows"] += f"; {rows.columns.rows_left_out} left out, without a target"
-    width = min(30, max(map(len, lines)))
-    return "\n".join(f"{name:<{width}}  {what}" for name, what in lines.items())
-
-
-def _count(part: Any) -> int:
-    """Return the number of rows of a part of the data."""
-    return len(part[0]) if isinstance(part, tuple) else int(part.cardinality())
 
 
 def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
@@ -155,49 +119,92 @@ def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, f
         folder: the run folder; None for runs/<dataset>/<method>/<seed>-<time>.
 
     Raises:
-        ValueError: if the settings or the data are invalid, the folder exists, or the fit diverges.
+        ValueError: if the settings or the data are invalid, or the folder exists. Also if the fit diverges: the folder
+            then has a report that says so.
     """
     check_count("epochs", settings["epochs"])
-    rows = load_data(settings)
-    model = make_model(settings, rows)
-    _check_calibration(settings, rows, model.likelihood)
-    print(describe_data(rows, model.likelihood), flush=True)
-    path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
-    recorder = Recorder(path)
-    history = recorder.rows
-    interrupt.configure(lambda: _advice(path))
-    with lock.hold(path, warn), _tracker(settings, rows.name, path) as tracker:
-        try:
-            model.fit(
-                rows,
-                batch_size=None if model.method.full_batch_only else settings["batch_size"],
-                epochs=settings["epochs"],
-                callbacks=[recorder, callbacks.WandbCallback(tracker, artifact=path.name)],
-                seed=settings["seed"],
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
-        except (ValueError, inference.Diverged) as error:
-            if not history:  # the folder is empty, and would be in the way of the next attempt
-                shutil.rmtree(path)
-            raise ValueError(error) from error
-        # The model first: should the disk be full, nothing else takes long to make again.
-        checkpoint.write_step(path, len(history), *model.to_saved())
-        if settings["calibrate"]:
-            _calibrate(model, settings, rows)
-            checkpoint.write_step(path, len(history), *model.to_saved())
-        method = config.encode_or_repr(model.method)
-        run_folder.FIT.write_config(path, settings, run_folder.current_versions(), method=method)
-        scores, pictures = FitReport(path, settings, rows, model, history).write()
-        tracker.summary(scores)
-        for name in pictures:
-            tracker.picture(Path(name).stem, path / name, len(history) - 1)
+    with _noted_warnings() as noted:
+        rows = load_data(settings)
+        model = make_model(settings, rows)
+        _check_calibration(settings, rows, model.likelihood)
+        print(as_lines(described(rows, model.likelihood)), flush=True)
+        path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
+        recorder = Recorder(path)
+        interrupt.configure(lambda: _advice(path))
+        with lock.hold(path, warn), _tracker(settings, rows.name, path) as tracker:
+            _fit(model, rows, settings, recorder, tracker, noted)
+            report = FitReport(path, settings, rows, model, recorder.rows)
+            scores, pictures = report.write()
+            for message in report.problems(scores):
+                warn(message)
+            tracker.summary(scores)
+            for name in pictures:
+                tracker.picture(Path(name).stem, path / name, len(recorder.rows) - 1)
     return path, scores
+
+
+def _fit(
+    model: BayesianModel,
+    rows: data.Data,
+    settings: dict[str, Any],
+    recorder: Recorder,
+    tracker: tracking.Tracker,
+    noted: list[str],
+) -> None:
+    """Fit and calibrate the model, and write it and config.json to the run folder."""
+    path, history = recorder.folder, recorder.rows
+    try:
+        model.fit(
+            rows,
+            batch_size=None if model.method.full_batch_only else settings["batch_size"],
+            epochs=settings["epochs"],
+            callbacks=[recorder, callbacks.WandbCallback(tracker, artifact=path.name)],
+            seed=settings["seed"],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except ValueError:
+        if not history:  # the folder is empty, and would be in the way of the next attempt
+            shutil.rmtree(path)
+        raise
+    except inference.Diverged as error:
+        found = {"step": error.step, "epoch": len(history) + 1, "message": str(error)}
+        _write_config(path, settings, model, noted, diverged=found)
+        write_diverged(path, settings, rows, model.likelihood, history)
+        raise ValueError(f"{error} Report: {path / 'report.html'}") from error
+    # The model first: should the disk be full, nothing else takes long to make again.
+    checkpoint.write_step(path, len(history), *model.to_saved())
+    _write_config(path, settings, model, noted, chains=chain_figures(model, rows))
+    if settings["calibrate"]:
+        _calibrate(model, settings, rows, path)
+        checkpoint.write_step(path, len(history), *model.to_saved())
+
+
+def _write_config(path: Path, settings: dict[str, Any], model: BayesianModel, noted: list[str], **found: Any) -> None:
+    method = config.encode_or_repr(model.method)
+    versions = run_folder.current_versions()
+    run_folder.FIT.write_config(path, settings, versions, method=method, warnings=noted, **found)
+
+
+@contextmanager
+def _noted_warnings() -> Iterator[list[str]]:
+    """Note the text of the warnings that bnnrl gives during the block, which are shown as they come all the same."""
+    noted: list[str] = []
+    with warnings.catch_warnings():
+        show_warning = warnings.showwarning
+
+        def note(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category.__module__.partition(".")[0] == "bnnrl" and str(message) not in noted:
+                noted.append(str(message))
+            show_warning(message, category, *place, **more)
+
+        warnings.showwarning = note
+        yield noted
 
 
 def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: likelihoods.Likelihood) -> None:
     """Raise ValueError, before the fit, if the model cannot be calibrated as the settings say."""
     if settings["calibrate"] == _CROSS:
-        cross_conformal.divided(settings["folds"], _count(rows.train), _LEVEL, seed=0)
+        cross_conformal.divided(settings["folds"], count_rows(rows.train), _LEVEL, seed=0)
     elif settings["calibrate"] is not None:
         if rows.validation is None:
             raise ValueError(
@@ -207,16 +214,22 @@ def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: li
         classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli)
         counts = isinstance(likelihood, likelihoods.Poisson | likelihoods.NegativeBinomial)
         method = calibration.method_for(settings["calibrate"], classes, counts)
-        calibration.check_rows(method, _count(rows.validation), _LEVEL)
+        calibration.check_rows(method, count_rows(rows.validation), _LEVEL)
 
 
-def _calibrate(model: BayesianModel, settings: dict[str, Any], rows: data.Data) -> None:
+def _calibrate(model: BayesianModel, settings: dict[str, Any], rows: data.Data, path: Path) -> None:
     how = {"num_samples": settings["samples"], "seed": settings["seed"]}
     if settings["calibrate"] == _CROSS:
         folds = settings["folds"]
         print(f"Calibration by CV+: {folds} fits, each to all training rows but those of a fold.", flush=True)
         size = None if model.method.full_batch_only else settings["batch_size"]
-        model.cross_calibrate(rows, folds=folds, batch_size=size, epochs=settings["epochs"], level=_LEVEL, **how)
+        try:
+            model.cross_calibrate(rows, folds=folds, batch_size=size, epochs=settings["epochs"], level=_LEVEL, **how)
+        except inference.Diverged as error:
+            raise ValueError(
+                f"A fit of the calibration by CV+ diverged. {error} The model of all rows is kept, not calibrated. "
+                f"Write its report: bnnrl report {path}"
+            ) from error
     else:
         model.calibrate(rows, method=settings["calibrate"], level=_LEVEL, **how)
 
@@ -239,10 +252,14 @@ def rebuild(folder: str | Path, settings: dict[str, Any] | None = None) -> Path:
     """
     if settings is None:
         settings = migrated(run_folder.FIT.read_config(folder)["settings"])
-    rows = run_folder.read_table(Path(folder) / "metrics.csv")
-    history = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    FitReport(Path(folder), settings, load_data(settings), load(folder), history).write()
-    return Path(folder) / "report.html"
+    path, rows = Path(folder), load_data(settings)
+    metrics = run_folder.read_table(path / "metrics.csv") if (path / "metrics.csv").exists() else []
+    history = [{name: value for name, value in row.items() if value is not None} for row in metrics]
+    if "diverged" in run_folder.FIT.read_config(path):
+        write_diverged(path, settings, rows, make_model(settings, rows).likelihood, history)
+    else:
+        FitReport(path, settings, rows, load(path), history).write()
+    return path / "report.html"
 
 
 def _tracker(settings: dict[str, Any], dataset: str, path: Path) -> tracking.Tracker:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from bnnrl.checks import nearest
-from bnnrl.cli import fit_run, train, tune_space
+from bnnrl.cli import fit_data, fit_run, train, tune_space
 from bnnrl.cli.config import as_yaml
 from bnnrl.cli.output import warn
 from bnnrl.cli.tune_runs import base_arguments, options_of, settings_of
@@ -222,7 +222,7 @@ def _score_fit(options: Any, report: Callable[[int, float], None]) -> float:
     """Return the NLL of the validation data."""
     options.validation = options.validation or _VALIDATION
     settings = vars(options)
-    rows = fit_run.load_data(settings)
+    rows = fit_data.load_data(settings)
     model = fit_run.make_model(settings, rows)
     batch_size = None if model.method.full_batch_only else options.batch_size
     callbacks = [_Epochs(report)]

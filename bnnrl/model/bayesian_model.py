@@ -312,6 +312,14 @@ class BayesianModel:
         return self._fitted().posterior
 
     @property
+    def prior_loss(self) -> float:
+        """The prior's share of the loss of the last `fit`, −log p(θ) / N in nats at the present θ.
+
+        The mean over members or chains. Callbacks can subtract it from the loss, which leaves the share of the data.
+        """
+        return self._fitted().prior_loss
+
+    @property
     def x_scaler(self) -> data.Scaler | None:
         """The standardisation of the inputs, from the data of the last `fit`; None if they are used as given."""
         return self._adapter.x_scaler

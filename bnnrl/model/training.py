@@ -156,6 +156,11 @@ class Trainer:
         rejects = not isinstance(inner, inference.Sampler) or inner.has_metropolis_step
         return info if rejects else info._replace(accept=np.nan)
 
+    @property
+    def prior_loss(self) -> float:
+        """The prior's share of the loss in the present state, −log p(θ) / N in nats, averaged over members."""
+        return float(-tf.reduce_mean(self._problem.log_prior(self.state.theta))) / self._problem.num_data
+
     def run_epoch(self, shards: Shards) -> float:
         """Take the next epoch's steps and return the loss, −log p(θ, data) / N in nats averaged over them.
 

@@ -8,6 +8,7 @@ from bnnrl.plots.chains import autocorrelation, trace
 from bnnrl.plots.classification import confusion, decision_boundary, roc
 from bnnrl.plots.comparison import comparison
 from bnnrl.plots.control import coverage_by_horizon, heat_map, learning_curve, rollout_bands, rollouts
+from bnnrl.plots.counts import counts
 from bnnrl.plots.style import GOOD, GRID, MODEL, REAL
 from bnnrl.plots.supervised import loss_curve, predicted_vs_true, predictive_bands
 
@@ -20,6 +21,7 @@ __all__ = [
     "calibration_curve",
     "comparison",
     "confusion",
+    "counts",
     "coverage_by_horizon",
     "decision_boundary",
     "entropy_histogram",

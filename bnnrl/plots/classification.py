@@ -24,6 +24,7 @@ from bnnrl.plots.style import (
 )
 
 _MAX_CURVES = 10  # there are ten colours that can be told apart
+_MIN_COUNT_SIZE = 5  # points, below which a number in a confusion matrix cannot be read
 
 
 def decision_boundary(
@@ -195,8 +196,11 @@ def confusion(
     axes = figure.subplots()
     shown = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(shown, ax=axes, label="share of the true class, %").outline.set_visible(False)
-    if num_classes <= 20:
-        _write_counts(axes, matrix, share)
+    # A digit takes about 0.6 of its size, which is in points, and the axes about 0.6 of the figure's width.
+    fitting = 72 * 0.6 * side / num_classes / (0.6 * len(f"{matrix.max():.0f}") + 0.6)
+    size = float(min(np.clip(90 / num_classes, 6, 11), fitting))
+    if num_classes <= 20 and size >= _MIN_COUNT_SIZE:
+        _write_counts(axes, matrix, share, size)
     ticks = np.arange(0, num_classes, -(-num_classes // 25))  # at most 25 names can be read
     shown_names = [names[k] for k in ticks]
     # A character takes about 7.5 pixels, and the axes about 0.6 of the figure's width.
@@ -210,8 +214,7 @@ def confusion(
     finish(figure, path, f"{title}: {accuracy}" if title else "")
 
 
-def _write_counts(axes, matrix: np.ndarray, share: np.ndarray) -> None:
-    size = float(np.clip(90 / len(matrix), 6, 11))
+def _write_counts(axes, matrix: np.ndarray, share: np.ndarray, size: float) -> None:
     for (i, j), number in np.ndenumerate(matrix):
         colour = "white" if share[i, j] > 55 else INK
         axes.text(j, i, f"{number:.0f}", ha="center", va="center", fontsize=size, color=colour)

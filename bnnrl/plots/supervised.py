@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bnnrl.plots.style import INK, MODEL, REAL, check_arrays, finish, make_figure, style_axes
+
+_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # hides lines behind a note
 
 
 def loss_curve(
@@ -16,6 +19,7 @@ def loss_curve(
     validation: ArrayLike | None = None,
     title: str = "",
     ylabel: str = "loss, nats per row",
+    levels: Mapping[str, float] | None = None,
 ) -> None:
     """Draw the loss by epoch to a PNG file.
 
@@ -28,6 +32,8 @@ def loss_curve(
         validation: validation loss by epoch, [E]; NaN for epochs without one.
         title: the title.
         ylabel: name and unit of the loss.
+        levels: values in the same unit by name, such as the NLL of test data after the fit, drawn as lines. A value
+            that would take up most of the y axis is in the legend only.
 
     Raises:
         ValueError: if an array has another shape.
@@ -49,6 +55,8 @@ def loss_curve(
     style_axes(axes, "epoch", ylabel)
     axes.locator_params(axis="x", integer=True)
     _cut_off_start(axes, losses)
+    for name, level in (levels or {}).items():
+        _draw_level(axes, name, level)
     finish(figure, path, title, axes.get_legend_handles_labels()[0])
 
 
@@ -63,7 +71,22 @@ def _cut_off_start(axes, losses: np.ndarray) -> None:
     axes.set_ylim(low - margin, high + margin)
     if top > high:
         note = f"first epochs: up to {top:.4g}"
-        axes.annotate(note, (0.99, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=8, color=INK)
+        axes.annotate(
+            note, (0.99, 0.98), xycoords="axes fraction", ha="right", va="top", fontsize=8, color=INK
+        ).set_bbox(_BOX)
+
+
+def _draw_level(axes, name: str, level: float) -> None:
+    """Draw a line at a level, to which the y axis is extended if the curves keep at least a third of it."""
+    low, high = axes.get_ylim()
+    extended = min(low, level), max(high, level)
+    shown = np.isfinite(level) and extended[1] - extended[0] <= 3 * (high - low)
+    label = f"{name}: {level:.4g}{'' if shown else ', outside of the picture'}"
+    axes.plot([], [], color=INK, linewidth=1.2, linestyle=":", label=label)
+    if shown:
+        margin = 0.04 * (extended[1] - extended[0])
+        axes.axhline(level, color=INK, linewidth=1.2, linestyle=":")
+        axes.set_ylim(min(low, level - margin), max(high, level + margin))
 
 
 def predictive_bands(

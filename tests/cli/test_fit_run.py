@@ -93,6 +93,10 @@ def test_a_table_is_fitted_in_its_own_units(tmp_path, capsys):
     scores = printed(capsys.readouterr().out)
     assert code == 0 and 100 < float(scores["rmse"]) < 2e4
     assert {"predicted.png", "calibration.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    page = (tmp_path / "run" / "report.html").read_text()
+    for line in ("64 training, 16 test", "3, of 2 columns", "regression; likelihood gaussian", "2 categories: a, b"):
+        assert line in page
+    assert "Predicted against true price" in page and "Of the 16 test rows" in page
 
 
 def test_a_sampler_gets_all_rows_and_counts_their_likelihood(tmp_path, capsys):
@@ -103,7 +107,16 @@ def test_a_sampler_gets_all_rows_and_counts_their_likelihood(tmp_path, capsys):
     with pytest.warns(bnnrl.diagnostics.SamplingWarning):
         code = fit(tmp_path / "run", tmp_path / "counts.npz", "--method", "hmc", "--likelihood", "poisson", *settings)
     assert code == 0 and float(printed(capsys.readouterr().out)["nll"]) < 10
-    assert {"trace.png", "autocorrelation.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    assert {"counts.png", "trace.png", "autocorrelation.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
+    page, noted = (
+        (tmp_path / "run" / "report.html").read_text(),
+        bnnrl.storage.run_folder.FIT.read_config(tmp_path / "run"),
+    )
+    assert "counts; likelihood poisson" in page and "48 training, 12 test" in page
+    assert "Acceptance is" in page or "R-hat is" in page  # the warning of the fit
+    assert noted["warnings"] and "largest R-hat" in page and "smallest effective sample size" in page
+    assert 0 < noted["chains"]["acceptance probability"] <= 1 and noted["chains"]["chains"] == 2
+    assert noted["chains"]["share of transitions that diverged"] >= 0
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras and h5py
@@ -141,11 +154,54 @@ def test_mistakes_are_told_and_leave_nothing(arguments, words, tmp_path, capsys)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_fit_that_diverges_is_told_and_leaves_nothing(tmp_path, capsys):
-    folder = tmp_path / "run"
-    assert fit(folder, "diabetes", "--method", "sgd", "--set", "learning_rate=1e38") == 2
-    assert "bnnrl: error: Diverged at step 1 with learning_rate=1e+38" in capsys.readouterr().err
-    assert not folder.exists()
+@pytest.mark.parametrize(("rate", "epochs"), [("1e38", 0), ("3", 2)])
+def test_a_fit_that_diverges_has_a_report_that_says_so(rate, epochs, tmp_path, capsys):
+    folder, path = tmp_path / "run", tmp_path / "growing.npz"
+    x = np.linspace(-1, 1, 40)[:, np.newaxis]
+    np.savez(path, x=x, y=x)
+    options = ["--method", "sgd", "--method.learning-rate", rate, "--activation", "linear", "--prior", "normal"]
+    assert fit(folder, path, *options, "--method.clip-norm", "1e30", "--epochs", 50) == 2
+    error = capsys.readouterr().err
+    assert "bnnrl: error: Diverged at step" in error and f"Report: {folder / 'report.html'}" in error
+    page, noted = (folder / "report.html").read_text(), json.loads((folder / "config.json").read_text())["diverged"]
+    assert f"The fit diverged at step {noted['step']}, in epoch {noted['epoch']}." in page
+    assert noted["epoch"] > epochs and "Lower `learning_rate`" in page and "32 training, 8 test" in page
+    assert (folder / "loss.png").exists() == (noted["epoch"] > 1)
+    (folder / "report.html").unlink()
+    assert cli.main(["report", str(folder)]) == 0 and (folder / "report.html").read_text() == page
+    assert cli.main(["evaluate", str(folder)]) == 2 and "expected" in capsys.readouterr().err
+
+
+def test_absurd_predictions_are_told(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    x, path = rng.normal(size=(60, 1)), tmp_path / "rows.npz"
+    far = np.concatenate([x[:9], [[300.0]]])
+    np.savez(path, x_train=x, y_train=x + 0.1 * rng.normal(size=x.shape), x_test=far, y_test=np.minimum(far, 2))
+    assert fit(tmp_path / "run", path, "--method", "adam", "--epochs", 40, "--method.learning-rate", 0.05) == 0
+    told = capsys.readouterr().err
+    assert "bnnrl: warning: Predictions are absurd: 1 of 10 predictions are beyond" in told
+    assert "Predictions are absurd" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_predictions_that_are_no_numbers_are_told(tmp_path, capsys, monkeypatch):
+    nan = lambda self, x, *arguments, **options: np.full((len(x), 1), np.nan, np.float32)
+    monkeypatch.setattr(bnnrl.BayesianModel, "predict", nan)
+    scores = bnnrl.BayesianModel.evaluate
+    monkeypatch.setattr(bnnrl.BayesianModel, "evaluate", lambda *a, **k: {**scores(*a, **k), "rmse": np.nan})
+    assert fit(tmp_path / "run", "diabetes", "--method", "adam") == 0
+    assert "The fit failed: rmse of the test rows not finite" in capsys.readouterr().err
+    assert "The fit failed" in (tmp_path / "run" / "report.html").read_text()
+    assert not (tmp_path / "run" / "predicted.png").exists()
+
+
+def test_a_diverged_fit_of_the_calibration_keeps_the_model(tmp_path, capsys, monkeypatch):
+    def diverge(*arguments, **options):
+        raise bnnrl.inference.Diverged("Diverged at step 7.", None, 7)
+
+    monkeypatch.setattr(bnnrl.BayesianModel, "cross_calibrate", diverge)
+    assert fit(tmp_path / "run", "diabetes", "--method", "adam", "--calibrate", "cv+") == 2
+    assert "A fit of the calibration by CV+ diverged. Diverged at step 7." in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "run")]) == 0
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path, capsys):
@@ -181,3 +237,29 @@ def test_the_prior_is_learned_for_real_targets(arguments, learned, tmp_path):
     assert fit(tmp_path / "run", *arguments, "--method", "adam") == 0
     prior = bnnrl.load(tmp_path / "run").prior
     assert isinstance(prior, bnnrl.priors.Learned) == learned
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "studentt"])
+def test_other_likelihoods_have_pictures(likelihood, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 2)), rng.integers(0, 2, (50, 1)) * 1.0
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    assert fit(tmp_path / "run", tmp_path / "rows.npz", "--method", "adam", "--likelihood", likelihood) == 0
+    assert (tmp_path / "run" / {"bernoulli": "confusion.png", "studentt": "predicted.png"}[likelihood]).exists()
+
+
+def test_the_picture_of_the_loss_is_in_the_unit_of_the_nll(tmp_path, monkeypatch):
+    shown = {}
+
+    def keep(path, training, validation, title, ylabel, levels):
+        shown.update(loss=training, levels=levels)
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 1))
+    np.savez(tmp_path / "rows.npz", x=x, y=1e6 * (x + 0.3 * rng.normal(size=x.shape)))
+    monkeypatch.setattr("bnnrl.plots.loss_curve", keep)
+    options = ("--method", "adam", "--epochs", 100, "--test", 0)
+    assert fit(tmp_path / "run", tmp_path / "rows.npz", *options) == 0
+    (level,) = shown["levels"].values()  # the NLL of the training rows
+    assert level == pytest.approx(13.0, abs=1.0) and shown["loss"][-1] == pytest.approx(level, abs=0.05)

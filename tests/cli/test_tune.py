@@ -1,5 +1,6 @@
 """`bnnrl tune`: studies of fits and agents, their best settings, resuming, and locked databases."""
 
+import itertools
 import re
 import sqlite3
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from bnnrl.cli import tune_runs, tune_space, tune_study
 from bnnrl.cli.fit import Fit
 from bnnrl.exit_codes import FAILED, INTERRUPTED
 
+pytestmark = pytest.mark.usefixtures("without_xla")
 SPACE = "method.learning_rate: {low: 1e-4, high: 1e-1, log: true}\nhidden:\n  choices: [[4], [8, 4]]\n"
 BASE = "epochs: 8\nsamples: 4\nmethod: adam\n"
 
@@ -30,8 +32,9 @@ def tune(folder, *options):
 
 
 @pytest.mark.parametrize(
-    ("method", "name"), [("adam", "learning_rate"), ("swag", "scale")]
-)  # swag begins to score late
+    ("method", "name"),
+    [("adam", "learning_rate"), pytest.param("swag", "scale", marks=pytest.mark.slow)],  # swag begins to score late
+)
 def test_the_best_settings_are_a_file_that_config_takes(method, name, tmp_path, files, capsys):
     (tmp_path / "space.yaml").write_text(SPACE.replace("learning_rate", name))
     folder = tmp_path / "study"
@@ -138,8 +141,13 @@ def test_mistakes_leave_no_folder(space, options, words, tmp_path, capsys):
     assert not (tmp_path / "study").exists()
 
 
-@pytest.mark.parametrize("command", ["fit", "train"])
-@pytest.mark.parametrize("method", inference.REGISTRY)
+_CHEAP = ("ensemble", "fit"), ("swag", "train")  # of the spaces of all methods, which take 2 s each
+_EVERY = itertools.product(inference.REGISTRY, ("fit", "train"))
+
+
+@pytest.mark.parametrize(
+    ("method", "command"), [pytest.param(*pair, marks=[] if pair in _CHEAP else pytest.mark.slow) for pair in _EVERY]
+)
 def test_every_method_has_a_space_of_its_own_options(command, method):
     target = {"fit": "iris", "train": "Pendulum-v1"}[command]
     space = tune_space.default(command, method)

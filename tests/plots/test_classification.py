@@ -57,6 +57,15 @@ def test_confusion_of_many_classes_leaves_out_what_cannot_be_read(monkeypatch):
     assert not axes.texts and len(axes.get_xticks()) == 20
 
 
+def test_confusion_has_numbers_that_fit_into_their_cells(monkeypatch):
+    figure = figure_of(monkeypatch, plots.confusion, 10_000 * np.eye(14))
+    axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+    figure.draw_without_rendering()
+    cell = axes.get_window_extent(renderer).width / 14
+    assert len(axes.texts) == 196 and max(text.get_window_extent(renderer).width for text in axes.texts) < cell
+    assert not figure_of(monkeypatch, plots.confusion, 10_000 * np.eye(20)).axes[0].texts
+
+
 def test_confusion_of_a_class_without_targets_and_of_counts_below_zero(monkeypatch):
     axes = figure_of(monkeypatch, plots.confusion, [[0, 0], [1, 1]]).axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 0], [50, 50]])

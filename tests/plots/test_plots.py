@@ -22,6 +22,10 @@ ARRAYS = {
         **{"high": RNG.uniform(0.7, 0.9, (3, 5)), "success": RNG.uniform(0, 1, (3, 5))},
     },
     "confusion": {"matrix": RNG.integers(0, 50, (C, C))},
+    "counts": {
+        **{"y_true": RNG.integers(0, 9, N), "mean": RNG.uniform(3, 6, N), "low": RNG.integers(0, 3, N)},
+        **{"high": RNG.integers(6, 9, N), "draws": RNG.integers(0, 9, (5, N))},
+    },
     "coverage_by_horizon": {"inside_50": np.linspace(0.3, 0.6, 9), "inside_95": np.linspace(0.7, 1.0, 9)},
     "decision_boundary": {
         "x1": np.linspace(-1, 1, 7),
@@ -86,6 +90,8 @@ def test_it_shows_each_of_its_arrays(pictures, tmp_path, name, argument):
         changed = given + 0.5
     elif name == "entropy_histogram":
         changed = given**2
+    elif argument == "draws":
+        changed = given**2 // 9  # in another order, they are as frequent
     elif argument in {"x1", "x2", "points"}:
         changed = given * 1.5
     before = matplotlib.image.imread(pictures / f"{name}.png")

@@ -21,6 +21,14 @@ def test_loss_curve_lets_a_steep_start_go_and_says_so(monkeypatch):
     assert axes.get_ylim()[1] > 2 and not axes.texts
 
 
+@pytest.mark.parametrize(("level", "shown"), [(1.5, True), (0.2, True), (-9.0, False), (np.nan, False)])
+def test_loss_curve_draws_levels_that_leave_the_curve_room(monkeypatch, level, shown):
+    figure = figure_of(monkeypatch, plots.loss_curve, [3, 2, 1], levels={"test NLL": level})
+    low, high = figure.axes[0].get_ylim()
+    assert legend(figure)[-1] == f"test NLL: {level:.4g}{'' if shown else ', outside of the picture'}"
+    assert (low < level < high) == shown and high - low < 6
+
+
 @pytest.mark.parametrize("losses", [[1.0], [2.0, 2.0], [np.nan, np.nan], [np.inf, 1.0]])
 def test_loss_curve_of_little(tmp_path, losses):
     plots.loss_curve(tmp_path / "loss.png", losses, losses)
