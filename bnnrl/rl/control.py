@@ -44,6 +44,7 @@ class ControlProblem(NamedTuple):
     particles: int
     horizon: int  # steps of a policy search's rollouts
     starts: str  # where these rollouts begin, "initial" or "visited"
+    initial_std: Sequence[float] | None  # standard deviation of each entry of initial observations, if it is known
     seed: int  # of the agent
     labels: Sequence[str] | None  # name of each observation entry, for warnings
 
@@ -156,7 +157,8 @@ class PolicyControl:
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
         draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
-        initial = InitialStates.kernel_density(np.stack([e.obs[0] for e in episodes]), problem.features.memory)
+        first = np.stack([e.obs[0] for e in episodes])
+        initial = InitialStates.estimate(first, problem.initial_std, problem.features.memory)
         starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
         if self.searcher is None or self._wrapped != problem.learned_env.wrapped:
             self._wrapped = problem.learned_env.wrapped

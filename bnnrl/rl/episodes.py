@@ -177,11 +177,13 @@ def _check_spaces(env: gymnasium.Env, task: Task) -> None:
     size = obs.shape[0]
     if size == 0:
         raise ValueError(f"Invalid observation space of {task.env_id!r}: expected at least one entry. Received: {obs}.")
-    if task.labels is not None and len(task.labels) != size:
-        raise ValueError(
-            f"Invalid `labels` of the task: expected {size} names, one for each entry of the observation. "
-            f"Received: {task.labels}."
-        )
+    for name, what in (("labels", "names"), ("initial_std", "numbers")):
+        given = getattr(task, name)
+        if given is not None and len(given) != size:
+            raise ValueError(
+                f"Invalid `{name}` of the task: expected {size} {what}, one for each entry of the observation. "
+                f"Received: {given}."
+            )
     rates = (*task.velocities, *task.velocities.values())
     for name, indices in (("angles", task.angles), ("invariant", task.invariant), ("velocities", rates)):
         if any(not 0 <= i < size for i in indices):

@@ -199,6 +199,7 @@ class PILCO:
             particles=self.particles,
             horizon=self.horizon,
             starts=self.starts,
+            initial_std=self.task.initial_std,
             seed=self.seed,
             labels=self.task.labels,
         )

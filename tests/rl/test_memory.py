@@ -230,7 +230,14 @@ def test_wrapped_angles_have_no_jumps_in_the_past_either():
 def test_positions_alone_tell_the_velocity_by_their_past():
     """A model of a cart-pole's positions with a history predicts them many times better than one without."""
     base = bnnrl.tasks.get("bnnrl/CartPoleSwingUp-v0", preset="deep-pilco")
-    told: dict[str, Any] = {"cost": None, "termination": None, "success": None, "labels": None, "velocities": {}}
+    told: dict[str, Any] = {
+        "cost": None,
+        "termination": None,
+        "success": None,
+        "labels": None,
+        "velocities": {},
+        "initial_std": None,
+    }
     task = replace(base, **told, angles=(1,), invariant=(0,), wrappers=[Positions])
 
     def error(history):

@@ -145,3 +145,13 @@ def test_the_command_line_tells_of_a_fit_that_diverges(tmp_path, capsys, monkeyp
 def test_labels_that_do_not_fit_the_observation_are_refused():
     with pytest.raises(ValueError, match=r"`labels` of the task: expected 2 names.*Received: \('x, m',\)"):
         make_agent(task=replace(TASK, labels=("x, m",)))
+
+
+def test_a_spread_of_initial_states_that_does_not_fit_the_observation_is_refused():
+    with pytest.raises(ValueError, match=r"`initial_std` of the task: expected 2 numbers.*Received: \(0.1,\)"):
+        make_agent(task=replace(TASK, initial_std=(0.1,)))
+    for wrong in (0.1, "0.1", ((0.1, 0.1),)):
+        with pytest.raises(ValueError, match="`initial_std`: expected one number of at least 0 for each entry"):
+            replace(TASK, initial_std=wrong)
+    with pytest.raises(ValueError, match="initial_std"):
+        replace(TASK, initial_std=(0.1, -0.1))

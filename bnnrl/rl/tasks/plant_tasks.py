@@ -11,7 +11,7 @@ import numpy as np
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.rl.tasks.task import SaturatingCost, Task
 from bnnrl_envs import cart_double_pendulum, cartpole_swingup, double_pendulum, pendubot, pendulum, realaigym
-from bnnrl_envs.chain import SwingUp
+from bnnrl_envs.chain import START_STD, SwingUp
 from bnnrl_envs.two_links import DESIGN_C1
 
 if TYPE_CHECKING:  # TensorFlow is imported when a task is made, so that the command line can list tasks quickly
@@ -40,6 +40,7 @@ def _cartpole_swingup(preset: str = "pilco", **env_kwargs) -> Task:
         success=lambda states: cartpole_swingup.is_success(states, preset),
         dt=parameters.dt,
         labels=("x, m", "x′, m/s", "θ, rad", "θ′, rad/s"),
+        initial_std=4 * (parameters.start_std,),
     )
 
 
@@ -59,6 +60,7 @@ def _swing_up(env_id: str, plant: SwingUp, /, **env_kwargs) -> Task:
         success=plant.is_success,
         dt=plant.dt,
         labels=labels,
+        initial_std=chain.size * (START_STD,),
     )
 
 

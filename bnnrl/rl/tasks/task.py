@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from bnnrl.checks import (
     check_counts,
     check_fields,
     check_mapping,
+    check_nonnegative,
     check_positive,
     check_within,
     optional,
@@ -120,6 +121,10 @@ class Task:
         starts: where planned rollouts start. "initial": at initial states of episodes. "visited": at all observed
             states, which suits long episodes that are planned in pieces, and wide initial distributions. None, the
             default, is "visited" if the horizon is shorter than an episode, else "initial".
+        initial_std: standard deviation of each entry of an episode's first observation, O numbers, where it is known,
+            as on a plant that is always set up in the same way. The first policies are then fitted to such a spread
+            around the first observations seen. None, the default, estimates the distribution from these observations, of
+            which there are few in the first trials.
         action_repeat: number of environment steps that each action is held; the model predicts this many steps as one,
             and their rewards are summed. Default: 1.
         delay: number of steps after which an action takes effect. Model and policy are then given as many past actions
@@ -157,6 +162,7 @@ class Task:
     wrappers: tuple[EnvWrapper, ...] = ()
     reset_options: Mapping[str, Any] | None = None
     source: EnvSource | None = None
+    initial_std: tuple[float, ...] | None = None
 
     def __post_init__(self):
         self._resolve_source()
@@ -169,6 +175,7 @@ class Task:
         check_fields(self, dt=optional(check_positive), horizon=optional(check_count), action_repeat=check_count)
         check_fields(self, starts=optional(partial(check_choice, choices=STARTS)))
         check_fields(self, **dict.fromkeys(("delay", "history"), partial(check_count, least=0)))
+        check_fields(self, initial_std=optional(_check_deviations))
         if self.velocities and self.dt is None:
             raise ValueError(
                 "Invalid `dt`: expected the seconds of a step, which `velocities` are integrated over. Received: None. "
@@ -210,6 +217,16 @@ def _check_velocities(name: str, value: Any) -> dict[int, int]:
         raise ValueError(f"Invalid `{name}`: expected a mapping such as {{0: 1}}. Received: {name}={value!r}.")
     index = partial(check_count, name, least=0)
     return {index(position): index(velocity) for position, velocity in value.items()}
+
+
+def _check_deviations(name: str, value: Any) -> tuple[float, ...]:
+    """Return `value` as a tuple, or raise ValueError unless it is a sequence of numbers of at least 0."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or np.ndim(value) != 1:
+        raise ValueError(
+            f"Invalid `{name}`: expected one number of at least 0 for each entry of the observation. "
+            f"Received: {name}={value!r}."
+        )
+    return tuple(check_nonnegative(name, deviation) for deviation in value)
 
 
 def _check_labels(name: str, value: Any) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from bnnrl.rl.memory import Memory
 from bnnrl.rl.search import InitialStates
 from bnnrl.seeds import as_seed
 from tests.rl.search.pushed_mass import OBJECTIVE, STARTS, R
@@ -33,3 +35,23 @@ def test_the_empirical_distribution_is_uniform_over_the_given_states():
     rows, counts = np.unique(start, axis=0, return_counts=True)
     np.testing.assert_array_equal(rows, seen[np.argsort(seen[:, 0])])
     assert np.abs(counts - 750).max() < 4 * np.sqrt(3000 * 3 / 16)
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_known_deviation_gives_the_predictive_distribution_of_the_next_initial_state(n):
+    seen, std = STARTS.obs.numpy()[:n], (0.1, 2.0)
+    objective = replace(OBJECTIVE, per_draw=20_000)
+    starts = InitialStates.estimate(seen, std)
+    start = objective.sample_particles(1, starts, as_seed(0))[0].numpy().reshape(-1, 2)
+    deviation = np.sqrt(1 + 1 / n) * np.array(std)
+    standard_error = deviation / np.sqrt(len(start))
+    assert (np.abs(start.mean(axis=0) - seen.mean(axis=0)) < 4 * standard_error).all()
+    np.testing.assert_allclose(start.std(axis=0), deviation, rtol=0.02)
+
+
+def test_a_known_deviation_moves_the_newest_observation_and_its_copies_alike():
+    memory = Memory(num_obs=2, num_actions=1, observations=1, actions=1)
+    first = memory.begin(np.array([[1.0, -1.0]], np.float32))
+    start = InitialStates.estimate(first, (0.5, 0.0), memory).sample([1000], as_seed(1), as_seed(2)).numpy()
+    np.testing.assert_array_equal(start[:, :2], start[:, 2:4])
+    assert abs(start[:, 0].std() / (0.5 * np.sqrt(2)) - 1) < 0.1 and (start[:, 1] == -1).all() and not start[:, 4].any()

@@ -56,6 +56,16 @@ def test_angles_and_invariant_entries_are_the_plants(env_id):
     assert task.dt == plant.dt
 
 
+@pytest.mark.parametrize(
+    ("env_id", "preset"), [("bnnrl/Pendubot-v0", {}), ("bnnrl/CartPoleSwingUp-v0", {"preset": "mc-pilco"})]
+)
+def test_the_spread_of_initial_states_is_the_plants(env_id, preset):
+    task = tasks.get(env_id, **preset)
+    assert task.initial_std is not None
+    starts = [make_env(task).reset(seed=seed)[1]["state"] for seed in range(400)]
+    np.testing.assert_allclose(np.std(starts, axis=0), task.initial_std, rtol=0.15)
+
+
 @every_plant
 def test_success_is_the_plants(env_id):
     task = tasks.get(env_id, horizon=7)
