@@ -123,8 +123,8 @@ class Task:
             default, is "visited" if the horizon is shorter than an episode, else "initial".
         initial_std: standard deviation of each entry of an episode's first observation, O numbers, where it is known,
             as on a plant that is always set up in the same way. The first policies are then fitted to such a spread
-            around the first observations seen. None, the default, estimates the distribution from these observations, of
-            which there are few in the first trials.
+            around the first observations seen. None, the default, estimates the distribution from these
+            observations, of which there are few in the first trials.
         action_repeat: number of environment steps that each action is held; the model predicts this many steps as one,
             and their rewards are summed. Default: 1.
         delay: number of steps after which an action takes effect. Model and policy are then given as many past actions
