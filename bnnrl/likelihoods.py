@@ -6,8 +6,10 @@ have parameters of their own, such as a noise scale, that are inferred together 
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
@@ -327,6 +329,27 @@ _TYPES = {
     "negativebinomial": NegativeBinomial,
 }
 
+_SYNONYMS = {"normal": "gaussian", "student": "studentt", "softmax": "categorical", "binomial": "bernoulli"}
+
+# What takes the place of a loss of Keras, by the loss's name in lower case without underscores.
+_OF_LOSSES = {
+    "meansquarederror": "'gaussian'",
+    "meansquaredlogarithmicerror": "'gaussian', with the logarithm of the targets",
+    "meanabsoluteerror": "'studentt', which outliers hardly move either",
+    "huber": "'studentt', which outliers hardly move either",
+    "logcosh": "'studentt', which outliers hardly move either",
+    "categoricalcrossentropy": "'categorical', with class numbers in place of one-hot targets, and logits as outputs",
+    "sparsecategoricalcrossentropy": "'categorical', with logits as outputs",
+    "categoricalfocalcrossentropy": "'categorical', with logits as outputs",
+    "binarycrossentropy": "'bernoulli', with logits as outputs",
+    "binaryfocalcrossentropy": "'bernoulli', with logits as outputs",
+    "poisson": "'poisson', with the logarithm of the rate as output",
+}
+_ANY_LOSS = (
+    "'gaussian' in place of a squared error, 'categorical' or 'bernoulli' in place of a cross-entropy, and 'poisson' "
+    "or 'negativebinomial' for counts"
+)
+
 
 def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) -> Likelihood:
     """Return the likelihood of a name, or of a callable `outputs -> tfd.Distribution`; a likelihood itself is returned.
@@ -334,8 +357,8 @@ def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) 
     The name "heteroscedastic" stands for Gaussian("heteroscedastic").
 
     Raises:
-        ValueError: for any other argument, such as a loss of Keras; the message for an unknown name lists the nearest
-            names.
+        ValueError: for any other argument, such as a loss of Keras, in whose place the message names a likelihood. The
+            message for an unknown name lists the nearest names.
     """
     if isinstance(likelihood, str) and likelihood.lower() == "heteroscedastic":
         return Gaussian("heteroscedastic")
@@ -345,12 +368,9 @@ def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) 
         if not isinstance(likelihood, type):
             return likelihood
     elif _is_keras_loss(likelihood):
-        raise ValueError(
-            "Invalid `likelihood`: expected a distribution of the targets. Received: a loss of Keras, "
-            f"{likelihood!r}. Use 'gaussian' in place of a squared error, 'categorical' or 'bernoulli', whose outputs "
-            "are logits, in place of a cross-entropy, and 'poisson' in place of Poisson's loss."
-        )
+        raise _keras_loss_error(likelihood, repr(likelihood))
     elif callable(likelihood):
+        _check_takes_outputs(likelihood)
         return Custom(likelihood)
     raise ValueError(
         f"Invalid `likelihood`: expected a name, a likelihood object such as Gaussian(), or a callable from outputs to "
@@ -359,9 +379,35 @@ def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) 
 
 
 def _is_keras_loss(likelihood: Any) -> bool:
-    """Return whether `likelihood` is a loss of Keras, an object or a function."""
+    """Return whether `likelihood` is a loss of Keras: an object, a class or a function."""
     named = likelihood if hasattr(likelihood, "__name__") else type(likelihood)
-    return str(getattr(named, "__module__", "")).startswith("keras.src.losses")
+    is_loss = isinstance(named, type) and issubclass(named, keras.losses.Loss)
+    return is_loss or str(getattr(named, "__module__", "")).startswith("keras.src.losses")
+
+
+def _keras_loss_error(loss: Any, received: str) -> ValueError:
+    """Return the error that names the likelihood to use in place of a loss of Keras."""
+    name = getattr(loss, "__name__", type(loss).__name__).lower().replace("_", "")
+    return ValueError(
+        f"Invalid `likelihood`: expected a distribution of the targets. Received: a loss of Keras, {received}. Use "
+        f"{_OF_LOSSES.get(name, _ANY_LOSS)}."
+    )
+
+
+def _check_takes_outputs(function: Callable) -> None:
+    """Raise ValueError for a callable that cannot be called with the outputs alone, such as a loss of two arguments."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some callables that are written in C tell no signature
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise ValueError(
+            f"Invalid `likelihood`: expected a callable of one argument, the network's outputs, that returns a TFP "
+            f"distribution of the targets. Received: {getattr(function, '__name__', function)!s}{signature}, which "
+            f"cannot be called with one ({error}). A likelihood is no loss: the targets are not passed to it."
+        ) from error
 
 
 def to_config(likelihood: Likelihood) -> dict[str, Any]:
@@ -426,10 +472,16 @@ def from_config(config: dict[str, Any]) -> Likelihood:
 
 
 def _class_named(name: str) -> Callable[..., Likelihood]:
-    name = name.replace("_", "")
-    if name.lower() not in _TYPES:
-        raise ValueError(
-            f"Invalid `likelihood`: expected one of {sorted(_TYPES)}, a likelihood object, or a callable from outputs "
-            f"to a TFP distribution. Received: {name!r}.{nearest(name, _TYPES)}"
-        )
-    return _TYPES[name.lower()]
+    short = name.lower().replace("_", "")
+    if short in _TYPES:
+        return _TYPES[short]
+    loss = None
+    with suppress(ValueError):  # of a name that is not one of Keras's losses either
+        loss = keras.losses.get(name)
+    if loss is not None:
+        raise _keras_loss_error(loss, repr(name))
+    words = sorted([*_TYPES, "heteroscedastic"])
+    raise ValueError(
+        f"Invalid `likelihood`: expected one of {words}, a likelihood object, or a callable from outputs to a TFP "
+        f"distribution. Received: {name!r}.{nearest(_SYNONYMS.get(short, short), words)}"
+    )

@@ -1,6 +1,7 @@
 """Likelihoods: shapes, parameters, names and configurations. Densities are tested in test_problem.py."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -54,12 +55,43 @@ def test_configurations_round_trip_through_json(likelihood):
     assert likelihoods.from_config(config) == likelihood
 
 
+class Own(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return y_true - y_pred
+
+
 @pytest.mark.parametrize(
-    "loss", [keras.losses.MeanSquaredError(), keras.losses.mean_squared_error], ids=["class", "function"]
+    ("loss", "word"),
+    [
+        (keras.losses.MeanSquaredError(), "Use 'gaussian'."),
+        (keras.losses.mean_squared_error, "Use 'gaussian'."),
+        (keras.losses.MeanSquaredError, "Use 'gaussian'."),
+        ("mse", "'mse'. Use 'gaussian'."),
+        ("MeanSquaredError", "Use 'gaussian'."),
+        ("mae", "Use 'studentt'"),
+        (keras.losses.Huber(), "Use 'studentt'"),
+        ("categorical_crossentropy", "Use 'categorical'"),
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), "Use 'categorical'"),
+        ("binary_crossentropy", "Use 'bernoulli'"),
+        (keras.losses.Poisson(), "Use 'poisson'"),
+        ("hinge", "'gaussian' in place of a squared error"),
+        (Own(), "'gaussian' in place of a squared error"),
+    ],
 )
-def test_a_loss_of_keras_is_refused_with_the_remedy(loss):
-    with pytest.raises(ValueError, match="a loss of Keras.*Use 'gaussian' in place of a squared error"):
+def test_a_loss_of_keras_is_refused_with_the_likelihood_in_its_place(loss, word):
+    with pytest.raises(ValueError, match=re.escape("Received: a loss of Keras") + ".*" + re.escape(word)):
         likelihoods.get(loss)
+
+
+def test_a_callable_that_needs_more_than_the_outputs_is_refused():
+    def loss(y_true, y_pred):
+        return y_true - y_pred
+
+    with pytest.raises(ValueError, match=r"of one argument.*Received: loss\(y_true, y_pred\).*no loss"):
+        likelihoods.get(loss)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"of one argument.*Received: Normal"):
+        likelihoods.get(tfd.Normal)  # pyright: ignore[reportArgumentType]
+    assert isinstance(likelihoods.get(lambda outputs, scale=1.0: tfd.Normal(outputs, scale)), likelihoods.Custom)
 
 
 def test_by_name_by_instance_and_by_callable():
@@ -77,6 +109,8 @@ def test_an_unknown_likelihood_is_refused():
         ValueError, match=r"`likelihood`: expected one of .*'gaussian'.*Received: 'gausian'.*'gaussian'"
     ):
         likelihoods.get("gausian")
+    with pytest.raises(ValueError, match=r"Received: 'normal'\. Did you mean 'gaussian'"):
+        likelihoods.get("normal")
     with pytest.raises(ValueError, match=r"such as Gaussian\(\).*Received: <class"):
         likelihoods.get(likelihoods.Gaussian)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"`likelihood`: expected one of .*Received: 'gamma'"):

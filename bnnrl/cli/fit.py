@@ -29,7 +29,8 @@ class Fit:
     method: str = "ensemble"
     """Inference method, such as ensemble, swag, bbb, laplace or hmc; an unknown name lists all."""
     likelihood: Annotated[str | None, optional("STR", "categorical for classes, else gaussian")] = None
-    """Likelihood of the targets: categorical, bernoulli, gaussian, heteroscedastic or poisson."""
+    """Likelihood of the targets: categorical for classes; bernoulli for zeros and ones; gaussian, heteroscedastic or
+    studentt for real targets; poisson or negativebinomial for counts."""
     prior: Annotated[
         Literal["learned", "normal"] | None,
         optional("{learned,normal}", "learned for real targets, else normal"),

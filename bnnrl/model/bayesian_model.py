@@ -150,9 +150,10 @@ class BayesianModel:
         Args:
             x: inputs [N, ...], or a list, tuple or dictionary of arrays for a network of several inputs. Or inputs and
                 targets together: a pair (x, y) or a triple (x, y, sample_weight); a keras.utils.PyDataset or a
-                generator of batches of either, which are joined in memory; a finite tf.data.Dataset of pairs, of rows
-                or of batches, which is streamed if it takes more than 2 GiB; or the result of `bnnrl.data.load`. The
-                scalers of the latter become the model's: it then takes and returns everything in the data's units.
+                generator of batches of either, or a tf.data.Dataset of triples, which are joined in memory; a finite
+                tf.data.Dataset of pairs, of rows or of batches, which is streamed if it takes more than 2 GiB; or the
+                result of `bnnrl.data.load`. The scalers of the latter become the model's: it then takes and returns
+                everything in the data's units.
             y: targets [N, ...]; None if they come with `x`.
             batch_size: rows in a minibatch. None for all rows at every step, which HMC, NUTS and Gauss-Newton learning
                 need; given by name, they take all rows whatever `batch_size` is.

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl import data, likelihoods
+from bnnrl.checks import as_array
 from bnnrl.data import tables
 from bnnrl.model import inputs
 from bnnrl.model.device_data import Shards, Stream
@@ -99,7 +100,7 @@ class DataAdapter:
                 f"Received: {type(x).__name__} and no targets."
             )
         x = self._own_units(x)
-        y = self._filled(x, inputs.finite("y", y, _is_wide(self.y_scaler)))
+        y = inputs.finite("y", self._filled(x, as_array("y", y)), _is_wide(self.y_scaler))
         if y.ndim == 0 or inputs.num_rows(x) != len(y):
             raise ValueError(
                 f"Invalid data: expected as many targets as rows. Received: {inputs.num_rows(x)} rows of x, y of shape "
@@ -122,7 +123,7 @@ class DataAdapter:
         return None if found[0] is None else np.concatenate(found) > 0
 
     def _filled(self, x: inputs.Arrays, y: np.ndarray) -> np.ndarray:
-        """Return targets with those of masked time steps replaced by one that counts, as they may hold anything."""
+        """Return targets with those of masked time steps replaced by one that counts: they may be NaN."""
         mask = self.mask(self._standardised(x)) if y.ndim > 1 and inputs.num_rows(x) == len(y) else None
         if mask is None or mask.shape != y.shape[:2] or not mask.any():
             return y

@@ -15,6 +15,8 @@ from bnnrl.data import Data
 from bnnrl.model import inputs
 from bnnrl.model.device_data import IN_MEMORY_BYTES
 
+_ROWS_READ_AT_ONCE = 4096  # of a dataset of rows
+
 
 class Given(NamedTuple):
     """Data as the caller gives them."""
@@ -28,17 +30,16 @@ def gathered(x: Any, y: Any, sample_weight: Any, steps: int | None = None) -> Gi
     """Return data whose weights are apart, with batches of a PyDataset or of a generator joined.
 
     Args:
-        x: as in `BayesianModel.fit`; also a triple (x, y, sample_weight), a keras.utils.PyDataset, or a generator, of
-            batches (x, y) or (x, y, sample_weight).
+        x: as in `BayesianModel.fit`; also a triple (x, y, sample_weight), a tf.data.Dataset of such triples, or a
+            keras.utils.PyDataset or a generator, of batches (x, y) or (x, y, sample_weight).
         y: targets, or None.
         sample_weight: weights of rows, or None.
-        steps: how many batches to take of a generator; None for all.
+        steps: how many batches to take of a generator, or of a dataset without an end; None for all.
 
     Raises:
         ValueError: if weights come twice, or batches are not as above, or too large for memory.
     """
-    batched = isinstance(x, keras.utils.PyDataset | Iterator)
-    if batched:
+    if isinstance(x, keras.utils.PyDataset | Iterator) or _is_weighted(x):
         if y is not None or sample_weight is not None:
             raise ValueError(
                 f"Invalid `y` or `sample_weight`: expected None with a {type(x).__name__}, whose batches hold both. "
@@ -52,10 +53,31 @@ def gathered(x: Any, y: Any, sample_weight: Any, steps: int | None = None) -> Gi
     return Given(*x)
 
 
+def _is_weighted(x: Any) -> bool:
+    """Return whether `x` is a tf.data.Dataset of triples (x, y, sample_weight)."""
+    return isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple) and len(x.element_spec) == 3
+
+
+def _batches(dataset: tf.data.Dataset, steps: int | None) -> Iterable[Any]:
+    """Return the batches of a dataset of triples; rows, whose weights are single numbers, are batched first."""
+    if dataset.element_spec[2].shape.rank == 0:
+        dataset = dataset.batch(_ROWS_READ_AT_ONCE)
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        if steps is None:
+            raise ValueError(
+                "Invalid dataset: expected finitely many triples (x, y, sample_weight), or `steps_per_epoch`. "
+                f"Received: {dataset}."
+            )
+        dataset = dataset.take(check_count("steps_per_epoch", steps))
+    return dataset.as_numpy_iterator()
+
+
 def _joined(source: Any, steps: int | None) -> tuple[Any, ...]:
-    """Return the batches of a PyDataset or of a generator as one."""
-    if isinstance(source, keras.utils.PyDataset):
-        batches: Iterable[Any] = (source[i] for i in range(source.num_batches or 0))
+    """Return the batches of a PyDataset, of a generator or of a dataset of triples as one."""
+    if isinstance(source, tf.data.Dataset):
+        batches: Iterable[Any] = _batches(source, steps)
+    elif isinstance(source, keras.utils.PyDataset):
+        batches = (source[i] for i in range(source.num_batches or 0))
     else:
         batches = source if steps is None else islice(source, check_count("steps_per_epoch", steps))
     parts, size = [], 0
@@ -70,7 +92,7 @@ def _joined(source: Any, steps: int | None) -> tuple[Any, ...]:
         if size > IN_MEMORY_BYTES:
             raise ValueError(
                 "Invalid data: expected batches of at most 2 GiB together. Received: more. Pass `steps_per_epoch` with "
-                "a generator that does not end, or a tf.data.Dataset, which is streamed."
+                "a generator that does not end, or a tf.data.Dataset of pairs (x, y), which is streamed."
             )
     if not parts:
         raise ValueError("Invalid data: expected at least one batch. Received: none.")
@@ -105,7 +127,7 @@ def _targets(given: Given) -> np.ndarray:
     if y is None:
         raise ValueError(
             "Invalid `sample_weight` or `class_weight`: expected None with data that are not arrays. Received: weights "
-            f"with a {type(source).__name__}. Pass arrays x and y."
+            f"with a {type(source).__name__}. Pass arrays x and y, or a tf.data.Dataset of (x, y, sample_weight)."
         )
     return as_array("y", y)
 

@@ -202,3 +202,11 @@ def test_completion_knows_the_options_of_groups(shell, capsys):
     assert cli.main(["--tyro-print-completion", shell]) == 0
     script = capsys.readouterr().out
     assert "search.scout-updates" in script and "bnnrl" in script
+
+
+def test_the_help_of_fit_names_every_likelihood(capsys):
+    with pytest.raises(SystemExit):
+        parse("fit", "--help")
+    told = re.sub(r"[^a-z]+", " ", capsys.readouterr().out)
+    for name in (*bnnrl.likelihoods._TYPES, "heteroscedastic"):
+        assert name in told

@@ -73,6 +73,21 @@ def test_classes_at_masked_time_steps_may_be_anything():
     assert scores["accuracy"] == 1.0 and scores["ece"] < 0.2
 
 
+def test_targets_may_be_nan_at_masked_time_steps_and_only_there():
+    found = []
+    for padding in (0.0, np.nan):
+        model = bnnrl.BayesianModel(per_step(), "gaussian", method=Adam(1e-2))
+        model.fit(TOKENS, targets(padding), epochs=3, validation_split=0.25, verbose=0)
+        found.append([*model.evaluate(TOKENS, targets(padding)).values()])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    y = targets(np.nan)
+    y[3, 0] = np.nan
+    with pytest.raises(ValueError, match=r"`y`.*row 3"):
+        model.fit(TOKENS, y, epochs=1, verbose=0)
+    classes = bnnrl.BayesianModel(per_step(3), "categorical", method=Adam(0.1))
+    classes.fit(TOKENS, np.where(MASK, TOKENS - 1, np.nan), epochs=1, verbose=0)
+
+
 def test_the_curvature_counts_no_masked_time_step():
     """Laplace's matrix for padded rows is that of the same network for the time steps that count, one by one."""
     padded, plain = per_step(), keras.Sequential([keras.Input((1,)), L.Embedding(4, 3), L.Dense(1)])
@@ -134,6 +149,26 @@ def test_weighted_rows_are_fitted_and_scored_like_repeated_ones(batch_size):
     expected = found[0].evaluate(repeated(X), repeated(Y))
     for name in ("nll", "rmse", "mae", "r2", "picp_95"):
         np.testing.assert_allclose(scores[name], expected[name], rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_dataset_of_triples_has_weights(batched):
+    weight = np.arange(60) % 3 * 1.0
+    rows = tf.data.Dataset.from_tensor_slices((X, Y, weight))
+    dataset = rows.batch(7) if batched else rows
+    found = []
+    for data in ((X, Y, weight), dataset):
+        model = bnnrl.BayesianModel(mlp(2, 1), "gaussian", method=Adam(1e-2))
+        history = model.fit(data, epochs=2, validation_data=data, verbose=0).history
+        found.append([*model.evaluate(data).values(), *history["loss"], *history["val_nll"]])
+    np.testing.assert_array_equal(*found)
+    model.fit(dataset.repeat(), steps_per_epoch=2, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="finitely many triples"):
+        model.fit(dataset.repeat(), epochs=1, verbose=0)
+    with pytest.raises(ValueError, match=r"`y` or `sample_weight`: expected None"):
+        model.fit(dataset, sample_weight=weight, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match=r"a tf.data.Dataset of \(x, y, sample_weight\)"):
+        model.fit(rows.map(lambda x, y, w: (x, y)), sample_weight=weight, epochs=1, verbose=0)
 
 
 def test_weights_of_classes():
