@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from bnnrl.cli import interrupt, train
+from bnnrl.cli import baseline, interrupt, train
 from bnnrl.cli.options import optional
 
 _GRACE = 30.0  # seconds to stop in after Ctrl-C: the runs stop within 5, then the summary is written
@@ -23,7 +23,10 @@ class Compare(train.Train):
     """
 
     methods: Annotated[str | None, optional("STR", "none; required without --resume")] = None
-    """Inference methods of the dynamics model, separated by commas, such as swag,bbb,hmc."""
+    """Inference methods of the dynamics model, separated by commas, such as swag,bbb,hmc; also the model-free
+    baselines sac and ppo of Stable-Baselines3, with its default settings."""
+    baseline_steps: Annotated[int | None, optional("INT", "20000")] = None
+    """Real steps of sac and ppo, unless they solve the task before; at least those of --trials."""
     seeds: int = 5
     """Number of seeds; the first is --seed."""
     engine: Literal["local", "ray"] = "local"
@@ -45,4 +48,13 @@ class Compare(train.Train):
         def opened(folder: Path) -> None:
             interrupt.configure(lambda: f"Resume: bnnrl compare --resume {folder}", _GRACE)
 
-        return comparison.run(self, train.Train, train.make_agent, opened)
+        commands = {"train": train.Train, "baseline": baseline.Baseline}
+        return comparison.run(self, commands, _check, opened)
+
+
+def _check(settings: dict[str, Any]) -> None:
+    """Raise ValueError if the settings of one method's runs are invalid."""
+    from bnnrl.rl import baselines
+
+    make_agent = baseline.make_agent if settings["method"] in baselines.NAMES else train.make_agent
+    make_agent(settings)

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from bnnrl.cli.options import named_values
+import tyro
+
+from bnnrl.cli.options import named_values, optional
+
+
+@dataclass
+class EnvironmentOptions:
+    """Options of the commands that train in an environment."""
+
+    env: Annotated[str | None, tyro.conf.Positional, optional("ENV", "none; required without --resume")] = None
+    """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
+    preset: Annotated[str | None, optional("STR", "none")] = None
+    """Variant of the environment, for environments that have presets."""
+    env_kwargs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """Keyword arguments of the environment, such as gravity=9.8 continuous=True."""
+    wrapper: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:CLASS ...")] = ()
+    """Wrappers around the environment, the innermost first, such as gymnasium.wrappers:FlattenObservation."""
+    reset_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    """Options of each reset of the environment."""
 
 
 def arguments_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import bnnrl
 from bnnrl._compilation_cache import CacheError
 from bnnrl.cli import interrupt
+from bnnrl.cli.baseline import Baseline
 from bnnrl.cli.cache import Cache
 from bnnrl.cli.check import Check
 from bnnrl.cli.compare import Compare
@@ -29,6 +30,7 @@ _COMMANDS = {
     "train": Train,
     "config": Config,
     "compare": Compare,
+    "baseline": Baseline,
     "fit": Fit,
     "tune": Tune,
     "predict": Predict,

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 import bnnrl
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
 from bnnrl.cli import interrupt
-from bnnrl.cli.environment import arguments_of
+from bnnrl.cli.environment import EnvironmentOptions, arguments_of
 from bnnrl.cli.groups import Group
 from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.options import optional
@@ -29,23 +27,13 @@ _TRACKED_GRACE = 60.0  # seconds to stop in after Ctrl-C: a tracker uploads what
 
 
 @dataclass
-class Train:
+class Train(EnvironmentOptions):
     """Train an agent in a Gymnasium environment, and write a run folder.
 
     Example: `bnnrl train bnnrl/CartPoleSwingUp-v0 --preset deep-pilco --seed 0`. Ctrl-C stops the run, and
     `bnnrl train --resume FOLDER` continues it from its last finished trial.
     """
 
-    env: Annotated[str | None, tyro.conf.Positional, optional("ENV", "none; required without --resume")] = None
-    """Id of a Gymnasium environment; module:Name-v0 if importing your module registers it."""
-    preset: Annotated[str | None, optional("STR", "none")] = None
-    """Variant of the environment, for environments that have presets."""
-    env_kwargs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
-    """Keyword arguments of the environment, such as gravity=9.8 continuous=True."""
-    wrapper: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:CLASS ...")] = ()
-    """Wrappers around the environment, the innermost first, such as gymnasium.wrappers:FlattenObservation."""
-    reset_options: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
-    """Options of each reset of the environment."""
     method: str = "ensemble"
     """Inference method of the dynamics model, such as ensemble, swag or hmc, or gp; an unknown name lists all."""
     policy: Literal["rbf", "mlp", "linear", "cem", "icem"] = "rbf"

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from bnnrl import _tensorflow
 from bnnrl.comparison.jobs import GRACE
@@ -37,6 +38,11 @@ def main() -> int:
     from bnnrl import cli
 
     try:
+        if sys.argv[2] == "baseline":
+            from bnnrl.rl import baselines
+
+            with suppress(ValueError):  # if the package is missing, as the command says
+                baselines.import_library()  # before TensorFlow, which the next line imports
         _tensorflow.limit_threads(int(sys.argv[1]))
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from bnnrl.comparison import settings as comparison_settings
 from bnnrl.comparison.settings import train_arguments
 from bnnrl.exit_codes import DONE, FAILED, INTERRUPTED
+from bnnrl.rl import baselines
 from bnnrl.storage import lock, run_folder
 
 
 def run(
     command: Any,
-    train: type,
+    commands: Mapping[str, type],
     check: Callable[[dict[str, Any]], Any],
     opened: Callable[[Path], None] = lambda _: None,
 ) -> int:
@@ -25,7 +26,7 @@ def run(
     Args:
         command: the options of `bnnrl compare`: those of `train` that all runs share, methods, seeds, engine, jobs and
             retries.
-        train: the dataclass with the options of `bnnrl train`.
+        commands: the dataclasses with the options of `bnnrl train` and `bnnrl baseline`, by the command's name.
         check: called with the settings of one run of each method, to raise ValueError if they are invalid.
         opened: called with the comparison's folder as soon as there is one.
 
@@ -37,13 +38,13 @@ def run(
     if command.resume:
         settings = comparison_settings.of_resumed(command)
     else:
-        settings = comparison_settings.of_new(command, train)
+        settings = comparison_settings.of_new(command, commands["train"])
     for method in settings["methods"]:
         check({**settings, "method": method})
     path, settings = comparison_settings.open_folder(command.resume or command.folder, settings)
     opened(path)
     with lock.hold(path, warn=lambda message: print(f"bnnrl: warning: {message}", file=sys.stderr)):
-        return Comparison(path, settings, train).run(command.engine, command.jobs, command.retries)
+        return Comparison(path, settings, commands).run(command.engine, command.jobs, command.retries)
 
 
 class Comparison:
@@ -59,10 +60,10 @@ class Comparison:
     Args:
         folder: an existing folder.
         settings: the settings in its config.json.
-        train: the dataclass with the options of `bnnrl train`.
+        commands: see `run`.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], train: type):
+    def __init__(self, folder: Path, settings: dict[str, Any], commands: Mapping[str, type]):
         from bnnrl.comparison import results
 
         self.folder, self.settings = folder.absolute(), settings
@@ -71,16 +72,26 @@ class Comparison:
         self.readers = {}  # a function for each job that reads its result
         for method in settings["methods"]:
             for seed in seeds:
-                job = self._job(method, seed, train)
-                self.readers[job] = partial(results.read, job.folder, method, seed, **limits)
+                job = self._job(method, seed, commands)
+                steps = self._steps if method in baselines.NAMES else None
+                self.readers[job] = partial(results.read, job.folder, method, seed, **limits, steps=steps)
 
-    def _job(self, method: str, seed: int, train: type):
+    @property
+    def _steps(self) -> int:
+        """The number of real steps of a baseline."""
+        return self.settings["baseline_steps"]
+
+    def _job(self, method: str, seed: int, commands: Mapping[str, type]):
         from bnnrl.comparison.jobs import Job
 
         folder = self.folder / method / str(seed)
         options = {**self.settings, "method": method, "seed": seed, "folder": str(folder)}
         resume = {"resume": str(folder), "trials": self.settings["trials"]}
-        return Job(f"{method}, seed {seed}", folder, train_arguments(train, options), train_arguments(train, resume))
+        command = "train"
+        if method in baselines.NAMES:
+            command, options, resume = "baseline", {**options, "steps": self._steps}, {**resume, "steps": self._steps}
+        begin, again = (train_arguments(commands[command], given, command) for given in (options, resume))
+        return Job(f"{method}, seed {seed}", folder, begin, again)
 
     def run(self, engine: str, num_parallel: int | None, retries: int) -> int:
         """Run all jobs that are not finished, write the summary, and return the exit code.

@@ -54,7 +54,7 @@ def launch(job: Job, threads: int) -> subprocess.Popen[bytes]:
     """
     with explained(job.log):
         job.folder.parent.mkdir(parents=True, exist_ok=True)
-    begun = run_folder.TRAIN.matches(job.folder)
+    begun = any(kind.matches(job.folder) for kind in (run_folder.TRAIN, run_folder.BASELINE))
     arguments = job.resume if begun else job.begin
     env = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, str(threads))}
     # `import bnnrl` sets this value in the parent. In the child, the variable must be unset for `import bnnrl` to

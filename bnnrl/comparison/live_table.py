@@ -66,7 +66,8 @@ class LiveTable:
     def _outcome(self, result: RunResult) -> str:
         if result.solved is not None:
             return f"solved at trial {result.solved}"
-        return f"{len(result.rows)} of {self._trials} trials"
+        done = result.progress(self._trials).replace("/", " of ")
+        return done if result.is_baseline else f"{done} trials"
 
     def _table(self) -> Table:
         states = list(self._states.values())
@@ -81,7 +82,7 @@ class LiveTable:
                 job.name,
                 state,
                 str(self._starts[job]),
-                f"{len(result.rows)}/{self._trials}",
+                result.progress(self._trials),
                 "-" if cost is None else f"{cost:.3f}",
                 f"{result.seconds:.0f}",
                 style=_STYLES.get(state),

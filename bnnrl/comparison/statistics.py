@@ -92,6 +92,27 @@ def carried(series: Sequence[Sequence[float | None]], trials: int) -> np.ndarray
     return np.array([row + row[-1:] * (trials - len(row)) for row in rows])
 
 
+def carried_by_steps(
+    steps: Sequence[Sequence[float]], series: Sequence[Sequence[float | None]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return figures of runs by steps: at each number of steps of any run, the last figures until then.
+
+    Args:
+        steps: for each run, increasing numbers of steps, at least one.
+        series: for each run, its figures after these steps; None becomes NaN.
+
+    Returns:
+        The numbers of steps [N], from the first ones on at which all runs have a figure, and the figures [S, N].
+    """
+    grid = np.unique(np.concatenate([np.asarray(each, float) for each in steps]))
+    grid = grid[grid >= max(each[0] for each in steps)]
+    rows = []
+    for of_run, values in zip(steps, series, strict=True):
+        found = np.array([math.nan if value is None else value for value in values], float)
+        rows.append(found[np.searchsorted(of_run, grid, side="right") - 1])
+    return grid, np.array(rows)
+
+
 def _first(solved: Sequence[int | None]) -> np.ndarray:
     """Return the first trials that solved the task, infinite for runs that never did."""
     return np.array([math.inf if trial is None else trial for trial in solved])

@@ -3,6 +3,7 @@
 Matplotlib's Agg canvas draws without a display and without global state.
 """
 
+from bnnrl.plots.bands import Band, bands
 from bnnrl.plots.calibration import calibration_curve, entropy_histogram, reliability
 from bnnrl.plots.chains import autocorrelation, trace
 from bnnrl.plots.classification import confusion, decision_boundary, roc
@@ -17,7 +18,9 @@ __all__ = [
     "GRID",
     "MODEL",
     "REAL",
+    "Band",
     "autocorrelation",
+    "bands",
     "calibration_curve",
     "comparison",
     "confusion",

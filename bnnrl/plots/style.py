@@ -22,6 +22,8 @@ GOOD = "#2e7d32"  # success and returns
 GRID = "#dfe3e6"
 INK = "#263238"  # data points and reference lines
 _SERIES = (MODEL, "#ef6c00", GOOD, "#8e24aa", "#00838f", "#6d4c41", "#d81b60", "#9e9d24", "#455a64", "#5c6bc0")
+_LINES = ("-", "--", "-.", ":")  # with markers, they tell series apart where colours do not, as in grey
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MAX_NAME_LENGTH = 20  # characters of a name in a legend
 
 
@@ -80,6 +82,12 @@ def _add_legend(figure: Figure, handles: Sequence, columns: int) -> None:
 def series_colours(count: int) -> list[str]:
     """Return the colours of the first `count` series. Colours repeat after ten."""
     return list(islice(cycle(_SERIES), count))
+
+
+def series_styles(count: int) -> list[dict[str, str]]:
+    """Return colours, line styles and markers of the first `count` series, as keyword arguments of Matplotlib."""
+    styles = zip(cycle(_SERIES), cycle(_LINES), cycle(_MARKERS), strict=False)
+    return [{"color": colour, "linestyle": line, "marker": mark} for colour, line, mark in islice(styles, count)]
 
 
 def check_names(argument: str, names: Sequence[str] | None, count: int, default: str = "") -> list[str]:

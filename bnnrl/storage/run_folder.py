@@ -144,6 +144,7 @@ class RunKind:
 
 TRAIN = RunKind("run", "bnnrl train", resumable=True)
 FIT = RunKind("fit", "bnnrl fit", resumable=False)
+BASELINE = RunKind("baseline", "bnnrl baseline", resumable=True, subfolder=None)
 STUDY = RunKind("study", "bnnrl tune", resumable=True, subfolder=None)
 COMPARISON = RunKind("comparison", "bnnrl compare", resumable=True, subfolder=None)
 

@@ -14,20 +14,22 @@ from pathlib import Path
 import tyro
 
 from bnnrl.cli import worker
+from bnnrl.cli.baseline import Baseline
 from bnnrl.cli.train import Train
 from bnnrl.storage import run_folder
 
 
 def main() -> int:
     worker.watch()
-    train = tyro.cli(Train, args=sys.argv[3:])
+    cls, kind = {"train": (Train, run_folder.TRAIN), "baseline": (Baseline, run_folder.BASELINE)}[sys.argv[2]]
+    train = tyro.cli(cls, args=sys.argv[3:])
     folder = Path(train.resume or train.folder or "")
     print("threads", sys.argv[1], os.environ["OMP_NUM_THREADS"])
     if train.resume:
-        settings = run_folder.TRAIN.read_config(folder)["settings"]
+        settings = kind.read_config(folder)["settings"]
     else:
         settings = vars(train)
-        run_folder.TRAIN.create(folder, "", settings)
+        kind.create(folder, "", settings)
     (folder / "pid").write_text(str(os.getpid()))
     fate = json.loads(os.environ.get("FAKES", "{}")).get("/".join(folder.parts[-2:]), {})
     done = int((folder / "done").read_text()) if (folder / "done").exists() else 0
@@ -50,6 +52,7 @@ def step(folder: Path, settings: dict, trial: int) -> None:
     rows = [
         {
             "trial": t,
+            **({"steps": 100 * t} if "steps" in settings else {}),
             "evaluation_cost": 1 / t + 0.01 * settings["seed"],
             "success_rate": float(t >= 3),
             "solved": t >= 3,

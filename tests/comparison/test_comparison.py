@@ -95,6 +95,24 @@ def test_what_is_made_of_the_runs(tmp_path, fakes, capfd):
     assert share_inked(tmp_path / "f/comparison.png") > 0.01
 
 
+def test_baselines_run_beside_agents(tmp_path, fakes, monkeypatch, capfd):
+    assert run(tmp_path / "f", "--methods", "sac,adam") == 2
+    assert 'pip install "bnnrl[sb3]"' in capfd.readouterr().err and not (tmp_path / "f").exists()
+    monkeypatch.setattr("bnnrl.rl.baselines.check_installed", lambda: None)
+    fakes(sac_0={"dies": [3]})
+    options = ("--methods", "sac", "--trials", "4", "--baseline-steps", "300", "--no-stop-when-solved")
+    assert run(tmp_path / "f", *options, "--policy.num-centers", "9") == 0
+    folder = tmp_path / "f/sac/0"
+    assert [line for line in (tmp_path / "f/sac/0.log").read_text().splitlines() if line.startswith("$")] == [
+        f"$ bnnrl baseline {ENV_ID} --steps 300 --trials 4 --no-stop-when-solved --folder {folder}",
+        f"$ bnnrl baseline --steps 300 --trials 4 --resume {folder}",
+    ]
+    out = capfd.readouterr().out
+    assert "sac, seed 1: solved at trial 3" in out and re.search(r"sac, 4 trials +2/2 +2/2 +3 +300", out), out
+    assert cli.main(["compare", "--resume", str(tmp_path / "f"), "--baseline-steps", "500"]) == 0
+    assert "--steps 500 --trials 4" in (tmp_path / "f/sac/1.log").read_text()
+
+
 def test_a_run_that_always_fails_is_told_and_the_others_go_on(tmp_path, fakes, capfd):
     fakes(adam_1={"fails": 7}, sgd_0={"dies": [1, 2]})
     assert run(tmp_path, "--trials", "2", "--retries", "2", "--jobs", "2") == 1

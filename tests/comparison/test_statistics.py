@@ -78,3 +78,9 @@ def test_median_of_the_trials_that_solved(solved, expected):
 def test_a_run_that_stopped_keeps_its_last_figure():
     found = statistics.carried([[0.9, 0.2], [0.8, None, 0.3], [0.7, 0.6, 0.5, 0.4]], 3)
     np.testing.assert_array_equal(found, [[0.9, 0.2, 0.2], [0.8, math.nan, 0.3], [0.7, 0.6, 0.5]])
+
+
+def test_figures_by_steps_are_the_last_ones_until_then():
+    steps, found = statistics.carried_by_steps([[2, 4, 8], [3, 6]], [[1.0, 2.0, None], [5.0, 6.0]])
+    assert steps.tolist() == [3, 4, 6, 8]
+    np.testing.assert_array_equal(found, [[1, 2, 2, np.nan], [5, 5, 6, 6]])
