@@ -21,9 +21,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
 _NUMBER = ' class="number"'
 _STYLE = """
 :root { color-scheme: light dark;
-  --ink: #1f2428; --paper: #ffffff; --faint: #5b6670; --line: #d5dade; --panel: #f4f6f7; }
+  --ink: #1f2428; --paper: #ffffff; --faint: #5b6670; --line: #d5dade; --panel: #f4f6f7;
+  --link: #0b57d0; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e3e7ea; --paper: #16191c; --faint: #9aa5ae; --line: #3a4147; --panel: #20252a; }
+  :root { --ink: #e3e7ea; --paper: #16191c; --faint: #9aa5ae; --line: #3a4147; --panel: #20252a;
+    --link: #8ab4f8; }
 }
 body { margin: 0 auto; padding: 1.5rem; max-width: 62rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
@@ -40,6 +42,7 @@ th:first-child, td:first-child { padding-left: 0; }
 figure { margin: 1rem 0; }
 figure img, figure video { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 figcaption { padding: 0.3rem 0 0; }
+a { color: var(--link); }
 pre { margin: 0; padding: 0.8rem; background: var(--panel); border-radius: 4px; font-size: 0.8rem; line-height: 1.4;
   white-space: pre-wrap; }
 @media print {
@@ -218,6 +221,25 @@ class Json:
         return f"<figure>\n{caption}<pre>{shown}</pre>\n</figure>"
 
 
+@dataclass(frozen=True)
+class Links:
+    """A list of links.
+
+    Args:
+        targets: the path of each file relative to the report, or its address, by the text of the link.
+        caption: a caption.
+    """
+
+    targets: Mapping[str, str]
+    caption: str = ""
+
+    def html(self) -> str:
+        """Return the links and their caption as HTML."""
+        items = [f'<li><a href="{_escaped(to)}">{_escaped(text)}</a></li>' for text, to in self.targets.items()]
+        caption = f"<figcaption>{_escaped(self.caption)}</figcaption>\n" if self.caption else ""
+        return f"<figure>\n{caption}<ul>\n" + "\n".join(items) + "\n</ul>\n</figure>"
+
+
 def _plain(value: Any) -> Any:
     """Return an array or a number of NumPy as Python's own, and anything else as text."""
     plain = value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
@@ -230,7 +252,7 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
     Args:
         path: the file; an existing one is replaced.
         title: the title of the page.
-        sections: the sections in order: Heading, Text, Table, Picture, Video or Json objects.
+        sections: the sections in order: Heading, Text, Table, Picture, Video, Json or Links objects.
 
     Raises:
         OSError: if a picture or video cannot be read, or the report cannot be written.
@@ -241,7 +263,7 @@ def write(path: str | os.PathLike[str], title: str, sections: Iterable[Section])
     for section in check_iterable("sections", sections, "a list of sections"):
         if isinstance(section, type) or not hasattr(section, "html"):
             raise ValueError(
-                "Invalid `sections`: expected Heading, Text, Table, Picture, Video or Json objects. "
+                "Invalid `sections`: expected Heading, Text, Table, Picture, Video, Json or Links objects. "
                 f"Received: {section!r:.100}."
             )
         parts.append(section.html())

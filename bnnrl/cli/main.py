@@ -22,6 +22,7 @@ from bnnrl.cli.predict import Predict
 from bnnrl.cli.report import Report
 from bnnrl.cli.train import Train
 from bnnrl.cli.tune import Tune
+from bnnrl.cli.view import View
 from bnnrl.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from bnnrl.storage.atomic import WriteError
 
@@ -36,6 +37,7 @@ _COMMANDS = {
     "predict": Predict,
     "evaluate": Evaluate,
     "report": Report,
+    "view": View,
     "cache": Cache,
 }
 

@@ -182,10 +182,10 @@ def draw(path: Path, results: Sequence[RunResult], trials: int, title: str) -> N
     """
     from bnnrl import plots
 
-    by_method = {method: runs for method, runs in _by_method(results).items() if any(run.finished for run in runs)}
     if any(result.is_baseline for result in results):
-        _draw_by_steps(path, by_method, _has_success(results), title)
+        plots.bands(path, curves_by_steps(results), "real steps", title, log_x=True)
         return
+    by_method = {method: runs for method, runs in _by_method(results).items() if any(run.finished for run in runs)}
     curves = []
     for runs in by_method.values():
         costs = [[row.get("evaluation_cost") for row in run.rows] for run in runs if run.finished]
@@ -197,24 +197,32 @@ def draw(path: Path, results: Sequence[RunResult], trials: int, title: str) -> N
     plots.comparison(path, cost, low, high, success if _has_success(results) else None, list(by_method), title)
 
 
-def _draw_by_steps(path: Path, by_method: Mapping[str, list[RunResult]], has_success: bool, title: str) -> None:
-    """Draw figures by real steps, each method to the end of its longest run, to a PNG file."""
-    from bnnrl import plots
+def curves_by_steps(found: Sequence[RunResult]) -> dict[str, dict[str, Band]]:
+    """Return panels of curves by real steps, each method to the end of its longest run, for `bnnrl.plots.bands`.
 
-    finished = {method: [run for run in runs if run.finished] for method, runs in by_method.items()}
+    The panels are the evaluation cost of finished runs and the share of runs that have solved the task. For a task
+    without success, there is one panel with the return.
+    """
+    by_method = {method: runs for method, runs in _by_method(found).items() if any(run.finished for run in runs)}
+    has_success = _has_success(found)
     figure, label = ("evaluation_cost", "mean per step") if has_success else ("evaluation_return", "per episode")
-    panels = {f"{figure.replace('_', ' ')}, {label}": {m: _by_steps(runs, figure) for m, runs in finished.items()}}
+    curves = {method: _by_steps([run for run in runs if run.finished], figure) for method, runs in by_method.items()}
+    panels = {f"{figure.replace('_', ' ')}, {label}": curves}
     if has_success:
         panels["runs solved so far, %"] = {method: _solved_by_steps(runs) for method, runs in by_method.items()}
-    plots.bands(path, panels, "real steps", title, log_x=True)
+    return panels
+
+
+def band(x: Sequence[Sequence[float]], series: Sequence[Sequence[float | None]]) -> Band:
+    """Return the interquartile mean of figures over runs with its interval; see `statistics.carried_by_steps`."""
+    grid, values = statistics.carried_by_steps(x, series)
+    estimates = [statistics.estimate(list(column)) for column in values.T]
+    return Band(grid, *([getattr(each, part) for each in estimates] for part in ("iqm", "low", "high")))
 
 
 def _by_steps(runs: Sequence[RunResult], figure: str) -> Band:
-    """Return the interquartile mean of a figure with its interval, by real steps."""
     columns = [[row[column] for row in run.rows] for run in runs for column in ("steps", figure)]
-    steps, values = statistics.carried_by_steps(columns[::2], columns[1::2])
-    estimates = [statistics.estimate(list(column)) for column in values.T]
-    return Band(steps, *([getattr(each, part) for each in estimates] for part in ("iqm", "low", "high")))
+    return band(columns[::2], columns[1::2])
 
 
 def _solved_by_steps(runs: Sequence[RunResult]) -> Band:
