@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ from bnnrl.keras_conventions import already_told, warn_of_ignored, warn_of_spect
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
 from bnnrl.metrics.predictive import Counted, block_scores, block_uncertainty
-from bnnrl.model import calibration, cross_conformal, inputs, keras_data, layer_state, updating
+from bnnrl.model import calibration, cross_conformal, export, inputs, keras_data, layer_state, updating
 from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_limit
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
@@ -42,7 +43,7 @@ from bnnrl.model.training import (
     check_weights,
 )
 from bnnrl.problem import Problem
-from bnnrl.storage import checkpoint, config
+from bnnrl.storage import checkpoint, config, exporting
 from bnnrl.storage.arrays import Arrays
 
 _DIAGNOSED_ROWS = 64  # of the training data, whose predictions tell whether chains have mixed
@@ -763,6 +764,40 @@ class BayesianModel:
         if not check_flag("overwrite", overwrite) and checkpoint.exists(folder):
             raise ValueError(f"Invalid `folder`: expected a new one, as `overwrite` is False. Received: {folder}")
         checkpoint.write(folder, *self.to_saved())
+
+    def export(self, path: checkpoint.Folder, level: float = 0.95, num_samples: int = 100, seed=0) -> Path:
+        """Write the predictive mean and prediction intervals as a file that needs no bnnrl, and return the path.
+
+        The numbers are those of `predict` and `interval` with the same samples, up to rounding. The suffix says what is
+        written: ".py", a Python file that needs NumPy only, with the functions `predict(x)` and `interval(x, level)`;
+        ".keras", a Keras model from inputs [B, F] to the mean and the ends of the interval, [B, K, 3], or to the
+        probabilities of classes, [B, C]; ".tflite", the same for TensorFlow Lite.
+
+        Args:
+            path: the file, which is replaced if it exists.
+            level: the probability with which the interval is to hold the target.
+            num_samples: posterior samples that the file holds, as in `predict`.
+            seed: as in `predict`.
+
+        Raises:
+            ValueError: for another suffix, a network that is no chain of Dense layers, a likelihood that is neither
+                Gaussian nor categorical, or a model that is calibrated, linearised or has `columns`.
+        """
+        path = exporting.check_suffix(path)
+        obstacles = {
+            "calibrated": self.calibrations,
+            "linearised": isinstance(self._predictor, LinearisedPredictor),
+            "fitted to a table with columns": self.columns is not None,
+        }
+        if found := [name for name, is_so in obstacles.items() if is_so]:
+            raise ValueError(
+                f"Invalid model: expected none that is {', '.join(obstacles)} to export. Received: one that is "
+                f"{', '.join(found)}. Save the model by `save`."
+            )
+        theta = tf.concat([*self._samples(num_samples, seed)], axis=0)
+        level = check_open_unit("level", level)
+        export.write(path, export.exported(self._problem, theta, self.x_scaler, self.y_scaler, level))
+        return path
 
     def save_weights(self, folder: checkpoint.Folder, overwrite: bool = True) -> None:
         """Save the model as `save` does, for `load_weights`; for Keras callbacks such as ModelCheckpoint.

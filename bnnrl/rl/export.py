@@ -5,25 +5,20 @@ The numbers are those of `PILCO.predict` up to rounding.
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
-import io
 import itertools
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from bnnrl.checks import check_path, nearest
 from bnnrl.rl.control import ControlStrategy, PolicyControl, no_policy_error
 from bnnrl.rl.policies import MLP, RBF, Controller
+from bnnrl.storage import exporting
 from bnnrl.storage.atomic import atomic_write
 
-_SUFFIXES = (".py", ".keras", ".tflite")
 _PYTHON = '''"""Policy for {env_id}, exported by bnnrl {version}. This file needs NumPy only.
 
     from {module} import predict
@@ -97,10 +92,7 @@ def export(path: Any, control: ControlStrategy, env_id: str, start: int) -> Path
         ValueError: for another suffix, a planner, an agent without a policy, one whose observations remember, or a
             policy of the user's own.
     """
-    path = check_path("path", path)
-    if path.suffix not in _SUFFIXES:
-        near = nearest(path.suffix, _SUFFIXES)
-        raise ValueError(f"Invalid `path`: expected a file that ends in one of {_SUFFIXES}. Received: {path}.{near}")
+    path = exporting.check_suffix(path)
     if not isinstance(control, PolicyControl):
         raise ValueError(
             "Invalid agent: expected one with a policy, which can be exported. Received: a planner, which plans on the "
@@ -164,9 +156,6 @@ def _of_network(policy: MLP, params: np.ndarray, size: int, num_actions: int) ->
 
 
 def _write_python(policy: _Parts, file: Path, env_id: str, path: Path) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, low=policy.low, high=policy.high, **policy.arrays)  # pyright: ignore[reportArgumentType]
-    encoded = base64.encodebytes(buffer.getvalue()).decode().strip()
     text = _PYTHON.format(
         env_id=env_id,
         version=importlib.metadata.version("bnnrl"),
@@ -176,20 +165,17 @@ def _write_python(policy: _Parts, file: Path, env_id: str, path: Path) -> None:
         discrete=policy.discrete,
         start=policy.start,
         kind=policy.kind,
-        arrays=encoded,
+        arrays=exporting.encoded({"low": policy.low, "high": policy.high, **policy.arrays}),
     )
     file.write_text(text, encoding="utf-8")
 
 
 def _write_keras(policy: _Parts, file: Path, env_id: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # Keras wants the suffix .keras
-        saved = Path(folder) / "policy.keras"
-        keras_model(policy).save(saved)
-        file.write_bytes(saved.read_bytes())
+    exporting.write_keras(keras_model(policy), file)
 
 
 def _write_lite(policy: _Parts, file: Path, env_id: str, path: Path) -> None:
-    file.write_bytes(tf.lite.TFLiteConverter.from_keras_model(keras_model(policy)).convert())
+    exporting.write_lite(keras_model(policy), file)
 
 
 def keras_model(policy: _Parts) -> keras.Model:
