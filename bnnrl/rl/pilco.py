@@ -150,8 +150,9 @@ class PILCO:
 
         memory, angles = memory_of(self.env), tuple(self.task.angles)
         self._features = Features(memory.num_obs, angles, memory=memory)
+        rates = self.task.angular_rates if self.dynamics.linkage else ()
         self.learned_env = self._make_learned_env(
-            Features(memory.num_obs, angles, tuple(self.task.invariant), memory=memory)
+            Features(memory.num_obs, angles, tuple(self.task.invariant), memory, rates)
         )
         self.model = self.learned_env.dynamics
         self.control = make_control(self.policy, self.search, self._make_control_problem())

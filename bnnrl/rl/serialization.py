@@ -96,6 +96,8 @@ def from_saved(
             f"Invalid `task`: expected the bnnrl.Task of {described['env']!r}, whose cost is code and was not "
             "saved. Received: None. Pass it: bnnrl.load(folder, task=...)."
         )
+    # Agents that were saved without this setting had models without the features that it adds.
+    described = {**described, "dynamics": {"linkage": False, **described["dynamics"]}}
     made_from = {"env": task} if task else _environment(described, arrays, env)
     agent = make_agent(
         **made_from,

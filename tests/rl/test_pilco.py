@@ -447,3 +447,14 @@ def test_the_reward_models_old_name_works_with_a_warning():
     with pytest.raises(ValueError, match="`heads`: expected none beside `reward_model`"):
         make_agent(heads=reward_model, reward_model=reward_model)
     assert agent.to_saved()[0]["heads"]["hidden"] == [4]
+
+
+def test_agents_saved_before_linked_rods_had_features_keep_their_models_without():
+    agent = PILCO("bnnrl/DoublePendulum-v0", dynamics=bnnrl.Dynamics(hidden=(4,), size=2))
+    described, arrays = agent.to_saved()
+    assert PILCO.from_saved(described, arrays).dynamics.linkage
+    del described["dynamics"]["linkage"]
+    before = PILCO.from_saved(described, arrays)
+    assert not before.dynamics.linkage
+    inputs = [a.model.problem.network.shapes[0][0] for a in (before, agent)]
+    assert inputs[1] - inputs[0] == 7  # four of sums and differences of two angles, three products of rates

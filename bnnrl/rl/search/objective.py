@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from bnnrl.seeds import fold_in, normal, split
 # Particles of each policy that are rolled out at a time, without and with a gradient. The gradient of a rollout keeps
 # some 1 KiB for each particle and step, so that 8 policies take 1 GiB for 60 steps. The numbers do not depend on the
 # number of policies, which the search divides by the number of threads: these must not change results.
+_SOFTNESS = 0.1  # widths of the observed range, over which the cost of extrapolation grows
 _PARTICLES, _GRADIENT_PARTICLES = 2**12, 2**11
 
 
@@ -165,7 +167,8 @@ class SearchObjective:
         bound = self.settings.adjoint_bound / (self.num_draws * self.per_draw)
         step = _clip_state_gradient(env.step, env.step_size, bound)
         cost = self._saturating_cost(env.cost, stage) if isinstance(env.cost, SaturatingCost) else env.cost
-        return self._propagated(normalize_cost(env._replace(step=step, cost=cost)), num_policies)
+        relative = normalize_cost(env._replace(step=step, cost=cost))
+        return self._propagated(penalize_extrapolation(relative, self.settings.extrapolation), num_policies)
 
     def _saturating_cost(self, cost: SaturatingCost, stage: Stage) -> Callable:
         """Return `cost` with the stage's width, and with the effort of actions counted in."""
@@ -223,6 +226,29 @@ def normalize_cost(env: SimulatedEnv) -> SimulatedEnv:
     relative = lambda cost: (cost - low) / (high - low)
     cost = lambda obs, action, next_obs: relative(env.cost(obs, action, next_obs))
     return env._replace(cost=cost, cost_after_end=relative(env.cost_after_end))
+
+
+def penalize_extrapolation(env: SimulatedEnv, margin: float) -> SimulatedEnv:
+    """Return `env`, of relative costs, with the highest cost 1 for a step that leads far out of the observed range.
+
+    With u_i the distance of entry i of next_obs from its observed range beyond the margin, in widths of this range, the
+    cost c becomes 1 − (1 − c) exp(−Σ_i u_i² / (2 · 0.1²)).
+
+    Args:
+        env: the environment.
+        margin: how far an entry may leave its range, in widths of the range.
+    """
+    if env.obs_range is None or math.isinf(margin):
+        return env
+    low, high = tf.unstack(env.obs_range)
+    cost_of = env.cost
+
+    def cost(obs: tf.Tensor, action: tf.Tensor, next_obs: tf.Tensor) -> tf.Tensor:
+        beyond = (tf.nn.relu(low - next_obs) + tf.nn.relu(next_obs - high)) / (high - low)
+        inside = tf.exp(-tf.reduce_sum(tf.square(tf.nn.relu(beyond - margin) / _SOFTNESS), axis=-1) / 2)
+        return 1.0 - (1.0 - cost_of(obs, action, next_obs)) * inside
+
+    return env._replace(cost=cost)
 
 
 def clip_norm(vectors: tf.Tensor, limit: float, scale: tf.Tensor | float = 1.0) -> tf.Tensor:

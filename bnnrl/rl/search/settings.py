@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,6 +69,10 @@ class PolicySearch:
             IEEE T-RO 2022, section V).
         action_noise: standard deviation of noise added to actions in an update, in shares of the action's range. A
             policy that is refined under noise tolerates errors of its actions.
+        extrapolation: how far an entry of the observation may leave the range observed so far, in widths of this range,
+            before a step counts as the worst, see `bnnrl.rl.search.objective.penalize_extrapolation`. Rods that whirl
+            in a rollout that diverges are upright by chance, which a search prefers to rods that hang. Entries that the
+            model does not see as they are, such as angles, have no range. Infinity: no penalty.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -91,10 +96,12 @@ class PolicySearch:
     clip_norm: float = 1.0
     dropout: float = 0.0
     action_noise: float = 0.0
+    extrapolation: float = math.inf
 
     def __post_init__(self):
         check_fields(self, **dict.fromkeys(_COUNTS, check_count), **dict.fromkeys(_POSITIVE, check_positive))
         check_fields(self, scout_horizon=partial(check_within, interval="(0, 1]", expected="a share in (0, 1]"))
+        check_fields(self, extrapolation=partial(check_within, interval="[0, inf]", expected="a number of at least 0"))
         check_fields(self, optimism=check_nonnegative, action_noise=check_nonnegative)
         check_fields(self, effort=check_fraction, dropout=check_fraction, beta_2=check_fraction)
         if self.candidates < self.restarts:

@@ -23,6 +23,8 @@ from bnnrl.rl.simulator.rollout import StepFunction
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.structure import structure
 
+_FARTHEST = 6.0  # standard deviations of the data, from their mean, of what the model of linked rods sees
+
 
 class DynamicsModel:
     """A regression on transitions, from (features(obs), action) to next_obs - obs: a network or Gaussian processes.
@@ -52,7 +54,7 @@ class DynamicsModel:
     ):
         self._features = features
         known = {} if dt is None else dict(velocities or {})
-        self._rule = (Midpoint if dynamics.sees_midpoint(known) else Explicit)(known, dt or 0.0)
+        self._rule = (Midpoint if dynamics.sees_midpoint(known, features.rates) else Explicit)(known, dt or 0.0)
         num_inputs = features.size + num_actions
         self.regression: RegressionModel | ProcessRegression
         if dynamics.is_gaussian_process:
@@ -146,12 +148,18 @@ class DynamicsModel:
         exact = self.predictive(draws)
         rough = cast(Any, self.regression).predictive(draws, rough=True) if isinstance(self._rule, Midpoint) else exact
 
+        # Products of rates would grow doubly exponentially in a rollout that leaves the data.
+        reach = _FARTHEST * draws.input_std
+        bounds = (draws.input_mean - reach, draws.input_mean + reach) if self._features.rates else None
+
         def step(obs: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             newest = memory.newest(obs)
 
             def move(at: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
                 at = at if memory.is_empty else tf.concat([at, memory.past(obs)], axis=-1)
                 inputs = tf.concat([self._features(at), action], axis=-1)
+                if bounds is not None:
+                    inputs = tf.clip_by_value(inputs, *bounds)
                 if noise is None:
                     delta = rough(inputs).mean()
                 else:

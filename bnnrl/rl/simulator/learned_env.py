@@ -43,6 +43,7 @@ class ModelDraws(NamedTuple):
     reward: NetworkDraws | None = None
     termination: NetworkDraws | None = None  # None, too, where no episode has terminated yet
     cost_range: tf.Tensor | None = None  # [2] lowest and highest cost observed; None for a cost within 0 and 1
+    obs_range: tf.Tensor | None = None  # [2, O] lowest and highest value of each entry that the dynamics model sees
 
 
 class LearnedEnv:
@@ -76,7 +77,7 @@ class LearnedEnv:
         num_actions: int,
         capacity: int,
     ):
-        self._task, self._features = task, features
+        self._task, self._features, self._plain = task, features, dynamics_features.plain
         self.dynamics = DynamicsModel(
             dynamics, dynamics_features, num_actions, capacity, task.velocities, task.step_seconds
         )
@@ -86,6 +87,7 @@ class LearnedEnv:
         self.reward = make_model(reward_model.likelihood) if learns_reward else None
         self.termination = make_model(Bernoulli()) if learns_termination else None
         self._cost_range: np.ndarray | None = None  # [2]
+        self._obs_range: np.ndarray | None = None  # [2, O]
         self.wrapped: dict[int, float] = {}
 
     def share_beyond_range(self, costs: np.ndarray) -> float:
@@ -118,7 +120,7 @@ class LearnedEnv:
         Compiled functions that agents share refer to the copy: they would otherwise keep the first agent's posteriors.
         """
         other = copy(self)
-        other.dynamics, other._cost_range = self.dynamics.unfitted(), None
+        other.dynamics, other._cost_range, other._obs_range = self.dynamics.unfitted(), None, None
         other.reward, other.termination = (
             None if model is None else model.unfitted() for model in (self.reward, self.termination)
         )
@@ -137,6 +139,7 @@ class LearnedEnv:
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
+        self._obs_range = self._range_of_observations(episodes)
         with _named("dynamics"):
             self.dynamics.fit(obs, actions, next_obs, seed)
         terminated = np.concatenate([e.terminations for e in episodes])
@@ -153,6 +156,17 @@ class LearnedEnv:
         if not isinstance(self._task.cost, SaturatingCost):
             costs = np.concatenate([self.costs(e) for e in episodes])
             self._cost_range = _range_of(costs, self._task.cost_after_end if terminated.any() else None)
+
+    def _range_of_observations(self, episodes: Sequence[Episode]) -> np.ndarray:
+        """Return the lowest and the highest value of each observation entry that the dynamics model sees, [2, O].
+
+        Entries that the model does not see as they are, such as angles, and entries that never vary have no limits.
+        """
+        obs, limits = np.concatenate([e.obs for e in episodes]), np.full((2, self.memory.size), np.inf, np.float32)
+        limits[0] *= -1
+        seen = [i for i in self._plain if np.ptp(obs[:, i]) > 0]
+        limits[:, seen] = np.nanmin(obs[:, seen], axis=0), np.nanmax(obs[:, seen], axis=0)
+        return limits
 
     def continuous(self, episodes: Sequence[Episode]) -> Sequence[Episode]:
         """Return real episodes whose wrapped angles have no jumps, and begin near each other in all episodes."""
@@ -174,7 +188,11 @@ class LearnedEnv:
 
         cost_range = None if self._cost_range is None else tf.constant(self._cost_range, tf.float32)
         return ModelDraws(
-            self.dynamics.sample(num_draws, seed), sample(self.reward, 1), sample(self.termination, 2), cost_range
+            self.dynamics.sample(num_draws, seed),
+            sample(self.reward, 1),
+            sample(self.termination, 2),
+            cost_range,
+            None if self._obs_range is None else tf.constant(self._obs_range, tf.float32),
         )
 
     def simulated_env(self, draws: ModelDraws) -> SimulatedEnv:
@@ -190,6 +208,7 @@ class LearnedEnv:
             self._task.cost_after_end,
             self._step_size(draws.dynamics),
             draws.cost_range,
+            draws.obs_range,
         )
 
     def _step_size(self, draws: NetworkDraws | ProcessDraws) -> tf.Tensor:
@@ -265,6 +284,8 @@ class LearnedEnv:
                 arrays |= flatten({prefix.removesuffix("/"): values})
         if self._cost_range is not None:
             arrays["cost_range"] = self._cost_range
+        if self._obs_range is not None:
+            arrays["obs_range"] = self._obs_range
         if self.wrapped:
             arrays["wrapped"] = np.array(list(self.wrapped.items()))  # [angles, 2] index and interval
         return described, arrays
@@ -273,7 +294,7 @@ class LearnedEnv:
         """Restore what `to_arrays` returned."""
         for prefix, description in described.items():
             self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
-        self._cost_range = arrays.get("cost_range")
+        self._cost_range, self._obs_range = arrays.get("cost_range"), arrays.get("obs_range")
         self.wrapped = {int(i): float(low) for i, low in arrays.get("wrapped", ())}
 
 

@@ -21,6 +21,7 @@ class SimulatedEnv(NamedTuple):
     cost_after_end: float = 0.0  # cost of each step after termination
     step_size: tf.Tensor | float = 1.0  # [O] standard deviation of next_obs - obs in the data: a typical step
     cost_range: tf.Tensor | None = None  # [2] lowest and highest cost observed; None for a cost within 0 and 1
+    obs_range: tf.Tensor | None = None  # [2, O] lowest and highest value observed; None if nothing was observed
 
 
 def rollout_cost(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ _OF_PRESET: Any = None  # the value of a field that the preset of the method fil
 _DEFAULT_STEPS = 2000  # training steps of a method that has no preset
 _GAUSSIAN_PROCESS = "gp"  # the method that is no network
 _MAX_ROWS = 1000  # of a Gaussian process; a fit of as many to four outputs takes about a minute
-_OF_PROCESS = ("method", "midpoint", "max_rows")  # the settings of a Gaussian process
+_OF_PROCESS = ("method", "midpoint", "max_rows", "linkage")  # the settings of a Gaussian process
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Dynamics:
     models of reward and termination, which are regression networks, too.
 
     With method "gp", an exact Gaussian process for each entry of the difference takes the place of the network, see
-    `bnnrl.rl.simulator.gaussian_process`. Of the settings below, `midpoint` and `max_rows` then apply, and the others
-    are refused.
+    `bnnrl.rl.simulator.gaussian_process`. Of the settings below, `midpoint`, `max_rows` and `linkage` then apply, and
+    the others are refused.
 
     Args:
         hidden: widths of the hidden layers. None takes the preset of the method, as for the next five: see
@@ -57,7 +57,8 @@ class Dynamics:
         separate_outputs: whether each entry of the difference has a network of its own, of which it is the only output.
         midpoint: whether the network sees the middle of a step, which fixed-point iterations find: a smoother function
             to learn, for four evaluations of the network a step, see `bnnrl.rl.simulator.integration.Midpoint`. None,
-            the default, takes it for Gauss-Newton learning and Gaussian processes where `Task.velocities` are known.
+            the default, takes it where `Task.velocities` are known, for Gauss-Newton learning, for Gaussian processes,
+            and for linked rods.
         steps: training steps of each fit. None takes the preset of a method given by name, see
             `bnnrl.rl.simulator.presets`, and 2000 for a method instance.
         batch_size: rows in a minibatch. None takes the preset of a method given by name. A method instance, like a
@@ -67,6 +68,9 @@ class Dynamics:
             that samplers use the rate for their warm-up only.
         max_rows: the largest number of transitions that a Gaussian process is fitted to, with a time of its cube; of
             more, a random subset is taken. None takes 1000. For other methods it is None.
+
+        linkage: whether the network also sees what the mechanics of linked rods depend on, see
+            `bnnrl.rl.simulator.features`, where a task has several angles and `Task.velocities` has their rates.
 
     Raises:
         ValueError: for a number out of its range, an unknown method, fewer steps than the method needs, or a setting
@@ -86,9 +90,11 @@ class Dynamics:
     separate_outputs: bool = _OF_PRESET
     midpoint: bool | None = None
     max_rows: int | None = None
+    linkage: bool = True
 
     def __post_init__(self):
         check_fields(self, method=_check_method, midpoint=optional(check_flag), max_rows=optional(check_count))
+        check_fields(self, linkage=check_flag)
         if self.is_gaussian_process:
             self._check_process()
         else:
@@ -99,7 +105,7 @@ class Dynamics:
         for name in changed(self, besides=_OF_PROCESS):
             raise ValueError(
                 f"Invalid `{name}`: expected none with method='gp', a Gaussian process, which has no network. "
-                f"Received: {name}={getattr(self, name)!r}. Its settings are {' and '.join(_OF_PROCESS[1:])}."
+                f"Received: {name}={getattr(self, name)!r}. Its settings are {', '.join(_OF_PROCESS[1:])}."
             )
         object.__setattr__(self, "max_rows", self.max_rows or _MAX_ROWS)
 
@@ -132,11 +138,11 @@ class Dynamics:
         """Training steps of each fit."""
         return self.steps or (self._preset.steps if self._preset else _DEFAULT_STEPS)
 
-    def sees_midpoint(self, velocities: Mapping[int, int]) -> bool:
-        """Return whether the network sees the middle of a step, given `Task.velocities`."""
+    def sees_midpoint(self, velocities: Mapping[int, int], rates: Sequence[int] = ()) -> bool:
+        """Return whether the network sees the middle of a step, given `Task.velocities` and `Features.rates`."""
         if self.midpoint is None:
-            has_default = self.is_gaussian_process or isinstance(innermost(self.resolve_method()), GaussNewton)
-            return bool(velocities) and has_default
+            by_method = self.is_gaussian_process or isinstance(innermost(self.resolve_method()), GaussNewton)
+            return bool(velocities) and (by_method or bool(rates))
         return self.midpoint
 
     @property

@@ -58,6 +58,7 @@ def _swing_up(env_id: str, plant: SwingUp, /, **env_kwargs) -> Task:
         invariant=(0,) if cart else (),
         env_kwargs=env_kwargs,
         success=plant.is_success,
+        velocities={i: i + 1 for i in range(0, chain.size, 2)} if len(names) > 1 else {},
         dt=plant.dt,
         labels=labels,
         initial_std=chain.size * (START_STD,),

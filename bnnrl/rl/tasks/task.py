@@ -204,6 +204,12 @@ class Task:
         return None if self.dt is None else self.dt * self.action_repeat
 
     @property
+    def angular_rates(self) -> tuple[int, ...]:
+        """Index of the rate of each angle, if there are two or more angles and `velocities` has them all; else ()."""
+        rates = tuple(self.velocities[i] for i in self.angles if i in self.velocities)
+        return rates if len(rates) == len(self.angles) > 1 else ()
+
+    @property
     def cost_after_end(self) -> float:
         """Cost of each step after termination: `terminal_cost` or its default."""
         if self.terminal_cost is not None:

@@ -1,5 +1,6 @@
 """The objective of a policy search: what policies share, and what their cost counts."""
 
+import math
 import subprocess
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from bnnrl.rl.search import Searcher
-from bnnrl.rl.search.objective import Stage, normalize_cost
+from bnnrl.rl.search.objective import Stage, normalize_cost, penalize_extrapolation
 from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost
 from bnnrl.rl.tasks import SaturatingCost
 from bnnrl.seeds import as_seed, fold_in
@@ -240,3 +241,20 @@ def test_a_search_sees_costs_in_units_of_their_range():
     act = lambda obs, t: tf.zeros([1, 3, 1])
     costs = rollout_cost(unit, act, tf.zeros([1, 3, 2]), tf.zeros([4, 1, 3, 2]))
     np.testing.assert_allclose(costs, (0.25 + 3 * 1.0) / 4)  # one step, and the end
+
+
+def test_a_step_far_out_of_the_observed_range_has_the_highest_cost():
+    """A quarter of the range beyond it counts in full; an entry without limits does not count at all."""
+    env = SimulatedEnv(
+        lambda obs, action, noise: obs,
+        lambda obs, action, next_obs: tf.fill(next_obs.shape[:-1], 0.2),
+        obs_range=tf.constant([[-2.0, -math.inf], [6.0, math.inf]]),
+    )
+    next_obs = tf.constant([[0.0, 9e9], [-4.0, 0.0], [8.0, 0.0], [8.8, 0.0], [-90.0, 0.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(next_obs)
+        cost = penalize_extrapolation(env, margin=0.25).cost(next_obs, None, next_obs)
+    np.testing.assert_allclose(cost, [0.2, 0.2, 0.2, 1 - 0.8 * np.exp(-0.5), 1.0], rtol=1e-5)
+    gradient = np.asarray(tape.gradient(cost, next_obs))
+    assert np.isfinite(gradient).all() and gradient[3, 0] > 0 and not gradient[[0, 1, 2, 4]].any()
+    assert penalize_extrapolation(env, math.inf) is env

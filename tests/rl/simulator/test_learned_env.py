@@ -256,3 +256,13 @@ def test_learned_costs_are_bounded_near_the_range_observed():
     found = _bounded(costs, tf.constant([-2.0, 2.0])).numpy()
     np.testing.assert_allclose(found[[0, 2, 3, 4, 7]], [-3, -2, 0.5, 2, 3], rtol=1e-6)
     assert (np.diff(found) >= 0).all() and 2.3 < found[5] < 2.4
+
+
+def test_the_range_of_observations_is_that_of_the_entries_the_dynamics_model_sees():
+    learned_env = LearnedEnv(
+        Task("x", angles=(1,)), SMALL, SMALL, Features(2, (1,)), Features(2, (1,)), num_actions=1, capacity=64
+    )
+    runs = episodes(3, ends=False)
+    found = learned_env._range_of_observations(runs)
+    obs = np.concatenate([r.obs for r in runs])
+    np.testing.assert_array_equal(found, [[obs[:, 0].min(), -np.inf], [obs[:, 0].max(), np.inf]])
