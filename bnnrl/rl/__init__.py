@@ -12,6 +12,7 @@ _EXPORTS = {
     "ExtrapolationWarning": "bnnrl.rl.simulator.learned_env",
     "NonFiniteWarning": "bnnrl.rl.simulator.non_finite",
     "PILCO": "bnnrl.rl.pilco",
+    "PrecisionWarning": "bnnrl.rl.checks.precision",
     "Prediction": "bnnrl.rl.callbacks",
     "Trial": "bnnrl.rl.callbacks",
     "TrialTracker": "bnnrl.rl.tracker",
@@ -22,6 +23,7 @@ __all__ = [
     "EnvironmentFault",
     "ExtrapolationWarning",
     "NonFiniteWarning",
+    "PrecisionWarning",
     "Prediction",
     "Trial",
     "TrialTracker",
@@ -29,6 +31,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bnnrl.rl.callbacks import Callback, Prediction, Trial
+    from bnnrl.rl.checks.precision import PrecisionWarning
     from bnnrl.rl.episodes import EnvironmentFault
     from bnnrl.rl.pilco import PILCO
     from bnnrl.rl.simulator.learned_env import ExtrapolationWarning

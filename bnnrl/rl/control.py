@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -30,7 +31,7 @@ from bnnrl.structure import key_or_none, structure
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
 _NUM_REFERENCES = 1024  # reference features of a policy search
 _REFERENCE_SPREAD = 1.5  # standard deviation of reference observations, in standard deviations of those observed
-_MOST_BEYOND = 0.25  # share of predicted costs beyond the observed range of which the agent does not warn
+_FAR = 1000.0  # standard deviations from zero, beyond which policies see an entry less its mean
 _NUM_VISITED = 1024  # states that rollouts begin in, where they begin in visited ones
 
 
@@ -133,8 +134,19 @@ class PolicyControl:
         self.population: np.ndarray | None = None
         self.searcher: Searcher | None = None
         self._wrapped: dict[int, float] = {}  # for which the searcher was compiled
-        act = partial(_executed_actions, self.controller)
-        self._act = share(problem.key(_executed_actions, policy), lambda: CompiledFunction(act, jit_compile=True))
+        self._act = self._make_act()
+
+    def _make_act(self) -> Any:
+        """Return the compiled function from parameters and observations to actions."""
+        act, key = partial(_executed_actions, self.controller), self._problem.key
+        return share(key(_executed_actions, self.controller.policy), lambda: CompiledFunction(act, jit_compile=True))
+
+    def _see_less(self, offset: tuple[float, ...]) -> None:
+        """Let policies see observations less an offset [O], which a gradient step would otherwise multiply."""
+        features = replace(self._problem.features, offset=offset)
+        self._problem = self._problem._replace(features=features)
+        self.controller = replace(self.controller, features=features)
+        self._act = self._make_act()
 
     @property
     def can_act(self) -> bool:
@@ -151,8 +163,10 @@ class PolicyControl:
             NonFiniteWarning: if no policy has a finite expected cost, or the prediction is not finite.
             ExtrapolationWarning: if many predicted rewards of a learned reward leave the range of those observed.
         """
+        episodes = self._problem.learned_env.continuous(episodes)
+        if self.population is None and (offset := _far_means(episodes, self._problem.features)):
+            self._see_less(offset)
         problem, num_draws = self._problem, self._num_draws
-        episodes = problem.learned_env.continuous(episodes)
         seed = lambda purpose: tensor_seed(problem.seed, purpose, trial)
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
         draws = problem.learned_env.sample(num_draws, seed(Purpose.DRAWS))
@@ -198,15 +212,8 @@ class PolicyControl:
             found = found or self._problem.describe_non_finite(rollouts.obs, rollouts.costs) or "an infinite mean cost."
         if found is not None:
             warnings.warn(f"Trial {trial}: {text} {found}", non_finite.NonFiniteWarning, stacklevel=2)
-        share = self._problem.learned_env.share_beyond_range(prediction.costs)
-        if share > _MOST_BEYOND:
-            warnings.warn(
-                f"Trial {trial}: expected predicted rewards like those observed. Received: {100 * share:.0f} % of them "
-                "outside of the observed range, at whose edge they are bounded. Rollouts leave the data: use a shorter "
-                "`horizon`, more `episodes_per_trial`, or a Task with a cost.",
-                ExtrapolationWarning,
-                stacklevel=2,
-            )
+        if beyond := self._problem.learned_env.describe_beyond_range(prediction.costs):
+            warnings.warn(f"Trial {trial}: {beyond}", ExtrapolationWarning, stacklevel=2)
 
     @property
     def _particles_per_policy(self) -> int:
@@ -245,12 +252,16 @@ class PolicyControl:
         return self._act(self.population[0][np.newaxis], obs)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the policies."""
-        return {} if self.population is None else {"population": self.population}
+        """Return the policies, and what they see observations less of."""
+        offset = self._problem.features.offset
+        seen = {"observation_offset": np.array(offset)} if offset else {}
+        return {} if self.population is None else {"population": self.population, **seen}
 
     def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore the policies."""
         self.population = arrays.get("population")
+        if "observation_offset" in arrays:
+            self._see_less(tuple(arrays["observation_offset"].tolist()))
 
 
 class PlannerControl:
@@ -338,6 +349,18 @@ def num_draws_of(posterior: Posterior | ProcessPosterior | None, particles: int)
     """Return how many draws of a posterior the particles use: all distinct ones, or 20 of infinitely many."""
     distinct = posterior.num_distinct if posterior else None
     return min(particles, distinct or _MAX_DRAWS)
+
+
+def _far_means(episodes: Sequence[Episode], features: Features) -> tuple[float, ...]:
+    """Return the means [O] of observation entries that vary far from zero, and 0 for the others; () if there are none.
+
+    Entries whose variation float32 does not resolve are left as they are.
+    """
+    seen = features.memory.newest(np.concatenate([e.obs for e in episodes])).astype(np.float64)
+    mean, std = seen.mean(axis=0), seen.std(axis=0)
+    far = (np.abs(mean) > _FAR * std) & (std > 1e-6 * np.abs(mean))
+    far[list(features.angles)] = False
+    return tuple(np.where(far, mean, 0.0).tolist()) if far.any() else ()
 
 
 def reference_features(episodes: Sequence[Episode], features: Features, seed: int) -> tf.Tensor:

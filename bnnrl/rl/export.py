@@ -31,6 +31,7 @@ import io
 import numpy as np
 
 OBSERVATION_SIZE = {num_obs}
+OFFSET = {offset}  # subtracted from observations
 ANGLES = {angles}  # entries of the observation that are angles in radians
 DISCRETE = {discrete}  # whether the action is one of several values
 START = {start}  # lowest value of a discrete action
@@ -51,6 +52,7 @@ def predict(observation, state=None, episode_start=None, deterministic=True):
             f"Invalid `observation`: expected finite numbers of shape ({{OBSERVATION_SIZE}},) or "
             f"(B, {{OBSERVATION_SIZE}}). Received: {{observation!r}}."
         )
+    obs = np.asarray(np.asarray(observation) - np.asarray(OFFSET), np.float32)
     squashed = np.tanh(_outputs(_features(np.atleast_2d(obs))))
     if DISCRETE:
         actions = START + np.argmax(squashed, axis=-1)
@@ -118,6 +120,7 @@ class _Parts:
                 "Received: a task with `history` or `delay`. Save the agent by `save`."
             )
         self.num_obs, self.angles = features.num_obs, tuple(features.angles)
+        self.offset = list(features.offset or (0.0,) * self.num_obs)
         self.discrete, self.start = controller.discrete, start
         self.low, self.high = controller.low.numpy(), controller.high.numpy()
         size, num_actions = features.size, controller.num_actions
@@ -161,6 +164,7 @@ def _write_python(policy: _Parts, file: Path, env_id: str, path: Path) -> None:
         version=importlib.metadata.version("bnnrl"),
         module=path.stem,
         num_obs=policy.num_obs,
+        offset=policy.offset,
         angles=policy.angles,
         discrete=policy.discrete,
         start=policy.start,
@@ -190,6 +194,8 @@ def keras_model(policy: _Parts) -> keras.Model:
 
 
 def _keras_features(policy: _Parts, obs: Any) -> Any:
+    if any(policy.offset):
+        obs = _dense(np.eye(policy.num_obs), -np.array(policy.offset))(obs)
     if not policy.angles:
         return obs
     entry = lambda i: obs[:, i : i + 1]

@@ -29,6 +29,7 @@ from bnnrl.rl import export, serialization, tasks
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.actors import Actor, RandomActor
 from bnnrl.rl.callbacks import Callback, Prediction, Trial
+from bnnrl.rl.checks.precision import REMEDY, PrecisionWarning, coarse_entries
 from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.control import ControlProblem, make_control, no_policy_error
 from bnnrl.rl.episodes import EnvironmentFault, Episode, check_memory, episode_length, make_env
@@ -262,6 +263,7 @@ class PILCO:
         Warns:
             NonFiniteWarning: if the search finds no policy of finite expected cost, or the prediction of a trial or a
                 real cost is not finite. Trials are saved all the same.
+            PrecisionWarning: if observations of the first trial vary by fewer than 100 steps of a float32.
         """
         check_count("trials", trials)
         check_count("evaluation_episodes", evaluation_episodes)
@@ -334,7 +336,11 @@ class PILCO:
             except EnvironmentFault as fault:
                 self.episodes += [e for e in (*episodes, fault.episode) if len(e)]
                 raise
+        coarse = None if self.episodes else coarse_entries(episodes)
         self.episodes += episodes
+        if coarse is not None:
+            text = f"Observations of {self.task.env_id!r}: {coarse.words} {REMEDY}"
+            warnings.warn(text, PrecisionWarning, stacklevel=2)
         return episodes
 
     def _result(self, episodes: list[Episode], figures: dict[str, Any]) -> Trial:

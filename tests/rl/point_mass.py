@@ -204,3 +204,9 @@ class Counting(gymnasium.Env):
 
 gymnasium.register("test/Counting-v0", lambda **kw: Counting(**kw), max_episode_steps=10, disable_env_checker=True)
 COUNTING = replace(TASK, env_id="test/Counting-v0")
+
+
+def in_units(scale: float, offset: float) -> gymnasium.Env:
+    """Return a point mass whose observations are float64, times `scale`, plus `offset`."""
+    space, units = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64), lambda obs: scale * np.float64(obs) + offset
+    return gymnasium.wrappers.TransformObservation(gymnasium.make(ENV_ID), units, space)

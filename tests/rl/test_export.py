@@ -20,6 +20,7 @@ CASES = [  # an angle; a network; discrete actions; observations far from zero
     ("Pendulum-v1", bnnrl.policies.MLP((7, 5)), 0.0),
     ("CartPole-v1", bnnrl.policies.Linear(), 0.0),
     ("Pendulum-v1", bnnrl.policies.RBF(20), 1e4),
+    ("Pendulum-v1", bnnrl.policies.MLP((7, 5)), 1e4),
 ]
 
 
@@ -29,6 +30,8 @@ def agent_and_observations(env_id, policy, offset):
     shape: Any = agent.env.observation_space.shape
     obs = np.random.default_rng(0).normal(offset, 1.0, (40, *shape)).astype(np.float32)
     control = control_of(agent)
+    if offset and isinstance(policy, bnnrl.policies.MLP):
+        control._see_less((offset,) * obs.shape[1])
     control.population = control.controller.init((1, 2), 2, control.controller.features(tf.constant(obs))).numpy()
     return agent, obs
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from bnnrl.rl.angles import circular_means, unwrapped, wrap_angle, wrapped_entries
 from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.findings import Finding
+from bnnrl.rl.checks.precision import REMEDY, coarse_entries
 from bnnrl.rl.checks.task_functions import describe
 from bnnrl.rl.episodes import Episode, run_episode
 from bnnrl.rl.memory import Memory, memory_of
@@ -96,9 +97,10 @@ def _initial_states(task: Task, initial_obs: np.ndarray, episodes: Sequence[Epis
     wrapped = wrapped_entries([*(e.obs for e in episodes), *initial_obs[:, np.newaxis]], task.angles)
     near = circular_means(initial_obs, list(wrapped))
     initial_obs = np.concatenate([unwrapped(obs[np.newaxis], near) for obs in initial_obs])
-    visited = np.concatenate([unwrapped(e.obs, near) for e in episodes]).std(axis=0)
-    varies = visited > 1e-9
-    spread = float(np.mean((initial_obs.std(axis=0) / np.maximum(visited, 1e-9))[varies] if visited.any() else 0.0))
+    visited = np.concatenate([unwrapped(e.obs, near) for e in episodes]).astype(np.float64)
+    varies = hidden_state.varying(visited)
+    relative = initial_obs.std(axis=0)[varies] / visited.std(axis=0)[varies]
+    spread = float(np.mean(relative)) if varies.any() else 0.0
     words = f"initial observations spread {100 * spread:.0f} % as wide as visited ones (standard deviations)"
     if spread > _WIDE_START:
         remedy = "The policy must work from all of them: use several --episodes-per-trial, or Task(starts='visited')."
@@ -110,7 +112,9 @@ def _scales(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
     obs = np.concatenate([e.obs for e in episodes]).astype(np.float64)
     jumps = np.concatenate([np.diff(e.obs, axis=0) for e in episodes])
     largest = np.abs(obs).max(axis=0)
-    constant = np.flatnonzero(np.ptp(obs, axis=0) == 0).tolist()
+    coarse = coarse_entries(episodes)
+    rounded = [] if coarse is None else coarse.entries
+    constant = [i for i in np.flatnonzero(np.ptp(obs, axis=0) == 0).tolist() if i not in rounded]
     huge = np.flatnonzero(largest > _LARGEST).tolist()
     wrapped = wrapped_entries([e.obs for e in episodes], range(obs.shape[1]))
     jumps, turned = (np.abs(a) for a in (jumps, wrap_angle(jumps)))
@@ -122,10 +126,12 @@ def _scales(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
     if huge:
         words = f"entries {huge} reach {largest[huge].max():.3g} in absolute value, more than {_LARGEST:g}."
         yield Finding("note", "scales", words, "Rescale them: a float32 has seven digits.")
+    if coarse is not None:
+        yield Finding("note", "offset", coarse.words, REMEDY)
     if turning:
         words = f"entries {turning} jump by about 2π from one step to the next, as angles do."
         yield Finding("note", "angles", words, f"Declare angles in radians: Task(angles={tuple(turning)}).")
-    if not constant and not huge:
+    if not constant and not huge and coarse is None:
         yield Finding("ok", "scales", f"every entry varies, and none exceeds {_LARGEST:g}.")
 
 

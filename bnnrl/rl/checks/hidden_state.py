@@ -113,7 +113,7 @@ def judge_delay(episodes: Sequence[Episode], features: Features) -> Delay | None
     before, change, delayed, episode = _some_rows(parts)
     if len(before) < _MIN_ROWS:
         return None
-    varies = np.flatnonzero(change.std(axis=0) > 1e-9 * (1 + np.abs(change).max(axis=0)))
+    varies = np.flatnonzero(varying(change))
     y = (change[:, varies] - change[:, varies].mean(axis=0)) / change[:, varies].std(axis=0)
     errors = lambda d, **kwargs: _errors(np.concatenate([before, delayed[:, d]], axis=1), y, episode, **kwargs)
     # One learner tells which action it is, and all of them how much knowing it helps.
@@ -123,6 +123,11 @@ def judge_delay(episodes: Sequence[Episode], features: Features) -> Delay | None
     undelayed = errors(0)
     gains = _significant(undelayed - errors(best), undelayed.mean(axis=0), episode)
     return Delay(best, {int(varies[i]): gain for i, gain in gains.items()}) if gains else None
+
+
+def varying(values: np.ndarray) -> np.ndarray:
+    """Return which columns of values [N, K] vary by more than rounding in float64, at any scale, bool [K]."""
+    return values.std(axis=0) > 1e-9 * np.abs(values).max(axis=0)
 
 
 def _extras(data: Transitions, **others: np.ndarray) -> dict[str, np.ndarray]:
@@ -143,7 +148,7 @@ def _compare(
         extras: parts of the past by name, [N, ...] each, which are added to the inputs one at a time.
         episode: number of the episode of each row, [N].
     """
-    varies = np.flatnonzero(targets.std(axis=0) > 1e-9 * (1 + np.abs(targets).max(axis=0)))
+    varies = np.flatnonzero(varying(targets))
     if len(varies) == 0:
         return {}
     y = targets[:, varies]
@@ -188,8 +193,8 @@ def _errors(inputs: np.ndarray, y: np.ndarray, episode: np.ndarray, num_learners
     Folds are of whole episodes. Kernel ridge regression suits smooth functions, and trees those with steps. Only the
     first `num_learners` are tried; None tries all.
     """
-    varying = inputs[:, inputs.std(axis=0) > 1e-9]
-    z = (varying - varying.mean(axis=0)) / varying.std(axis=0)
+    inputs = inputs[:, varying(inputs)]
+    z = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
     numbers = np.unique(episode)
     fold = np.searchsorted(numbers, episode) % min(_FOLDS, len(numbers))
     errors = []

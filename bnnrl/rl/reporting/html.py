@@ -120,10 +120,17 @@ def _learning(agent: PILCO, curve: Path) -> list[Any]:
     )
     return [
         *sections,
+        *_extrapolation(agent),
         report.Text(explanation),
         report.Picture(curve, "Costs and success or returns by trial.", caption),
         report.Table(rows, words),
     ]
+
+
+def _extrapolation(agent: PILCO) -> list[Any]:
+    """Return a line on predicted rewards of the last trial that leave the observed range, if many do."""
+    beyond = agent.prediction and agent.learned_env.describe_beyond_range(agent.prediction.costs)
+    return [report.Text(f"Warning of trial {agent.history[-1].trial}: {beyond}")] if beyond else []
 
 
 def _video(folder: Path) -> list[Any]:

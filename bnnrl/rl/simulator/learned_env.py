@@ -33,6 +33,7 @@ class ExtrapolationWarning(UserWarning):
     """Rollouts lead to rewards beyond those observed, where a learned reward says little."""
 
 
+_MOST_BEYOND = 0.25  # share of predicted costs beyond the observed range of which nobody is warned
 EXTRAPOLATION = 0.25  # widths of the range of observed costs, by which learned costs may leave it
 
 
@@ -97,6 +98,17 @@ class LearnedEnv:
         low, high = map(float, self._cost_range)
         limit = 0.5 * EXTRAPOLATION * (high - low)
         return float(np.mean((costs < low - limit) | (costs > high + limit)))
+
+    def describe_beyond_range(self, costs: np.ndarray) -> str | None:
+        """Return the share of learned costs that leave the observed range, with a remedy; None if it is small."""
+        share = self.share_beyond_range(costs)
+        if share <= _MOST_BEYOND:
+            return None
+        return (
+            f"expected predicted rewards like those observed. Received: {100 * share:.0f} % of them outside of the "
+            "observed range, at whose edge they are bounded. Rollouts leave the data: use a shorter `horizon`, more "
+            "`episodes_per_trial`, or a Task with a cost."
+        )
 
     @property
     def memory(self) -> Memory:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl import cli
-from tests.rl.point_mass import DT, ENV_ID, STEPS, TASK, PointMass, endless, faulty_task
+from tests.rl.point_mass import DT, ENV_ID, STEPS, TASK, PointMass, endless, faulty_task, in_units
 
 
 class Odd(PointMass):
@@ -102,6 +102,25 @@ def test_a_note(fault, subject, words):
     assert subject in findings and levels == {"note"}, findings
     match = [text for text in findings[subject] if re.search(words, text)]
     assert match, findings
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-12])
+def test_observations_of_a_tiny_spread_vary(scale):
+    report = bnnrl.check(in_units(scale, 0.0))
+    plain = bnnrl.check(in_units(1.0, 0.0))
+    assert "every entry varies" in str(report)
+    assert [(f.level, f.subject) for f in report.findings] == [(f.level, f.subject) for f in plain.findings]
+
+
+def test_a_large_offset_is_found_and_its_remedy_works():
+    findings = found(in_units(1.0, 1e8))
+    (text,) = findings["offset"]
+    assert re.search(r"entries \[0, 1\] vary by 0\.\d+ about values of up to 1e\+08.*100 steps of a float32", text)
+    assert not any("same value" in text for text in findings["scales"])
+    env = in_units(1.0, 1e8)
+    remedied = gymnasium.wrappers.TransformObservation(env, lambda obs: obs - 1e8, env.observation_space)
+    assert not {"offset", "scales"} & set(found(remedied))
+    assert "offset" not in found(in_units(1.0, 1e4))
 
 
 def test_noise_and_termination_are_not_faults():

@@ -9,8 +9,16 @@ import tensorflow as tf
 
 import bnnrl
 from bnnrl.rl.episodes import Episode
+from bnnrl.rl.reporting.html import _extrapolation
 from bnnrl.rl.simulator.features import Features
-from bnnrl.rl.simulator.learned_env import LearnedEnv, ModelDraws, _bounded, _range_of
+from bnnrl.rl.simulator.learned_env import (
+    EXTRAPOLATION,
+    ExtrapolationWarning,
+    LearnedEnv,
+    ModelDraws,
+    _bounded,
+    _range_of,
+)
 from bnnrl.rl.simulator.regression import NetworkDraws
 from bnnrl.rl.simulator.rollout import rollout_cost
 from bnnrl.rl.tasks.task import SaturatingCost, Task
@@ -148,6 +156,14 @@ def test_the_range_of_costs_has_what_a_step_after_the_end_costs(learned):
         np.testing.assert_array_equal(_range_of(np.array(costs), after), expected)
 
 
+def test_the_share_of_learned_costs_beyond_the_observed_range_is_told(learned):
+    low, high = map(float, learned.sample(2, as_seed(0)).cost_range)
+    found = np.array([low - EXTRAPOLATION * (high - low), low, high, high + EXTRAPOLATION * (high - low)])
+    assert learned.share_beyond_range(found) == 0.5
+    assert "Received: 50 % of them outside" in learned.describe_beyond_range(found)
+    assert learned.describe_beyond_range(found[1:3]) is None
+
+
 def test_a_learned_environment_of_arrays_is_the_same(learned, held_out):
     described, arrays = learned.to_arrays()
     assert described.keys() == {"", "reward/", "termination/"}
@@ -165,6 +181,16 @@ def test_a_learned_environment_of_arrays_is_the_same(learned, held_out):
 
 
 # Agents.
+
+
+def test_an_agent_tells_of_rewards_beyond_the_observed_range():
+    agent = make_agent(learn_reward=True)
+    with pytest.warns(ExtrapolationWarning, match="^Trial 2: expected predicted rewards like those"):
+        agent.learn(2, evaluation_episodes=1)
+    (line,) = _extrapolation(agent)
+    assert line.text.startswith("Warning of trial 2: expected predicted rewards like those observed")
+    agent.prediction = None
+    assert not _extrapolation(agent)
 
 
 class Toppling(PointMass):
