@@ -183,6 +183,7 @@ def test_a_learned_environment_of_arrays_is_the_same(learned, held_out):
 # Agents.
 
 
+@pytest.mark.slow
 def test_an_agent_tells_of_rewards_beyond_the_observed_range():
     agent = make_agent(learn_reward=True)
     with pytest.warns(ExtrapolationWarning, match="^Trial 2: expected predicted rewards like those"):
