@@ -36,6 +36,15 @@ def test_an_agent_does_not_load_what_only_the_check_of_environments_needs(fresh_
     assert subprocess.run([*fresh_python, "-c", code], timeout=120, check=False).returncode == 0
 
 
+def test_the_core_imports_without_packages_that_only_some_functions_need(fresh_python):
+    block = "sys.modules |= dict.fromkeys(('wandb', 'tensorflow_datasets', 'sklearn'))"
+    modules = "bnnrl.cli, bnnrl.plots, bnnrl.metrics, bnnrl.callbacks, bnnrl.tracking, bnnrl.comparison.view"
+    names = "[getattr(bnnrl, name) for name in bnnrl.__all__ if name != 'sklearn']"
+    code = f"import sys; {block}; import bnnrl, {modules}; {names}"
+    found = subprocess.run([*fresh_python, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert found.returncode == 0, found.stderr
+
+
 def test_the_command_line_trains_without_messages_of_tensorflow(tmp_path):
     arguments = ["train", "bnnrl/CartPoleSwingUp-v0", "--trials", "1", "--folder", str(tmp_path)]
     found = run(f"import sys; from bnnrl.cli import main; sys.exit(main({arguments!r}))")

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
-from sklearn.metrics import auc, roc_curve
 
 from bnnrl.plots.style import (
     INK,
@@ -163,6 +162,8 @@ class _Curve(NamedTuple):
 
 
 def _roc_curves(y: np.ndarray, probs: np.ndarray, names: Sequence[str]) -> list[_Curve]:
+    from sklearn.metrics import auc, roc_curve  # which pictures of other kinds do not need
+
     curves = []
     for k in range(1 if len(names) == 2 else 0, len(names)):
         if 0 < np.sum(y == k) < len(y):
