@@ -7,7 +7,7 @@ curvature of −log p(y | z) of a row. All is computed from J times a root of Λ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -33,6 +33,68 @@ class Columns(NamedTuple):
 
     rows: tf.Tensor  # C [n, P]
     own: tf.Tensor  # [P]
+
+
+class RowFactors(NamedTuple):
+    """The matrix N H of all rows as Cᵀ C + diag(own) for a chain of Dense layers, where C [n, P] is known by factors.
+
+    A row of C, for one of R columns of a row's root of Λ, is in a layer's weights [F, O] the outer product of the
+    layer's inputs and of the gradient in its sums.
+    """
+
+    inputs: tuple[tf.Tensor, ...]  # [N, F] of each layer, where the last one is 1 with a bias
+    grads: tuple[tf.Tensor, ...]  # [N, R, O] of each layer
+    params: tf.Tensor  # [N, R, L], C in the likelihood's own parameters
+    own: Any  # [P]
+
+    @classmethod
+    def of(cls, problem: Problem, theta: tf.Tensor, batch: Batch) -> RowFactors:
+        """Return the factors of a batch (x, y, weight) at θ [D]; those of padding are 0."""
+        rows = Rows.of(theta, batch)
+        inputs, grads, root = _layers(problem, theta, rows)
+        weight = tf.sqrt(rows.weight)[:, tf.newaxis, tf.newaxis]
+        own = num_rows(rows.weight) * tf.pad(root.own, [[problem.network.num_params, 0]])
+        params = weight * tf.linalg.matrix_transpose(root.params)
+        return cls(tuple(inputs), tuple(weight * grad for grad in grads), params, own)
+
+    @classmethod
+    def joined(cls, parts: Sequence[RowFactors]) -> RowFactors:
+        """Return the factors of the rows of several batches."""
+        *rows, own = zip(*parts, strict=True)
+        inputs, grads, params = (_map(lambda *a: tf.concat(a, axis=0), *each) for each in rows)
+        return cls(inputs, grads, params, tf.add_n(own))
+
+    def some(self, rows: slice) -> RowFactors:
+        """Return the factors of some rows in float64."""
+        inputs, grads, params = _map(lambda a: tf.cast(a[rows], tf.float64), tuple(self[:3]))
+        return RowFactors(inputs, grads, params, self.own)
+
+    def times(self, u: tf.Tensor) -> tf.Tensor:
+        """Return C u, [S, N, R], for u [S, P]."""
+        *kernels, own = tf.split(u, [*self._sizes, self.params.shape[-1]], axis=-1)
+        products = tf.einsum("nrl,sl->snr", self.params, own)
+        for x, g, part in zip(self.inputs, self.grads, kernels, strict=True):
+            sums = tf.matmul(x, tf.reshape(part, [-1, x.shape[-1], g.shape[-1]]))
+            products += tf.einsum("nro,sno->snr", g, sums)
+        return products
+
+    def transposed_times(self, v: tf.Tensor) -> tf.Tensor:
+        """Return Cᵀ v, [S, P], for v [S, N, R]."""
+        by_sums = (tf.einsum("nro,snr->sno", g, v) for g in self.grads)
+        kernels = [tf.matmul(x, g, transpose_a=True) for x, g in zip(self.inputs, by_sums, strict=True)]
+        flat = [tf.reshape(kernel, [-1, size]) for kernel, size in zip(kernels, self._sizes, strict=True)]
+        return tf.concat([*flat, tf.einsum("nrl,snr->sl", self.params, v)], axis=-1)
+
+    def squares(self) -> tf.Tensor:
+        """Return the diagonal of Cᵀ C, [P]."""
+        by_sums = (tf.reduce_sum(tf.square(g), axis=1) for g in self.grads)
+        kernels = [tf.matmul(tf.square(x), g, transpose_a=True) for x, g in zip(self.inputs, by_sums, strict=True)]
+        own = tf.reduce_sum(tf.square(self.params), axis=[0, 1])
+        return tf.concat([*(tf.reshape(kernel, [-1]) for kernel in kernels), own], axis=-1)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [x.shape[-1] * g.shape[-1] for x, g in zip(self.inputs, self.grads, strict=True)]
 
 
 class _Root(NamedTuple):

@@ -122,17 +122,22 @@ class HamiltonianSampler(Sampler):
             grad: [C, D] of θ.
             signal: [C] what ε is adapted to: acceptance probabilities.
         """
-        step, burning = state.step + 1, state.step < self.burn_in
+        step, adapting = state.step + 1, state.step < self._adapting
         adaptation, scales = self._adapted(state, signal), state.scales
         if self.mass == "diagonal" and self._adapts:
-            scales, ended = scales.updated(theta, step, self.burn_in)
+            scales, ended = scales.updated(theta, step, self._adapting)
             again = Adaptation.start(_rescaled(adaptation.average, state.scales.scale, scales.scale))
             adaptation = _where(ended, again, adaptation)
-        adaptation, scales = _where(burning, (adaptation, scales), (state.adaptation, state.scales))
-        draws = state.draws.append(theta, ~burning, self.thin)
+        adaptation, scales = _where(adapting, (adaptation, scales), (state.adaptation, state.scales))
+        draws = state.draws.append(theta, state.step >= self.burn_in, self.thin)
         return state._replace(
             step=step, theta=theta, log_joint=log_joint, grad=grad, adaptation=adaptation, scales=scales, draws=draws
         )
+
+    @property
+    def _adapting(self) -> Any:
+        """Number of first transitions that adapt ε and the scales."""
+        return self.burn_in
 
     @property
     def _adapts(self) -> bool:

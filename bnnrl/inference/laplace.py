@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ from bnnrl.inference.divergence import entry_name
 from bnnrl.inference.gradients import require_normal_prior
 from bnnrl.inference.laplace_evidence import Evidence
 from bnnrl.inference.laplace_normal import Curvature, Diagonal, Full, KroneckerFactored, OuterProducts, positive_part
+from bnnrl.inference.laplace_samples import RowProducts, SampledEvidence, check_memory
 from bnnrl.inference.sgd import SGD
 from bnnrl.network import last_kernel
 from bnnrl.posterior import FunctionSpace, Kronecker, Linearised, LowRank, MeanField, Point, Product
@@ -25,8 +26,12 @@ from bnnrl.problem import Batch, Problem, num_rows
 from bnnrl.seeds import fold_in
 
 MAX_ENTRIES = 4000  # rows of a matrix; a float32 matrix of 4000 × 4000 takes 64 MB
-_IN_PLACE_OF_FULL = "last_layer or diagonal, or bnnrl.laplace with structure='function' where rows are few"
-_STRUCTURES = ("last_layer", "diagonal", "kronecker", "full", "function")
+_IN_PLACE_OF_FULL = (
+    "last_layer or diagonal, or bnnrl.laplace with structure='function' where rows are few, or 'samples' for chains of "
+    "Dense layers"
+)
+_OF_ALL_ROWS = ("function", "samples")  # structures that hold all rows at once
+_STRUCTURES = ("last_layer", "diagonal", "kronecker", "full", *_OF_ALL_ROWS)
 
 
 class LaplaceState(NamedTuple):
@@ -61,6 +66,8 @@ class Laplace(Method):
         "last_layer"   H of the last kernel and the parameters after it; the rest of θ is fixed at θ̂
         "function"     all of H, as the products of the rows' Jacobians: for fewer targets than weights, N·T of them, at
                        most 4000; by `bnnrl.laplace` only, as all rows are held
+        "samples"      all of H, by samples of the linear model that are found by optimisation, where both weights and
+                       targets are many; for chains of Dense layers, and by `bnnrl.laplace` only
         "diagonal"     the diagonal of H; with "hessian" that of the Fisher matrix, by targets drawn from the likelihood
 
     Predictions are those of the network's expansion in its weights, f(x; θ̂) + J(x) (θ − θ̂), to which this normal
@@ -75,17 +82,24 @@ class Laplace(Method):
     of the largest evidence at the weights of θ̂, see `bnnrl.inference.laplace_evidence`, and are fixed. The log
     evidence is the attribute `log_evidence` of the linearised posterior.
 
+    "samples" knows no determinant of H, and therefore no evidence: the scales are those of MacKay's fixed point, at
+    which the evidence has its maximum, with an effective number of parameters that 16 samples estimate. q is normal
+    with the covariance of `samples` samples around θ̂, so that a predicted standard deviation has a relative error of
+    1 / √(2 samples), 9 % for 64.
+
     Source: MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992; Ritter,
     Botev & Barber, "A Scalable Laplace Approximation for Neural Networks", ICLR 2018, for Kronecker factors; Immer,
     Korzepa & Bauer, "Improving predictions of Bayesian neural nets via local linearization", AISTATS 2021; Daxberger et
-    al., "Laplace Redux", NeurIPS 2021.
+    al., "Laplace Redux", NeurIPS 2021; Antorán et al., "Sampling-based inference for large linear models, with
+    application to linearised Laplace", ICLR 2023, for "samples".
 
     Args:
         optimizer: Adam or SGD.
         start: number of steps of the optimiser.
-        structure: "last_layer", "diagonal", "kronecker", "full" or "function".
+        structure: "last_layer", "diagonal", "kronecker", "full", "function" or "samples".
         curvature: "ggn" or "hessian". A step of the latter takes as many gradients as there are parameters.
         linearised: whether predictions use the network's expansion.
+        samples: the number of samples of "samples".
 
     Raises:
         ValueError: for a hyper-parameter out of its range, or "kronecker" with "hessian"; in `init` if the prior is not
@@ -97,15 +111,16 @@ class Laplace(Method):
     structure: str = "last_layer"
     curvature: str = "ggn"
     linearised: bool = True
+    samples: int = 64
 
     tensor_fields: ClassVar = ("start",)
 
     def __post_init__(self):
         check_instance("optimizer", self.optimizer, Adam | SGD, "Adam or SGD")
-        check_fields(self, start=check_count, linearised=check_flag)
+        check_fields(self, start=check_count, linearised=check_flag, samples=check_count)
         check_choice("structure", self.structure, _STRUCTURES)
         check_choice("curvature", self.curvature, ("ggn", "hessian"))
-        if self.structure in ("kronecker", "function") and self.curvature == "hessian":
+        if self.structure in ("kronecker", *_OF_ALL_ROWS) and self.curvature == "hessian":
             raise ValueError(
                 f"Invalid `curvature`: expected 'ggn', the only one that structure={self.structure!r} has. Received: "
                 "curvature='hessian'."
@@ -146,10 +161,13 @@ class Laplace(Method):
             batches: all rows once, in batches of the same shape; rows of weight 0 are padding.
 
         Raises:
-            ValueError: as in `init`, or if there are more than 4000 targets for "function".
+            ValueError: as in `init`, if there are more than 4000 targets for "function", or if the network or the
+                memory does not suit "samples".
         """
         if self.structure == "function":
             return self._in_function_space(problem, theta, batches)
+        if self.structure == "samples":
+            return self._by_factors(problem, theta, batches)
 
         def of_batch(theta: tf.Tensor, batch: Batch):
             found = self._curvature(problem, theta, batch, tf.constant([0, 0]))
@@ -180,6 +198,21 @@ class Laplace(Method):
         curvature = curvatures.Columns(tf.concat(parts, axis=0), own)
         return LaplaceState(self.optimizer.start(theta), tf.constant(1), curvature, log_likelihood / total)
 
+    def _by_factors(self, problem: Problem, theta: tf.Tensor, batches: Iterable[Batch]) -> LaplaceState:
+        """Return the state at θ̂ with the factors of all rows as its curvature."""
+
+        def of_batch(theta: tf.Tensor, batch: Batch):
+            factors = curvatures.RowFactors.of(problem, theta, batch)
+            return factors, problem.log_likelihood(theta, batch), num_rows(batch[2])
+
+        check_memory(problem, self.samples)
+        require_normal_prior(problem, self)
+        compute = CompiledFunction(of_batch, jit_compile=False)
+        parts, log_likelihoods, counts = zip(*(compute(theta, batch) for batch in batches), strict=True)
+        log_likelihood = tf.add_n(log_likelihoods) / tf.add_n(counts)
+        start = self.optimizer.start(theta)
+        return LaplaceState(start, tf.constant(1), curvatures.RowFactors.joined(parts), log_likelihood)
+
     def step(self, problem: Problem, state: LaplaceState, batch: Batch, seed) -> tuple[LaplaceState, Info]:
         """Return the state after a step of the optimiser, or with the curvature of one more batch."""
         log_joint, grad = value_and_grad(problem, state.theta, batch)
@@ -204,7 +237,8 @@ class Laplace(Method):
         self._check_curvature(problem, state)
         offset, curvature = self._offset(problem), self._on_host(problem, state)
         log_likelihood = float(problem.num_data) * float(state.log_likelihood)
-        evidence = Evidence(problem, state.theta, curvature, offset, log_likelihood)
+        kind = SampledEvidence if isinstance(curvature, RowProducts) else Evidence
+        evidence = kind(problem, state.theta, cast(Any, curvature), offset, log_likelihood)
         hyper, log_evidence = evidence.maximised()
         loc, precision, factor, unit = evidence.result(hyper)
         if not self.linearised:
@@ -221,11 +255,11 @@ class Laplace(Method):
             ValueError: if H would have too many rows, or Kronecker factors do not cover the network or the prior.
         """
         network, P = problem.network, _num_entries(problem) - self._offset(problem)
-        if self.structure == "function":
+        if self.structure in _OF_ALL_ROWS:
             raise ValueError(
                 "Invalid `structure` of a fit: expected 'last_layer', 'diagonal', 'kronecker' or 'full'. Received: "
-                "'function', which holds all rows at once. Train the network, and use bnnrl.laplace(keras_model, data, "
-                "likelihood, structure='function')."
+                f"{self.structure!r}, which holds all rows at once. Train the network, and use "
+                f"bnnrl.laplace(keras_model, data, likelihood, structure={self.structure!r})."
             )
         if self.structure == "diagonal":
             return tf.TensorShape([P])
@@ -248,7 +282,10 @@ class Laplace(Method):
                 f"{8 * rows**2 / 2**30:.1f} GiB. Use {others}."
             )
 
-    def _on_host(self, problem: Problem, state: LaplaceState) -> Curvature:
+    def _on_host(self, problem: Problem, state: LaplaceState) -> Curvature | RowProducts:
+        if isinstance(state.curvature, curvatures.RowFactors):
+            own = np.asarray(state.curvature.own, np.float64)
+            return RowProducts(state.curvature._replace(own=own), self.samples)
         # In float64: eigenvalues range from λ to N times the largest curvature, and float32 loses the small ones.
         N, H = float(problem.num_data), _map(lambda a: np.asarray(a, np.float64), state.curvature)
         if isinstance(H, curvatures.Columns):
@@ -275,6 +312,10 @@ class Laplace(Method):
         """Yield the arrays of the curvature, each after the function from an entry's indices to its name."""
         if isinstance(state.curvature, curvatures.Columns):
             yield lambda entry: entry_name(problem, int(entry[-1])), state.curvature.rows
+            return
+        if isinstance(state.curvature, curvatures.RowFactors):
+            for part in tf.nest.flatten(state.curvature):
+                yield lambda _: "a layer's gradients", part
             return
         if not isinstance(state.curvature, curvatures.Factors):
             offset = self._offset(problem)
@@ -319,7 +360,8 @@ def _check_targets(problem: Problem) -> None:
     needed, available = 3 * 8 * N * T * P, available_bytes()  # C and B in float64, and the posterior's B
     if N * T <= MAX_ENTRIES and (available is None or needed <= available):
         return
-    fits = "'full'" if P <= MAX_ENTRIES else "'last_layer', 'diagonal' or, for chains of Dense layers, 'kronecker'"
+    of_chains = "'last_layer', 'diagonal' or, for chains of Dense layers, 'samples' or 'kronecker'"
+    fits = "'full'" if P <= MAX_ENTRIES else of_chains
     raise ValueError(
         f"Invalid `structure`: expected one that fits the data. Received: 'function' for {N} rows of {T} outputs and "
         f"{P} weights, which takes a matrix of {N * T} rows, {8 * (N * T) ** 2 / 2**30:.1f} GiB, of which at most "

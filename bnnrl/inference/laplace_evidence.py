@@ -15,7 +15,7 @@ from bnnrl.learned_prior import LOG_RANGE, LearnedPrior
 from bnnrl.likelihoods import Gaussian
 from bnnrl.problem import Problem
 
-_NOISE = (math.log(1e-2), math.log(1e2))  # bounds of the logarithm of the factor of the noise
+NOISE_RANGE = (math.log(1e-2), math.log(1e2))  # bounds of the logarithm of the factor of the noise
 
 
 class Evidence:
@@ -71,11 +71,11 @@ class Evidence:
         constant = N * positions * log_scales + 0.5 * self._targets * math.log(2 * math.pi)
         self._square = -2 * (self._log_likelihood + constant)
 
-    def maximised(self) -> tuple[np.ndarray, float]:
+    def maximised(self) -> tuple[np.ndarray, float | None]:
         """Return the hyper-parameters that maximise evidence times hyperprior, and the log evidence there."""
         if not len(self._start):
             return self._start, self.value_and_grad(self._start)[0]
-        bounds = [LOG_RANGE] * len(self._groups) + [_NOISE] * self._tunes_noise
+        bounds = [LOG_RANGE] * len(self._groups) + [NOISE_RANGE] * self._tunes_noise
 
         def loss(hyper: np.ndarray) -> tuple[float, np.ndarray]:
             value, grad = self.value_and_grad(hyper)

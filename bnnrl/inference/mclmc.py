@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -18,6 +18,9 @@ from bnnrl.seeds import fold_in, normal, split, uniform
 
 # The minimal-norm integrator of Omelyan et al. 2003: u turns by λ, θ moves by 1/2, u turns by 1 − 2λ, and back.
 _LAMBDA = 0.1931833275037836
+_ADAPTING = 0.75  # share of the burn-in that adapts ε and the scales, if the rest of it measures L
+_MEMORY = 0.4  # L in autocorrelation lengths
+_FEWEST = 10  # draws of each chain from which L is measured
 
 
 class MCLMCState(NamedTuple):
@@ -31,6 +34,7 @@ class MCLMCState(NamedTuple):
     adaptation: Adaptation
     scales: Scales
     draws: DrawBuffer  # [C, K, D]
+    memory: tf.Tensor  # [] the length over which u forgets its direction, in scales
 
 
 class _Path(NamedTuple):
@@ -55,6 +59,12 @@ class MCLMC(HamiltonianSampler):
     transition is a trajectory of L / ε steps, at most `max_leapfrog`, each of which takes two gradients. The noise η
     is such that u forgets its direction over the length L.
 
+    Three stages tune the chains over the burn-in: ε by the energy error, the scales by the draws, and the length over
+    which u forgets its direction, if `tune_memory` is true. The last quarter of the burn-in then runs with fixed ε and
+    scales, and sets this length to 0.4 times the autocorrelation length of the chains, n / ESS draws, the mean over the
+    entries of θ. The length of a transition stays. With `adjusted`, u is drawn anew for each trajectory and has no
+    memory to tune.
+
     Without a Metropolis step, the draws are biased by the integrator alone. ε is adapted over the burn-in until the
     variance of a step's energy error is `energy_error` for each dimension, which bounds the bias. With `adjusted`, u is
     drawn anew before each trajectory, the trajectory's length is uniform between 0 and 2 L and free of noise, its end
@@ -63,10 +73,13 @@ class MCLMC(HamiltonianSampler):
 
     `WarmStart(MCLMC())` starts each chain at the member of a deep ensemble.
 
-    Source: Robnik, De Luca, Silverstein & Seljak, "Microcanonical Hamiltonian Monte Carlo", JMLR 2023; Robnik & Seljak,
-    "Fluctuation without Dissipation: Microcanonical Langevin Monte Carlo", 2024, for the noise; Robnik, Cohn-Gordon &
-    Seljak, "Metropolis Adjusted Microcanonical Hamiltonian Monte Carlo", 2025; Sommer et al., "Microcanonical Langevin
-    Ensembles", ICLR 2025, for the warm start.
+    An effective sample of slow quantities takes many transitions, and one of fast quantities, such as a network's
+    outputs, less than one: a small `max_leapfrog` keeps more draws for the same number of gradients.
+
+    Source: Robnik, De Luca, Silverstein & Seljak, "Microcanonical Hamiltonian Monte Carlo", JMLR 2023, for the stages;
+    Robnik & Seljak, "Fluctuation without Dissipation: Microcanonical Langevin Monte Carlo", 2024, for the noise;
+    Robnik, Cohn-Gordon & Seljak, "Metropolis Adjusted Microcanonical Hamiltonian Monte Carlo", 2025; Sommer et al.,
+    "Microcanonical Langevin Ensembles", ICLR 2025, for the warm start.
 
     Args:
         step_size: ε at the start, in scales; all steps have it if `burn_in` is 0.
@@ -80,6 +93,7 @@ class MCLMC(HamiltonianSampler):
         max_draws: K, the number of draws kept of each chain, the newest.
         target_accept: mean acceptance probability to which ε is adapted if `adjusted`; None for no adaptation.
         mass: "diagonal" for scales from the burn-in's draws, "identity" for the prior's standard deviations.
+        tune_memory: whether the burn-in also tunes the length over which u forgets its direction.
 
     Raises:
         ValueError: for a hyper-parameter out of its range, or a problem with fewer than two parameters.
@@ -96,13 +110,19 @@ class MCLMC(HamiltonianSampler):
     max_draws: int = 100
     target_accept: float | None = 0.9
     mass: str = "diagonal"
+    tune_memory: bool = False
 
     tensor_fields: ClassVar = ("step_size", "trajectory", "energy_error", "burn_in", "thin")
 
     def __post_init__(self):
         super().__post_init__()
         check_fields(self, trajectory=check_positive, max_leapfrog=check_count, energy_error=check_positive)
-        check_fields(self, adjusted=check_flag)
+        check_fields(self, adjusted=check_flag, tune_memory=check_flag)
+        if self.adjusted and self.tune_memory:
+            raise ValueError(
+                "Invalid `tune_memory`: expected False with adjusted=True, whose trajectories have no noise. Received: "
+                "tune_memory=True."
+            )
 
     @property
     def has_metropolis_step(self) -> bool:
@@ -118,7 +138,8 @@ class MCLMC(HamiltonianSampler):
             )
         start = super().init(problem, seed, theta)
         direction = _unit(normal(start.theta.shape, fold_in(seed, 1)))
-        return MCLMCState(**start._asdict(), direction=direction)
+        memory = tf.convert_to_tensor(self.trajectory, tf.float32)
+        return MCLMCState(**start._asdict(), direction=direction, memory=memory)
 
     def step(self, problem: Problem, state: MCLMCState, batch: Batch, seed) -> tuple[MCLMCState, Info]:
         """Return the state after one trajectory, and its Metropolis step if `adjusted`."""
@@ -158,7 +179,7 @@ class MCLMC(HamiltonianSampler):
             choose(end.grad, grad),
             signal,
         )
-        return after, info
+        return self._remembering(after, steps) if self.tune_memory else after, info
 
     def _steps(self, epsilon: tf.Tensor, seed) -> tf.Tensor:
         """Return the number of steps of a trajectory, int32 []."""
@@ -172,7 +193,7 @@ class MCLMC(HamiltonianSampler):
         scale, epsilon = state.scales.scale, state.adaptation.step_size
         dim = float(problem.num_params)
         length = epsilon * math.sqrt(dim)
-        noise = tf.sqrt(tf.math.expm1(2 * epsilon / self.trajectory) / dim)
+        noise = tf.sqrt(tf.math.expm1(2 * epsilon / state.memory) / dim)
 
         def move(path: _Path) -> _Path:
             theta = path.theta + length / 2 * scale * path.direction
@@ -192,6 +213,33 @@ class MCLMC(HamiltonianSampler):
             return i + 1, after._replace(direction=direction, squares=path.squares + tf.square(error))
 
         return tf.while_loop(lambda i, _: i < steps, body, (tf.constant(0), start))[1]
+
+    @property
+    def _adapting(self) -> Any:
+        """Number of first transitions that adapt ε and the scales."""
+        if not self.tune_memory:
+            return self.burn_in
+        return tf.cast(_ADAPTING * tf.cast(self.burn_in, tf.float32), tf.int32)
+
+    def _remembering(self, state: MCLMCState, steps: tf.Tensor) -> MCLMCState:
+        """Return the state after a transition of `steps` steps, with its draw if the transition measures L.
+
+        The draws of the stretch take the place of those of the posterior, which begin after it.
+        """
+        stretch = self.burn_in - self._adapting
+        every = (stretch + self.max_draws - 1) // self.max_draws  # transitions for each draw
+        measures = (state.step > self._adapting) & (state.step <= self.burn_in)
+        draws = state.draws.append(state.theta, measures, tf.maximum(every, 1))
+        count = stretch // tf.maximum(every, 1)
+        ended = tf.equal(state.step, self.burn_in) & (count >= _FEWEST)
+
+        def measured() -> tf.Tensor:
+            time = autocorrelation_time(draws.theta, count)
+            return _MEMORY * state.adaptation.step_size * tf.cast(steps * every, tf.float32) * time
+
+        memory = tf.cond(ended, measured, lambda: state.memory)
+        seen = tf.where(tf.equal(state.step, self.burn_in), 0, draws.seen)
+        return state._replace(draws=draws._replace(seen=seen), memory=memory)
 
     @property
     def _adapts(self) -> bool:
@@ -235,3 +283,35 @@ def _turned(direction: tf.Tensor, grad: tf.Tensor, length: tf.Tensor) -> tuple[t
     # By log1p and expm1, as the terms of ΔK nearly cancel for short steps.
     work = rank * (delta + tf.math.log1p((1 - along) / 2 * tf.math.expm1(-2 * delta)))
     return _unit(turned), work[..., 0]
+
+
+def autocorrelation_time(draws: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Return n / ESS of the first n draws of chains [C, K, D], the mean over the entries that move, [].
+
+    Autocorrelations within the chains are summed in pairs of lags while the pairs are positive, and a pair counts at
+    most as much as the pair before (Geyer, "Practical Markov Chain Monte Carlo", 1992).
+
+    Args:
+        draws: [C, K, D].
+        count: n, int32 [].
+    """
+    K = draws.shape[1]
+    real = tf.cast(tf.range(K) < count, tf.float32)[:, tf.newaxis]
+    n = tf.cast(count, tf.float32)
+    centred = real * (draws - tf.reduce_sum(real * draws, axis=1, keepdims=True) / n)  # [C, K, D]
+    padded = tf.pad(centred, [[0, 0], [0, K + 1], [0, 0]])  # so that a shifted chain meets zeros at its end
+    variance = tf.reduce_sum(tf.square(centred), axis=[0, 1])
+
+    def covariance(lag: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(centred * tf.slice(padded, [0, lag, 0], draws.shape), axis=[0, 1])
+
+    def body(lag: tf.Tensor, total: tf.Tensor, pair: tf.Tensor):
+        pair = tf.clip_by_value(covariance(lag) + covariance(lag + 1), 0.0, pair)
+        return lag + 2, total + pair, pair
+
+    start = tf.constant(0), tf.zeros_like(variance), tf.fill(variance.shape, math.inf)
+    goes_on = lambda lag, _, pair: (lag < count) & tf.reduce_any(pair > 0)
+    total = tf.while_loop(goes_on, body, start)[1]
+    moves = variance > 0
+    time = tf.where(moves, 2 * tf.math.divide_no_nan(total, variance) - 1, 0.0)
+    return tf.maximum(tf.math.divide_no_nan(tf.reduce_sum(time), tf.reduce_sum(tf.cast(moves, tf.float32))), 1.0)

@@ -48,7 +48,11 @@ def can_update(posterior: Posterior) -> bool:
     source = posterior.source if isinstance(posterior, Linearised) else posterior
     if isinstance(source, Product):
         source = source.components[-1]
-    return isinstance(source, MeanField | Kronecker) or (isinstance(source, LowRank) and not np.any(source.scale))
+    if isinstance(source, LowRank):
+        # The covariance of fewer samples than entries knows nothing of what new rows tell in other directions.
+        moving = np.any(np.asarray(source.factor) != 0, axis=0).sum()
+        return not np.any(source.scale) and moving <= source.factor.shape[0]
+    return isinstance(source, MeanField | Kronecker)
 
 
 def updated(

@@ -24,22 +24,26 @@ def laplace(
     likelihood,
     structure: str = "last_layer",
     prior: priors.PriorLike = "learned",
+    samples: int = 64,
 ) -> BayesianModel:
     """Return a fitted BayesianModel around a trained Keras model, by Laplace's approximation and without retraining.
 
     The weights of the Keras model are the mean of the posterior, so that its mean function is the Keras model. The
     curvature is the generalised Gauss-Newton matrix over all rows, see `bnnrl.inference.Laplace`. With a learned prior,
     the prior's scales and a Gaussian's learned noise are those of the largest evidence. Batch normalisation uses the
-    statistics of the Keras model. `posterior.log_evidence` of the result is the log evidence in nats.
+    statistics of the Keras model. `posterior.log_evidence` of the result is the log evidence in nats,
+    None for "samples".
 
     Args:
         keras_model: a trained Keras model. For classes, its outputs are logits or end with softmax or sigmoid.
         data: the training data as the Keras model took them: a pair (x, y), a finite tf.data.Dataset of pairs, or the
             result of `bnnrl.data.load`, whose scalers become the model's.
         likelihood: a name, an object of `bnnrl.likelihoods`, or a callable `outputs -> tfd.Distribution`.
-        structure: "last_layer", "kronecker", "diagonal", "full" or "function", as in `bnnrl.inference.Laplace`. "full"
-            becomes "function", the same posterior, for more than 4000 weights and at most 4000 rows times outputs.
+        structure: "last_layer", "kronecker", "diagonal", "full", "function" or "samples", as in
+            `bnnrl.inference.Laplace`. "full" becomes "function", the same posterior, for more than 4000 weights and at
+            most 4000 rows times outputs. "samples" approximates "full" where both are more.
         prior: "learned", an object `bnnrl.priors.Learned`, or normal distributions, whose scales are then fixed.
+        samples: the number of samples of the structure "samples".
 
     Returns:
         The model, which predicts, evaluates and is saved as after `fit`. `fit` trains it anew.
@@ -48,7 +52,7 @@ def laplace(
         ValueError: if the Keras model returns probabilities in another way, or an argument is not as above.
         bnnrl.inference.Diverged: if an entry of the curvature is not finite.
     """
-    method = Laplace(structure=structure)
+    method = Laplace(structure=structure, samples=samples)
     model = BayesianModel(keras_model, likelihood, prior, method)
     if isinstance(data, data_module.Data):
         model._adapter.set_scalers(data.x_scaler, data.y_scaler)

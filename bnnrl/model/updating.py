@@ -63,7 +63,7 @@ def with_new_rows(
     if not new_rows.can_update(posterior):
         raise ValueError(
             "Invalid model: expected one whose curvature is known. Received: one whose fit ended before, or Laplace's "
-            "approximation in function space. Fit it for more epochs, or use another `structure`."
+            "approximation in function space or by samples. Fit it for more epochs, or use another `structure`."
         )
     shards = adapter.shards(*_training_rows(x, y), _ROWS)
     rows = None if reference is None else tf.nest.map_structure(tf.constant, reference)

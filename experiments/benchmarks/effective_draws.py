@@ -4,7 +4,7 @@ Four chains start where Adam ends after 500 steps. They take 150 transitions of 
 kept. The table has the bulk effective sample size, over all chains, for 1000 gradients of each chain: the least over
 the 50 entries of the normal distribution, and the median over the network's outputs at 16 rows. Gradients of the
 burn-in do not count. A transition of NUTS counts the gradients of the longest trajectory of the four chains, because
-the others wait for it.
+the others wait for it. Transitions of at most ten steps are ten times as many.
 
     python experiments/benchmarks/effective_draws.py --seeds 0 1 2 3 4
 """
@@ -65,8 +65,11 @@ METHODS: dict[str, Any] = {
     "nuts, identity": NUTS(mass="identity"),
     "nuts": NUTS(mass="diagonal"),
     "mclmc": MCLMC(),
+    "mclmc, short": MCLMC(max_leapfrog=10),
+    "mclmc, short, tuned": MCLMC(max_leapfrog=10, tune_memory=True),
     "mclmc, adjusted": MCLMC(adjusted=True),
 }
+SHORT = 10  # times as many transitions take those of at most ten steps, so that they have as many gradients
 
 
 @dataclass
@@ -104,6 +107,7 @@ def gradients(method: Any, state: Any, info: Any) -> float:
 
 def measure(target: Target, method: Any, seed: int, transitions: int) -> str:
     """Return the columns of one run."""
+    transitions *= SHORT if getattr(method, "max_leapfrog", SHORT + 1) <= SHORT else 1
     settings = {"burn_in": transitions, "max_draws": transitions, "step_size": target.step_size}
     method = replace(method, **settings)
     warmed = WarmStart(method, Adam(1e-2), WARM_UP)

@@ -11,7 +11,7 @@ from scipy.stats import kstest, norm
 import bnnrl
 from bnnrl.diagnostics import SamplingWarning, diagnose
 from bnnrl.inference import MCLMC, Driver, Ensemble, WarmStart
-from bnnrl.inference.mclmc import _turned
+from bnnrl.inference.mclmc import _turned, autocorrelation_time
 from bnnrl.likelihoods import Gaussian
 from bnnrl.seeds import as_seed, fold_in, normal, split, uniform
 from tests.scenarios import chains_of, draws, expected_moments, gaussian_target, linear_regression, moments, z_scores
@@ -196,6 +196,8 @@ def test_what_is_refused():
         Driver(LINE.problem, MCLMC(), 8)
     with pytest.raises(ValueError, match="`method`: expected an instance of a method for one member"):
         Ensemble(MCLMC())
+    with pytest.raises(ValueError, match="`tune_memory`: expected False with adjusted=True.*Received"):
+        MCLMC(adjusted=True, tune_memory=True)
     for name, bad in (("trajectory", 0.0), ("energy_error", -1.0), ("mass", "dense"), ("adjusted", 1), ("chains", 0)):
         with pytest.raises(ValueError, match=rf"`{name}`: expected.*Received"):
             MCLMC(**{name: bad})  # pyright: ignore[reportArgumentType]
@@ -205,3 +207,46 @@ def test_one_parameter_is_too_few():
     problem = gaussian_target(1).problem
     with pytest.raises(ValueError, match="expected at least 2 parameters.*Received: 1"):
         MCLMC().init(problem, 0)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.8])
+def test_the_autocorrelation_time_of_a_known_process(rho):
+    """x(t) = ρ x(t − 1) + noise has n / ESS = (1 + ρ) / (1 − ρ); the mean over entries has an error of some percent."""
+    noise = np.random.default_rng(0).normal(size=[4, 600, 31]).astype(np.float32)
+    x = noise.copy()
+    for t in range(1, 600):
+        x[:, t] = rho * x[:, t - 1] + np.sqrt(1 - rho**2) * noise[:, t]
+    x[..., 30] = 2.0  # an entry that never moves does not count
+    for count in (600, 300):
+        x[:, count:] = 1e3  # draws that do not count
+        found = autocorrelation_time(tf.constant(x), tf.constant(count))
+        np.testing.assert_allclose(found, (1 + rho) / (1 - rho), rtol=0.15)
+
+
+@pytest.mark.filterwarnings("ignore::bnnrl.diagnostics.SamplingWarning")  # few draws have not mixed
+def test_the_last_stage_of_the_burn_in_sets_the_memory():
+    """A stretch of 40 of 160 transitions, of which every second is a draw, as the buffer holds 20."""
+    method = MCLMC(0.02, chains=4, burn_in=160, max_draws=20, max_leapfrog=5, tune_memory=True)
+    driver = Driver(LINE.problem, method, None, jit_compile=False)
+    state, _ = driver.run(method.init(LINE.problem, 0, tf.constant(LINE.mean)), LINE.data, 120, 1)
+    assert float(state.memory) == 1.0 and int(state.draws.seen) == 0
+    adapted = state
+    state, _ = driver.run(state, LINE.data, 39, 1, start=120)
+    assert float(state.memory) == 1.0 and int(state.draws.seen) == 39
+    state, _ = driver.run(state, LINE.data, 1, 1, start=159)
+    epsilon = float(state.adaptation.step_size)
+    assert epsilon == float(adapted.adaptation.step_size)  # the stretch has fixed steps and scales
+    np.testing.assert_array_equal(state.scales.scale, adapted.scales.scale)
+    steps = min(np.ceil(1.0 / epsilon), 5)
+    time = float(autocorrelation_time(state.draws.theta, tf.constant(20)))
+    np.testing.assert_allclose(state.memory, 0.4 * epsilon * 2 * steps * time, rtol=1e-4)
+    assert int(state.draws.seen) == 0
+    after, _ = driver.run(state, LINE.data, 3, 1, start=160)
+    assert method.posterior(LINE.problem, after).sample(1, 0).shape == (1, 3) and int(after.draws.seen) == 3
+    assert float(after.memory) == float(state.memory)
+
+
+def test_a_short_stretch_leaves_the_memory_as_it_is():
+    method = MCLMC(0.02, chains=2, burn_in=36, max_draws=20, max_leapfrog=2, tune_memory=True)  # a stretch of nine
+    state, _ = Driver(LINE.problem, method, None, jit_compile=False).run(method.init(LINE.problem, 0), LINE.data, 36, 1)
+    assert float(state.memory) == 1.0
