@@ -112,10 +112,9 @@ def test_prior_and_noise_are_those_of_the_largest_evidence():
         def determined(self, precision, factor):
             return 1 - full.log_det(precision, factor)[1]
 
-    exact, sampled = (
-        SampledEvidence(problem, theta, kind(factors._replace(own=factors.own.numpy().astype(float)), 4), *arguments)
-        for kind in (Exact, RowProducts)
-    )
+    factors = factors._replace(own=factors.own.numpy().astype(float))
+    kinds: list[Any] = [Exact(factors, 4), RowProducts(factors, 4)]
+    exact, sampled = (SampledEvidence(problem, theta, kind, *arguments) for kind in kinds)
     np.testing.assert_allclose(exact.maximised()[0], expected, atol=0.05)
     # The effective number of parameters of a group, γ of some units, has an error of √(2 γ / 16).
     np.testing.assert_allclose(sampled.maximised()[0], expected, atol=0.3)
