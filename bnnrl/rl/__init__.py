@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 _EXPORTS = {
     "Callback": "bnnrl.rl.callbacks",
+    "ConstraintWarning": "bnnrl.rl.control",
     "EnvironmentFault": "bnnrl.rl.episodes",
     "ExtrapolationWarning": "bnnrl.rl.simulator.learned_env",
     "NonFiniteWarning": "bnnrl.rl.simulator.non_finite",
@@ -20,6 +21,7 @@ _EXPORTS = {
 __all__ = [
     "PILCO",
     "Callback",
+    "ConstraintWarning",
     "EnvironmentFault",
     "ExtrapolationWarning",
     "NonFiniteWarning",
@@ -32,6 +34,7 @@ __all__ = [
 if TYPE_CHECKING:
     from bnnrl.rl.callbacks import Callback, Prediction, Trial
     from bnnrl.rl.checks.precision import PrecisionWarning
+    from bnnrl.rl.control import ConstraintWarning
     from bnnrl.rl.episodes import EnvironmentFault
     from bnnrl.rl.pilco import PILCO
     from bnnrl.rl.simulator.learned_env import ExtrapolationWarning

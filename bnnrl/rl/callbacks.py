@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,6 +43,11 @@ class Trial:
     real_return: float | None = None  # sum of an episode's rewards
     evaluation_return: float | None = None  # sum of an episode's rewards
     compared_cost: float | None = None  # real mean cost over the steps of `predicted_cost`; None without a prediction
+    predicted_cost_low: float | None = None  # 5 % quantile of an episode's mean cost, as predicted; None without
+    predicted_cost_high: float | None = None  # 95 % quantile
+    keeping_probability: float | None = None  # predicted, of keeping all constraints; None without any or a prediction
+    violations: int | None = None  # real steps of the trial that violate a constraint; None without any
+    evaluation_violations: int | None = None  # the same of the evaluation episodes
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,22 @@ class Prediction:
 
     obs: np.ndarray  # [H + 1, P, O] particles
     costs: np.ndarray  # [H, P]
+    violated: np.ndarray = field(default_factory=lambda: np.zeros([0, 0], bool))  # [P, C] whether on any step
+
+    def cost_interval(self, steps: int | None) -> tuple[float, float]:
+        """Return the 90 % interval of an episode's mean cost over the first `steps`; None takes all of them.
+
+        It is that of the particles' mean costs, each particle being an episode. With propagation "moment_matching",
+        particles are exchanged at each step, and the interval is too narrow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # of particles that have overflowed
+            low, high = np.quantile(self.costs[:steps].mean(axis=0), (0.05, 0.95))
+        return float(low), float(high)
+
+    @property
+    def keeping_probability(self) -> float | None:
+        """Share of the particles that keep all constraints; None without constraints."""
+        return float(1 - self.violated.any(axis=1).mean()) if self.violated.size else None
 
 
 class Agent(Protocol):

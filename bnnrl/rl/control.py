@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.gaussian_process import ProcessPosterior
 from bnnrl.rl.simulator.learned_env import ExtrapolationWarning, LearnedEnv, ModelDraws
+from bnnrl.rl.tasks.constraint import Constraint
 from bnnrl.structure import key_or_none, structure
 
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
@@ -33,6 +35,10 @@ _NUM_REFERENCES = 1024  # reference features of a policy search
 _REFERENCE_SPREAD = 1.5  # standard deviation of reference observations, in standard deviations of those observed
 _FAR = 1000.0  # standard deviations from zero, beyond which policies see an entry less its mean
 _NUM_VISITED = 1024  # states that rollouts begin in, where they begin in visited ones
+
+
+class ConstraintWarning(UserWarning):
+    """No policy was found whose simulated rollouts keep a constraint with its probability."""
 
 
 class ControlProblem(NamedTuple):
@@ -48,11 +54,29 @@ class ControlProblem(NamedTuple):
     initial_std: Sequence[float] | None  # standard deviation of each entry of initial observations, if it is known
     seed: int  # of the agent
     labels: Sequence[str] | None  # name of each observation entry, for warnings
+    constraints: Mapping[str, Constraint] = MappingProxyType({})
+
+    @property
+    def allowed(self) -> tuple[float, ...]:
+        """The largest share of rollouts that may violate each constraint, [C]."""
+        return tuple(constraint.allowed for constraint in self.constraints.values())
 
     def describe_non_finite(self, obs: np.ndarray, costs: np.ndarray) -> str | None:
         """Return where rollouts, [H + 1, P, O] and [H, P], first are not finite; None if they are finite."""
         newest = self.features.memory.newest(obs)
         return non_finite.describe(newest, costs, self.labels, learns_reward=self.learned_env.reward is not None)
+
+    def warn_if_violated(self, trial: int, violated: np.ndarray) -> None:
+        """Warn of the constraints that no policy keeps, given the share of rollouts that violate each one, [C]."""
+        for (name, constraint), broken in zip(self.constraints.items(), violated, strict=True):
+            if broken > constraint.allowed:
+                warnings.warn(
+                    f"Trial {trial}: expected a policy whose rollouts keep the constraint {name!r} with probability "
+                    f"{constraint.probability:g}. Received: {1 - broken:.2g}, by the policy that comes closest and "
+                    "acts. Loosen the constraint or its `probability`, or search longer (PolicySearch.updates).",
+                    ConstraintWarning,
+                    stacklevel=3,
+                )
 
     def key(self, function: Any, *settings: Any) -> Hashable | None:
         """Return the key of a compiled function on the learned environment, or None if it cannot be shared.
@@ -173,25 +197,34 @@ class PolicyControl:
         reference = reference_features(episodes, problem.features, host_seed(Purpose.REFERENCE))
         first = np.stack([e.obs[0] for e in episodes])
         initial = InitialStates.estimate(first, problem.initial_std, problem.features.memory)
-        starts = initial if problem.starts == "initial" else visited_states(episodes, host_seed(Purpose.VISITED))
+        starts = initial if problem.starts == "initial" else self._visited(episodes, host_seed(Purpose.VISITED))
         if self.searcher is None or self._wrapped != problem.learned_env.wrapped:
             self._wrapped = problem.learned_env.wrapped
             self.searcher = self._make_searcher(num_draws)
             if self.searcher.num_traces == 0:
                 self.searcher.compile(reference, draws, starts, initial)
-        policies, expected = self.searcher.search(self.population, reference, draws, starts, seed(Purpose.SEARCH))
+        policies, expected, violated = self.searcher.search(
+            self.population, reference, draws, starts, seed(Purpose.SEARCH)
+        )
         self.population = population = policies.numpy()
         predict = partial(self._predict, self.searcher, population[0], draws)
         prediction = predict(initial, seed(Purpose.PREDICT))
         searched = lambda: predict(starts, seed(Purpose.SEARCH))
         self._warn_if_not_finite(trial, float(expected[0]), prediction, searched)
+        problem.warn_if_violated(trial, violated[0].numpy())
         return prediction
+
+    def _visited(self, episodes: Sequence[Episode], seed: int) -> InitialStates:
+        """Return visited states, without those in which a constraint was violated: no policy could keep it there."""
+        violated = self._problem.learned_env.violated
+        kept = [np.append(True, np.logical_not(violated(e)[:-1].any(axis=1))) for e in episodes]
+        return visited_states(episodes, seed, kept)
 
     def _predict(
         self, searcher: Searcher, params: np.ndarray, draws: ModelDraws, starts: InitialStates, seed
     ) -> Prediction:
-        obs, costs = searcher.predict(params, draws, starts, seed)
-        return Prediction(self._problem.features.memory.newest(obs).numpy(), costs.numpy())
+        obs, costs, violated = searcher.predict(params, draws, starts, seed)
+        return Prediction(self._problem.features.memory.newest(obs).numpy(), costs.numpy(), violated.numpy())
 
     def _warn_if_not_finite(
         self, trial: int, expected_cost: float, prediction: Prediction, searched: Callable[[], Prediction]
@@ -229,9 +262,9 @@ class PolicyControl:
 
         def make() -> Searcher:
             make_env = problem.learned_env.unfitted().simulated_env
-            return Searcher(SearchObjective(search, controller, make_env, *sizes, problem.propagation))
+            return Searcher(SearchObjective(search, controller, make_env, *sizes, problem.propagation, problem.allowed))
 
-        return share(problem.key(Searcher, controller.policy, search, sizes), make)
+        return share(problem.key(Searcher, controller.policy, search, sizes, problem.allowed), make)
 
     def make_actor(self, stream: tuple[int, ...], num_episodes: int) -> PolicyActor:
         """Return the policy as an actor."""
@@ -304,9 +337,10 @@ class PlannerControl:
 
         def make() -> Planning:
             make_env = problem.learned_env.unfitted().simulated_env
-            return Planning(planner, make_env, problem.action_space, num_draws, per_draw, problem.propagation)
+            sizes = num_draws, per_draw
+            return Planning(planner, make_env, problem.action_space, *sizes, problem.propagation, problem.allowed)
 
-        return share(problem.key(Planning, planner, num_draws, per_draw), make)
+        return share(problem.key(Planning, planner, num_draws, per_draw, problem.allowed), make)
 
     def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
         """Return the first actions [N, A] of plans that each begin at one of the observations [N, O]."""
@@ -381,14 +415,20 @@ def reference_features(episodes: Sequence[Episode], features: Features, seed: in
     return features(tf.constant(reference, tf.float32))
 
 
-def visited_states(episodes: Sequence[Episode], seed: int) -> InitialStates:
+def visited_states(episodes: Sequence[Episode], seed: int, kept: Sequence[np.ndarray] | None = None) -> InitialStates:
     """Return observed states for rollouts to begin in: a quarter initial states, the others from all along episodes.
 
     Initial states have a fixed share, because they are few among the states of long episodes.
+
+    Args:
+        episodes: real episodes.
+        seed: seed of the choice.
+        kept: for each episode, which of its states but the last are taken, bool [T]; None takes all.
     """
     rng = np.random.default_rng(seed)
     initial = np.stack([e.obs[0] for e in episodes])
     visited = np.concatenate([e.obs[:-1] for e in episodes])
+    visited = visited if kept is None else visited[np.concatenate(kept)]
     choose = lambda rows, size: rows[rng.integers(len(rows), size=size)]
     num_initial = _NUM_VISITED // 4
     return InitialStates.empirical(

@@ -25,6 +25,7 @@ class Evaluator:
         env: the agent's environment.
         task: its task.
         step_costs: the function from an episode to the cost of each step, [T].
+        violated: the function from an episode to whether each step violates each constraint, bool [T, C].
         episode_length: steps after which the environment truncates an episode; None if it never does.
         horizon: steps after which an episode is stopped if the environment never truncates it.
         seed: seed of the agent.
@@ -35,11 +36,13 @@ class Evaluator:
         env: gymnasium.Env,
         task: Task,
         step_costs: Callable[[Episode], np.ndarray],
+        violated: Callable[[Episode], np.ndarray],
         episode_length: int | None,
         horizon: int,
         seed: int,
     ):
         self._env, self._task, self._step_costs, self._seed = env, task, step_costs, seed
+        self._violated = violated
         self._max_steps = None if episode_length else horizon
         self._num_steps = episode_length or horizon
 
@@ -76,6 +79,12 @@ class Evaluator:
         left = max(0, total - len(costs)) if episode.terminated[0] else 0
         return float((costs.sum() + left * self._task.cost_after_end) / (len(costs) + left))
 
+    def violations(self, episodes: Sequence[Episode]) -> int | None:
+        """Return the number of steps that violate a constraint; None for a task without constraints."""
+        if not self._task.constraints:
+            return None
+        return sum(int(self._violated(episode).any(axis=1).sum()) for episode in episodes)
+
     def reset_seed(self, stream: int, episode: int) -> int:
         """Return the seed that the environment is reset with for an evaluation episode, counted from 0."""
         return integer_seed(self._seed, Purpose.EVALUATE, stream, episode)
@@ -94,6 +103,7 @@ class Evaluator:
             "mean_cost": float(np.mean([self.mean_cost(episode) for episode in episodes])),
             "mean_return": float(np.mean([episode.rewards.sum() for episode in episodes])),
             "success_rate": None if success is None else float(np.mean([success(e.states) for e in episodes])),
+            "violations": self.violations(episodes),
         }
 
     def is_solved(self, figures: dict[str, Any]) -> bool:

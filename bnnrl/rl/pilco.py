@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import tensorflow as tf
@@ -158,7 +158,13 @@ class PILCO:
         self.model = self.learned_env.dynamics
         self.control = make_control(self.policy, self.search, self._make_control_problem())
         self.evaluator = Evaluator(
-            self.env, self.task, self.learned_env.costs, self.episode_length, self.horizon, self.seed
+            self.env,
+            self.task,
+            self.learned_env.costs,
+            self.learned_env.violated,
+            self.episode_length,
+            self.horizon,
+            self.seed,
         )
 
         self.episodes: list[Episode] = []
@@ -204,6 +210,7 @@ class PILCO:
             initial_std=self.task.initial_std,
             seed=self.seed,
             labels=self.task.labels,
+            constraints=self.task.constraints,
         )
 
     @property
@@ -264,6 +271,7 @@ class PILCO:
             NonFiniteWarning: if the search finds no policy of finite expected cost, or the prediction of a trial or a
                 real cost is not finite. Trials are saved all the same.
             PrecisionWarning: if observations of the first trial vary by fewer than 100 steps of a float32.
+            ConstraintWarning: if the search finds no policy whose rollouts keep the task's constraints.
         """
         check_count("trials", trials)
         check_count("evaluation_episodes", evaluation_episodes)
@@ -301,15 +309,8 @@ class PILCO:
         begin("evaluation")
         figures = self._evaluate(evaluation_episodes, trial)
         result = self._result(episodes, figures)
-        self.history.append(
-            replace(
-                result,
-                predicted_cost=predicted_cost,
-                fit_seconds=fit_seconds,
-                search_seconds=search_seconds,
-                compared_cost=None if predicted_cost is None else self._compared_cost(episodes),
-            )
-        )
+        result = replace(result, fit_seconds=fit_seconds, search_seconds=search_seconds)
+        self.history.append(result if predicted_cost is None else self._compared(result, predicted_cost, episodes))
         for callback in callbacks:
             callback.on_trial_end(self, self.history[-1])
 
@@ -320,6 +321,19 @@ class PILCO:
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # the strategy has warned of costs that are not finite
             return float(self.prediction.costs[: self.episode_length].mean())
+
+    def _compared(self, result: Trial, predicted_cost: float, episodes: list[Episode]) -> Trial:
+        """Return a trial's result with what was predicted of the trial, and with the real cost over the same steps."""
+        prediction = cast(Prediction, self.prediction)
+        low, high = prediction.cost_interval(self.episode_length)
+        return replace(
+            result,
+            predicted_cost=predicted_cost,
+            predicted_cost_low=low,
+            predicted_cost_high=high,
+            compared_cost=self._compared_cost(episodes),
+            keeping_probability=prediction.keeping_probability,
+        )
 
     def _compared_cost(self, episodes: list[Episode]) -> float:
         """Return the mean cost of real episodes over the steps that the model predicts."""
@@ -359,6 +373,8 @@ class PILCO:
             search_seconds=0.0,
             real_return=float(np.mean([episode.rewards.sum() for episode in episodes])),
             evaluation_return=figures["mean_return"],
+            violations=self.evaluator.violations(episodes),
+            evaluation_violations=figures["violations"],
         )
 
     # Acting
@@ -425,7 +441,8 @@ class PILCO:
 
         Returns:
             "episodes"; "mean_cost", over steps and episodes; "mean_return", of the environment's rewards; and
-            "success_rate", None where the task has no notion of success.
+            "success_rate", None where the task has no notion of success; and "violations", the number of steps that
+            violate a constraint, None for a task without constraints.
 
         Raises:
             ValueError: for a number below 1, or if the agent has no policy yet.

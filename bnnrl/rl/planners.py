@@ -13,7 +13,7 @@ from bnnrl.checks import check_count, check_fields, check_fraction, check_nonneg
 from bnnrl.compiled import CompiledFunction
 from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
-from bnnrl.rl.simulator.rollout import SimulatedEnv, rollout_cost, trajectories
+from bnnrl.rl.simulator.rollout import SimulatedEnv, is_violated, rollout, trajectories, violation_penalty
 from bnnrl.seeds import fold_in, normal, split
 from bnnrl.storage import config
 
@@ -140,6 +140,7 @@ class Planning:
         num_draws: S, number of draws of the models.
         per_draw: Q, particles of each draw and action sequence.
         propagation: one of PROPAGATIONS.
+        allowed: the largest share of rollouts that may violate each constraint of the environment, [C].
 
     Attributes:
         advance: the compiled function of `_advance`.
@@ -153,10 +154,12 @@ class Planning:
         num_draws: int,
         per_draw: int,
         propagation: str,
+        allowed: tuple[float, ...] = (),
     ):
         self._planner, self._make_env, self._discrete = planner, make_env, action_space.discrete
         self._low, self._high = tf.constant(action_space.low, tf.float32), tf.constant(action_space.high, tf.float32)
         self._num_draws, self._per_draw, self._propagation = num_draws, per_draw, propagation
+        self._allowed = allowed
         self.advance = CompiledFunction(self._advance, jit_compile=True)
 
     def begin(self) -> Plan:
@@ -215,12 +218,15 @@ class Planning:
         return tf.clip_by_value(self._low + 0.5 * (squashed + 1.0) * (self._high - self._low), self._low, self._high)
 
     def _costs(self, env: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Return the expected cost [N] of sequences [N, H, A] from an observation [O]."""
-        costs = rollout_cost(*self._rollout(env, candidates, obs, noise))
-        return tf.reduce_mean(tf.reshape(costs, [self._num_draws, -1, self._per_draw]), axis=[0, 2])
+        """Return the expected cost [N] of sequences [N, H, A] from an observation [O], with that of violations."""
+        found, particles = rollout(*self._rollout(env, candidates, obs, noise)), [self._num_draws, -1, self._per_draw]
+        costs = tf.reduce_mean(tf.reshape(found.cost, particles), axis=[0, 2])
+        violated = tf.cast(is_violated(found.worst), costs.dtype)
+        violated = tf.reduce_mean(tf.reshape(violated, [*particles, len(self._allowed)]), axis=[0, 2])
+        return costs + violation_penalty(violated, self._allowed)
 
     def _rollout(self, env: SimulatedEnv, candidates: tf.Tensor, obs: tf.Tensor, noise: tf.Tensor):
-        """Return the arguments of `rollout_cost` for sequences [N, H, A] from an observation [O]."""
+        """Return the arguments of `rollout` for sequences [N, H, A] from an observation [O]."""
         n, s, q = candidates.shape[0], self._num_draws, self._per_draw
         actions = tf.repeat(tf.transpose(self._executed(candidates), [1, 0, 2]), q, axis=1)  # [H, N Q, A]
         act = lambda obs, t: tf.broadcast_to(actions[t], [s, *actions.shape[1:]])

@@ -62,6 +62,7 @@ def _settings(agent: SavableAgent) -> dict[str, Any]:
     return {
         "registered_task": agent.task_is_registered,
         "has_cost": agent.task.cost is not None,
+        "constraints": {name: one.probability for name, one in agent.task.constraints.items()},
         "dynamics": config.encode(agent.dynamics),
         "heads": config.encode(agent.reward_model),  # the name of 0.1.0
         "policy": config.encode(agent.policy),
@@ -109,6 +110,12 @@ def from_saved(
         raise ValueError(
             f"Invalid `task`: expected one of {described['env']!r} that has the cost it learned with. Received: "
             "one without. Import the module that calls bnnrl.tasks.register first, or pass bnnrl.load the task."
+        )
+    saved = described.get("constraints", {})
+    if saved != {name: one.probability for name, one in agent.task.constraints.items()}:
+        raise ValueError(
+            f"Invalid `task`: expected one of {described['env']!r} with the constraints it learned with, by name and "
+            f"probability {saved}. Received: {agent.task.constraints}. Pass bnnrl.load the task."
         )
     agent.episodes = [Episode(**select(arrays, f"episodes/{i}")) for i in range(described["episodes"])]
     agent.history = [_trial(trial) for trial in described["history"]]

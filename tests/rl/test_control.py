@@ -24,6 +24,10 @@ def test_visited_starts_are_observed_ones():
     assert abs(is_initial.mean() - share) < 4 * np.sqrt(share * (1 - share) / len(starts.obs))
     np.testing.assert_array_equal(starts.obs, visited_states(agent.episodes, 2).obs)
     assert np.any(starts.obs != visited_states(agent.episodes, 3).obs)
+    kept = [np.full(STEPS, False), np.arange(STEPS) < 2]
+    begin = np.unique(visited_states(agent.episodes, 2, kept).obs, axis=0)
+    expected = np.unique(np.concatenate([agent.episodes[0].obs[:1], agent.episodes[1].obs[:2]]), axis=0)
+    np.testing.assert_array_equal(begin, expected)
 
 
 def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeypatch):
@@ -34,11 +38,11 @@ def test_a_prediction_begins_where_episodes_do_wherever_the_search_began(monkeyp
     class Search:
         def search(self, population, reference_features, draws, starts, seed):
             given["searched"] = starts
-            return tf.zeros([1, control_of(agent).controller.num_params]), tf.zeros([1])
+            return tf.zeros([1, control_of(agent).controller.num_params]), tf.zeros([1]), tf.zeros([1, 0])
 
         def predict(self, params, draws, starts, seed):
             given["predicted"] = starts
-            return tf.zeros([4, 2, 2]), tf.zeros([3, 2])
+            return tf.zeros([4, 2, 2]), tf.zeros([3, 2]), tf.zeros([2, 0], tf.bool)
 
     monkeypatch.setattr(agent.control, "searcher", Search())
     monkeypatch.setattr(agent.learned_env, "sample", lambda num_draws, seed: None)

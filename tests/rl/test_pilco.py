@@ -202,7 +202,7 @@ def test_evaluate_leaves_the_agent_as_it_is(four):
     before = learned_state(four.agent)
     found = four.agent.evaluate(3, seed=1)
     assert found == four.agent.evaluate(3, seed=1) != four.agent.evaluate(3, seed=2)
-    assert found.keys() == {"episodes", "mean_cost", "mean_return", "success_rate"}
+    assert found.keys() == {"episodes", "mean_cost", "mean_return", "success_rate", "violations"}
     assert found["episodes"] == 3 and 0 < found["mean_cost"] < 1 and found["mean_return"] < 0
     assert_same(before, learned_state(four.agent))
 

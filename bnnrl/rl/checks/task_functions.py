@@ -22,20 +22,23 @@ _SIGNATURE = "(obs [..., O], action [..., A], next_obs [..., O]) -> [...]"
 
 
 def check_functions(task: Task, env: gymnasium.Env, has_gradient: bool = True) -> None:
-    """Raise ValueError, which names the function, if a task's cost or termination cannot be used.
+    """Raise ValueError, which names the function, if a task's cost, termination or constraint cannot be used.
 
     The functions are compiled and called with three axes, as in rollouts, at random points of the environment's spaces.
 
     Args:
         task: the task with the functions.
         env: the environment with the spaces.
-        has_gradient: whether the cost needs a gradient, as it does for policies but not for planners.
+        has_gradient: whether cost and constraints need a gradient, as they do for policies but not for planners.
     """
-    points, bounded = _points(env)
+    points, bounded = _points(env, memory_of(env).newest)
     if task.cost is not None:
         _Check("cost", task.cost, task.env_id).check_cost(points, bounded, has_gradient)
     if task.termination is not None:
         _Check("termination", task.termination, task.env_id).check_termination(points, bounded)
+    for name, constraint in task.constraints.items():
+        check = _Check(f"constraints[{name!r}]", constraint.function, task.env_id)
+        check.check_constraint(*_points(env, lambda obs: obs), has_gradient)
 
 
 def describe(function: Callable) -> str:
@@ -62,6 +65,19 @@ class _Check:
         self._check_finite(value, points[2], bounded)
         if needs_gradient:
             self._check_gradient(value, gradient, bounded)
+
+    def check_constraint(self, points: tuple[tf.Tensor, ...], bounded: bool, needs_gradient: bool) -> None:
+        """Raise ValueError unless the function is a constraint: float32, finite, with a gradient if one is needed."""
+        value, gradient = self._call(points)
+        self._check_type(value, points[0].shape, (tf.float32,))
+        self._check_finite(value.numpy(), points[2], bounded)
+        if needs_gradient and (gradient is None or not np.any(np.nan_to_num(gradient.numpy()))):
+            raise self._error(
+                "a constraint that a policy can be improved on: with a gradient in obs, action or next_obs",
+                "no gradient" if gradient is None else "a gradient of 0 everywhere",
+                "Return by how much a limit is exceeded, such as tf.abs(next_obs[..., 0]) - 0.6, instead of a "
+                "comparison.",
+            )
 
     def check_termination(self, points: tuple[tf.Tensor, ...], bounded: bool) -> None:
         """Raise ValueError unless the function is a rule of termination: bool, or float32 in [0, 1]."""
@@ -148,15 +164,17 @@ def _with_gradient(function: Callable, points: tuple[tf.Tensor, ...]) -> tuple[A
     return value, sum(tf.reduce_sum(tf.abs(g), axis=-1) for g in found) if found else None
 
 
-def _points(env: gymnasium.Env) -> tuple[tuple[tf.Tensor, ...], bool]:
+def _points(env: gymnasium.Env, part: Callable[[np.ndarray], np.ndarray]) -> tuple[tuple[tf.Tensor, ...], bool]:
     """Return random points of an environment's spaces, and whether the observation space is bounded.
+
+    `part` returns the entries of an observation that a function is given, with or without memory.
 
     The points are obs [K, B, O], action [K, B, A] and next_obs [K, B, O] for K = 5 scales of the observations, the
     first of which is 0.
     """
     rng = np.random.default_rng(0)
     space, actions = env.observation_space, ActionSpace.of(env.action_space, "the environment")
-    low, high = (memory_of(env).newest(getattr(space, name)).astype(np.float64) for name in ("low", "high"))
+    low, high = (part(getattr(space, name)).astype(np.float64) for name in ("low", "high"))
     bounded = bool((np.abs(low) < _UNBOUNDED).all() and (np.abs(high) < _UNBOUNDED).all())
 
     def observations() -> tf.Tensor:

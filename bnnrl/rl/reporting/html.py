@@ -111,9 +111,16 @@ def _learning(agent: PILCO, curve: Path) -> list[Any]:
     rows = [{name.replace("_", " "): trial[name] for name in given} for trial in trials]
     words = (
         "One row per trial. Costs are means over steps; the compared cost is the real one over the steps that were "
-        "predicted. Steps and experience (in seconds) are those of all trials so "
-        "far; evaluation episodes, from which the agent does not learn, are not counted."
+        "predicted, and the predicted cost low and high are the 5 % and 95 % quantiles of an episode's cost. Steps and "
+        "experience (in seconds) are those of all trials so far; evaluation episodes, from which the agent does not "
+        "learn, are not counted."
     )
+    if agent.task.constraints:
+        limits = ", ".join(f"{name} ({one.probability:g})" for name, one in agent.task.constraints.items())
+        words += (
+            f" Constraints, with the probability that an episode has to keep them: {limits}. The keeping probability "
+            "is that of all of them, as predicted before the trial. Violations are the real steps that broke one."
+        )
     explanation = (
         "In each trial the agent fits its model of the environment to all data so far, plans with the model, and acts "
         "in the environment. The actions of trial 1 are random."
@@ -158,6 +165,7 @@ def _predictions(folder: Path, agent: PILCO, pictures: Path, max_panels: int | N
         report.Heading("Predictions against reality"),
         report.Text(words),
         *_coverage(compared, pictures / "coverage.png", agent.task.step_seconds),
+        *_expected_costs(agent.history),
         *(section for comparison in shown for section in _trajectories(comparison, agent, pictures)),
     ]
 
@@ -169,7 +177,32 @@ def _coverage(compared: list[TrialComparison], path: Path, dt: float | None) -> 
     trials = f"trials {first} to {last}" if len(compared) > 1 else f"trial {first}"
     words = f"Share of real observation entries inside the predicted bands, by steps ahead, in {trials}."
     caption = f"{words} The predictions are calibrated where 50 % and 95 % are inside."
-    return [report.Text(_verdict(predictions.coverage_of_trials(compared, 95))), report.Picture(path, words, caption)]
+    return [
+        report.Text(_verdict(predictions.coverage_of_trials(compared, 95))),
+        report.Picture(path, words, caption),
+        _quarters(compared),
+    ]
+
+
+def _quarters(compared: list[TrialComparison]) -> report.Table:
+    """Return the table of coverage by quarter of the horizon."""
+    by_band = (predictions.coverage_of_quarters(compared, per_cent) for per_cent in predictions.BANDS)
+    show = lambda c: f"{100 * c.share:.0f} % ({100 * c.low:.0f} to {100 * c.high:.0f} %)"
+    rows = [
+        {
+            "quarter of the horizon": i,
+            **{f"inside {p} % band": show(c) for p, c in zip(predictions.BANDS, found, strict=True)},
+        }
+        for i, found in enumerate(zip(*by_band, strict=True), 1)
+    ]
+    return report.Table(rows, "Coverage by quarter of the horizon, with 95 % confidence intervals by trials.")
+
+
+def _expected_costs(trials: list[Trial]) -> list[Any]:
+    """Return how often the real cost of a trial was in the interval that was predicted before the trial."""
+    hits, total = predictions.cost_hits(trials)
+    words = f"The real cost of a trial was in its predicted 90 % interval in {hits} of {total} trials."
+    return [report.Text(words)] if total else []
 
 
 def _verdict(inside: metrics.Coverage) -> str:

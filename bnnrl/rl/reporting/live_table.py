@@ -23,8 +23,9 @@ _PHASES = {
 class Progress(Callback):
     """Callback of `PILCO.learn` that shows a table with one row per trial, and what the agent is doing.
 
-    Columns are the experience, the predicted and the real cost, and the success rate or return. Without a terminal
-    each trial is a line of text. The table is live inside a `with` statement::
+    Columns are the experience, the predicted cost with its 90 % interval, the real cost, the success rate or return,
+    and, for a task with constraints, the number of real steps that violate one. Without a terminal each trial is a
+    line of text. The table is live inside a `with` statement::
 
         with Progress("my run") as progress:
             agent.learn(trials=8, callbacks=[progress])
@@ -74,16 +75,19 @@ class Progress(Callback):
             t.success_rate is None and t.evaluation_return is not None for t in self._trials
         )
         score = "return" if by_return else "success"
-        for heading in ("trial", "experience", "predicted cost", "real cost", "evaluation cost", score, "seconds"):
+        constrained = any(t.violations is not None for t in self._trials)
+        headings = "trial", "experience", "predicted cost", "real cost", "evaluation cost", score
+        for heading in (*headings, *(["violations"] if constrained else []), "seconds"):
             table.add_column(heading, justify="right")
         for t in self._trials:
             table.add_row(
                 str(t.trial),
                 f"{t.steps} steps" if t.experience is None else f"{t.experience:.1f} s",
-                ("random" if t.trial == 1 else "-") if t.predicted_cost is None else f"{t.predicted_cost:.3f}",
+                ("random" if t.trial == 1 else "-") if t.predicted_cost is None else _predicted(t),
                 f"{t.real_cost:.3f}",
                 f"{t.evaluation_cost:.3f}",
                 f"{t.evaluation_return:.4g}" if by_return else _percent(t.success_rate),
+                *(["-" if t.violations is None else str(t.violations)] if constrained else []),
                 f"{t.fit_seconds + t.search_seconds:.1f}",
                 style="green" if t.solved else None,
             )
@@ -93,11 +97,18 @@ class Progress(Callback):
 def _line(t: Trial) -> str:
     """Return the results of a trial in one line."""
     parts = [f"{t.steps} steps" if t.experience is None else f"{t.experience:.1f} s of experience"]
-    costs = (("predicted", t.predicted_cost), ("real", t.real_cost), ("evaluation", t.evaluation_cost))
-    parts += [f"{name} cost {cost:.3f}" for name, cost in costs if cost is not None]
+    parts += [] if t.predicted_cost is None else [f"predicted cost {_predicted(t)}"]
+    parts += [f"real cost {t.real_cost:.3f}", f"evaluation cost {t.evaluation_cost:.3f}"]
     parts += [] if t.success_rate is None else [f"success {_percent(t.success_rate)}"]
     parts += [] if t.evaluation_return is None else [f"return {t.evaluation_return:.4g}"]
+    parts += [] if t.violations is None else [f"{t.violations} steps in violation of a constraint"]
     return f"trial {t.trial}: {', '.join(parts)}, {t.fit_seconds + t.search_seconds:.1f} s"
+
+
+def _predicted(t: Trial) -> str:
+    """Return the expected cost of a trial, with its 90 % interval where the trial has one."""
+    low, high = t.predicted_cost_low, t.predicted_cost_high
+    return f"{t.predicted_cost:.3f}" + ("" if low is None else f" (90 %: {low:.3f} to {high:.3f})")
 
 
 def _percent(share: float | None) -> str:

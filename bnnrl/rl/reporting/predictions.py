@@ -123,6 +123,30 @@ def coverage_of_trials(compared: list[TrialComparison], per_cent: int) -> metric
     return metrics.coverage([np.mean(_inside(comparison, per_cent)) for comparison in compared])
 
 
+def coverage_of_quarters(compared: list[TrialComparison], per_cent: int) -> list[metrics.Coverage]:
+    """Return the coverage of a band as `coverage_of_trials` does, in each quarter of the predicted horizon.
+
+    Episodes that end before a quarter begins do not count in it; quarters that no episode reaches are left out.
+    """
+    quarters: list[list[float]] = [[] for _ in range(4)]
+    for comparison in compared:
+        inside, horizon = _inside(comparison, per_cent), comparison.predicted.costs.shape[1]
+        for i, shares in enumerate(quarters):
+            part = inside[round(i * horizon / 4) : round((i + 1) * horizon / 4)]
+            shares.extend([float(part.mean())] if len(part) else [])
+    return [metrics.coverage(shares) for shares in quarters if shares]
+
+
+def cost_hits(trials: list[Trial]) -> tuple[int, int]:
+    """Return in how many trials the real cost was in its predicted 90 % interval, and how many have an interval."""
+    hits = [
+        t.predicted_cost_low <= t.compared_cost <= t.predicted_cost_high
+        for t in trials
+        if t.predicted_cost_low is not None and t.predicted_cost_high is not None and t.compared_cost is not None
+    ]
+    return sum(hits), len(hits)
+
+
 def _inside(comparison: TrialComparison, per_cent: int) -> np.ndarray:
     """Return whether each real observation entry was inside a band at steps 1, 2, …, bool [T, O]."""
     (low, high), (_, predicted, episode) = BANDS[per_cent], comparison

@@ -12,15 +12,21 @@ from bnnrl.data import pad_rows
 from bnnrl.rl.memory import Memory
 from bnnrl.seeds import normal, uniform
 
+_ON_CIRCLE = 1e-5  # by how much the squares of a cosine and a sine in float32 may differ from a sum of 1
+
 
 class InitialStates(NamedTuple):
     """Given states plus noise of a diagonal normal kernel, in a buffer of fixed capacity.
+
+    Two entries that are the cosine and the sine of an angle stay on their circle: the kernel moves them, and they are
+    then divided by their norm. Off the circle there are no states, and a model has no data.
 
     The capacity is fixed so that compiled functions are not traced again whenever an episode is added.
     """
 
     obs: tf.Tensor  # [capacity, O] states, padded with zeros
     count: tf.Tensor  # [] int32, number of states
+    circles: tf.Tensor  # [O, O] 1 in the rows and columns of a pair of entries on the unit circle, 0 elsewhere
     bandwidth: tf.Tensor  # [O] standard deviation of the kernel; with memory, its factor [own entries, O]
 
     @classmethod
@@ -62,20 +68,40 @@ class InitialStates(NamedTuple):
     @classmethod
     def _with_kernel(cls, obs: np.ndarray, deviation: np.ndarray, memory: Memory | None) -> InitialStates:
         """Return the distribution of states [n, O] whose newest observations have noise of a standard deviation."""
-        bandwidth = deviation if memory is None or memory.is_empty else memory.begin(np.diag(deviation))
+        memory = memory or Memory(obs.shape[1])
+        bandwidth = deviation if memory.is_empty else memory.begin(np.diag(deviation))
         capacity = 1 << max(6, (len(obs) - 1).bit_length())
-        return cls(
-            pad_rows(obs.astype(np.float32), capacity), tf.constant(len(obs)), tf.constant(bandwidth, tf.float32)
-        )
+        circles = np.zeros([obs.shape[1]] * 2)
+        for past in range(1 + memory.observations):
+            for pair in _circles(memory.newest(obs)):
+                circles[np.ix_(*[np.array(pair) + past * memory.num_obs] * 2)] = 1.0
+        fixed = tf.constant(circles, tf.float32), tf.constant(bandwidth, tf.float32)
+        return cls(pad_rows(obs.astype(np.float32), capacity), tf.constant(len(obs)), *fixed)
 
     @classmethod
     def empirical(cls, obs: np.ndarray) -> InitialStates:
         """Return the uniform distribution over the given states [n, O], without a kernel."""
-        return cls(tf.constant(obs, tf.float32), tf.constant(len(obs)), tf.zeros([obs.shape[1]]))
+        size = obs.shape[1]
+        return cls(tf.constant(obs, tf.float32), tf.constant(len(obs)), tf.zeros([size, size]), tf.zeros([size]))
 
     def sample(self, shape: list[int], row_seed, kernel_seed) -> tf.Tensor:
         """Return states [*shape, O]: rows drawn with `row_seed`, plus kernel noise drawn with `kernel_seed`."""
         rows = uniform(shape, row_seed, 0, self.count, tf.int32)
         noise = normal([*shape, self.bandwidth.shape[0]], kernel_seed)
         jitter = self.bandwidth * noise if self.bandwidth.shape.rank == 1 else tf.matmul(noise, self.bandwidth)
-        return tf.gather(self.obs, rows) + jitter
+        found = tf.gather(self.obs, rows) + jitter
+        norm = tf.sqrt(tf.matmul(tf.square(found), self.circles))
+        return tf.where(tf.reduce_sum(self.circles, axis=0) > 0, found / norm, found)
+
+
+def _circles(obs: np.ndarray) -> list[tuple[int, int]]:
+    """Return the pairs of entries whose squares sum to 1 in all states [n, O]; no entry is in two pairs."""
+    squares, pairs = np.square(obs, dtype=np.float64), []
+    free = list(range(obs.shape[1]))
+    while free:
+        first = free.pop(0)
+        partner = next((i for i in free if np.abs(squares[:, first] + squares[:, i] - 1).max() < _ON_CIRCLE), None)
+        if partner is not None:
+            free.remove(partner)
+            pairs.append((first, partner))
+    return pairs

@@ -13,17 +13,18 @@ from bnnrl.rl.policies import Controller
 from bnnrl.rl.search.initial_states import InitialStates
 from bnnrl.rl.search.settings import PolicySearch
 from bnnrl.rl.simulator.propagation import noise_columns, propagate
-from bnnrl.rl.simulator.rollout import PolicyFunction, SimulatedEnv, rollout_cost, trajectories
+from bnnrl.rl.simulator.rollout import PolicyFunction, SimulatedEnv, is_violated, rollout, trajectories
 from bnnrl.rl.tasks import SaturatingCost
 from bnnrl.seeds import fold_in, normal, split
 
 # Shapes: R policies of K parameters, S draws of the models, Q particles of each draw and policy, O observation,
-# A action, H horizon.
+# A action, H horizon, C constraints.
 # Particles of each policy that are rolled out at a time, without and with a gradient. The gradient of a rollout keeps
 # some 1 KiB for each particle and step, so that 8 policies take 1 GiB for 60 steps. The numbers do not depend on the
 # number of policies, which the search divides by the number of threads: these must not change results.
 _SOFTNESS = 0.1  # widths of the observed range, over which the cost of extrapolation grows
 _PARTICLES, _GRADIENT_PARTICLES = 2**12, 2**11
+_LIMIT_SOFTNESS = 0.1  # of the limit of a constraint, in standard deviations of its values in the data
 
 
 class Stage(NamedTuple):
@@ -33,11 +34,16 @@ class Stage(NamedTuple):
     effort: tf.Tensor | float = 0.0  # [] or [R] share of reward lost for the largest action, for a saturating cost
     horizon: tf.Tensor | None = None  # [] int32 steps that count; None for all
     refining: bool = False  # for gradients: relaxed discrete actions, dropout and action noise
+    multipliers: tf.Tensor | float = 1.0  # [] or [R, C] weight of the excess over each constraint's limit
 
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """Each policy's expected cost over particles, with the optimism of the settings.
+    """Each policy's expected cost over particles, with the optimism of the settings, and its excess over limits.
+
+    A rollout's excess over the limit of a constraint g is τ log(1 + exp(m / τ)), with the largest value m of g along
+    the rollout in standard deviations of g in the data, and τ = 0.1. The objective adds each policy's mean excess,
+    times a multiplier.
 
     A call is a pure function of tensors. Initial states and noise are the same for all policies, so that their costs
     can be compared, and do not depend on the number of policies.
@@ -50,6 +56,7 @@ class SearchObjective:
         num_draws: S, number of draws of the models.
         per_draw: Q, particles of each draw and policy.
         propagation: one of PROPAGATIONS.
+        allowed: the largest share of rollouts that may violate each constraint, [C].
     """
 
     settings: PolicySearch
@@ -59,11 +66,16 @@ class SearchObjective:
     num_draws: int
     per_draw: int
     propagation: str = "ts_inf"
+    allowed: tuple[float, ...] = ()
 
-    def __call__(
+    def __call__(self, *args, **kwargs) -> tf.Tensor:
+        """Return the objective of each policy, [R]; arguments as in `judge`."""
+        return self.judge(*args, **kwargs)[0]
+
+    def judge(
         self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any, stage: Stage | None = None
-    ) -> tf.Tensor:
-        """Return the objective of each policy, [R].
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the objective of each policy, [R], and the share of rollouts that violate each constraint, [R, C].
 
         Many particles are computed in chunks, so that memory does not grow with their number: at most 2048 of each
         policy at a time in a gradient step, and 4096 otherwise. Chunks are equally large, for which the number of
@@ -80,11 +92,19 @@ class SearchObjective:
         most = _GRADIENT_PARTICLES if stage.refining else _PARTICLES
         chunks = min(self.per_draw, -(-self.num_draws * self.per_draw // most))
         if chunks == 1:
-            by_draw = self._costs(params, env, initial_states, seed, stage)
+            figures = self._figures(params, env, initial_states, seed, stage)
         else:
             part = replace(self, per_draw=-(-self.per_draw // chunks))
-            costs = lambda params, i: part._costs(params, env, initial_states, fold_in(seed, i), stage)
-            by_draw = _mean_of_chunks(costs, params, chunks, [self.num_draws, params.shape[0]])
+            of_chunk = lambda params, i: part._figures(params, env, initial_states, fold_in(seed, i), stage)
+            shape = [self.num_draws, params.shape[0], 1 + 2 * len(self.allowed)]
+            figures = _mean_of_chunks(of_chunk, params, chunks, shape)
+        expected = self._expected_cost(env, figures[..., 0])
+        constraints = [len(self.allowed)] * 2
+        _, excess, violated = tf.split(tf.reduce_mean(figures, axis=0), [1, *constraints], axis=-1)
+        return expected + tf.reduce_sum(stage.multipliers * excess, axis=-1), violated
+
+    def _expected_cost(self, env: SimulatedEnv, by_draw: tf.Tensor) -> tf.Tensor:
+        """Return the expected cost [R], with the optimism of the settings, of mean costs for each draw, [S, R]."""
         mean = tf.reduce_mean(by_draw, axis=0)
         if not (self.settings.optimism and isinstance(env.cost, SaturatingCost)):
             return mean
@@ -92,25 +112,36 @@ class SearchObjective:
         weight = tf.stop_gradient(tf.clip_by_value(5.0 * mean - 2.0, 0.0, 1.0))  # 0 below a mean of 0.4, 1 above 0.6
         return mean - self.settings.optimism * weight * spread
 
-    def _costs(
+    def _figures(
         self, params: tf.Tensor, env: SimulatedEnv, initial_states: InitialStates, seed: Any, stage: Stage
     ) -> tf.Tensor:
-        """Return each policy's mean cost over the particles of each draw, [S, R]."""
+        """Return each policy's means over the particles of each draw, [S, R, 1 + 2 C].
+
+        These are the cost, the excess over the limit of each constraint, and the share that violates each one.
+        """
         num_policies = params.shape[0]
         act = self._refining_policy(params, seed) if stage.refining else self.policy_function(params)
         start, noise = self.sample_particles(num_policies, initial_states, seed)
-        costs = rollout_cost(self._env_of_stage(env, stage, num_policies), act, start, noise, stage.horizon)
-        return tf.reduce_mean(tf.reshape(costs, [self.num_draws, num_policies, self.per_draw]), axis=2)
+        found = rollout(self._env_of_stage(env, stage, num_policies), act, start, noise, stage.horizon)
+        excess = _LIMIT_SOFTNESS * tf.nn.softplus(found.worst / (env.constraints.scale * _LIMIT_SOFTNESS))
+        by_policy = [self.num_draws, num_policies, self.per_draw]
+        mean = lambda a: tf.reduce_mean(tf.reshape(a, [*by_policy, *a.shape[2:]]), axis=2)
+        cost, *constraints = map(mean, (found.cost, excess, tf.cast(is_violated(found.worst), excess.dtype)))
+        return tf.concat([cost[..., tf.newaxis], *constraints], axis=-1)
 
     def predict(
         self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the observations [H + 1, S Q, O] and the task's costs [H, S Q] of one policy's [K] rollouts."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return observations [H + 1, S Q, O] and the task's costs [H, S Q] of one policy's [K] rollouts.
+
+        The third tensor is whether each rollout violates each constraint, bool [S Q, C].
+        """
         start, noise = self.sample_particles(1, initial_states, seed)
         act = self.policy_function(params[tf.newaxis])
         found = trajectories(self._propagated(self.make_env(draws), 1), act, start, noise)
         obs = tf.reshape(found.obs, [self.horizon + 1, -1, found.obs.shape[-1]])
-        return obs, tf.reshape(found.costs, [self.horizon, -1])
+        violated = tf.reshape(is_violated(found.worst), [obs.shape[1], len(self.allowed)])
+        return obs, tf.reshape(found.costs, [self.horizon, -1]), violated
 
     def sample_particles(
         self, num_policies: int, initial_states: InitialStates, seed: Any

@@ -12,12 +12,15 @@ import tensorflow as tf
 from bnnrl.compiled import CompiledFunction, num_threads
 from bnnrl.inference.adam import Adam, AdamState
 from bnnrl.rl.search.initial_states import InitialStates
+from bnnrl.rl.search.multipliers import Multipliers
 from bnnrl.rl.search.objective import SearchObjective, Stage, clip_norm
+from bnnrl.rl.simulator.rollout import violation_penalty
 from bnnrl.seeds import as_seed, fold_in, split
 
 _CHUNK = 128  # policies screened in one batched rollout
 _PREDICTED_PARTICLES = 200  # the least number of particles of a prediction
 _SCORING_FACTOR = 5  # particles of a score by those of a gradient step
+_CONSTRAINED_PARTICLES = 400  # the least number of particles of a score with constraints: 5 % are then known to 1 %
 
 
 class Phase(NamedTuple):
@@ -32,7 +35,8 @@ class Phase(NamedTuple):
 class Searcher:
     """A policy search as compiled functions.
 
-    Policies are judged by the objective: a saturating cost as it is, another cost in units of its observed range.
+    Policies are judged by the objective: a saturating cost as it is, another cost in units of its observed range; and
+    by the share of their rollouts that violate a constraint.
 
     Args:
         objective: the objective, with the settings of the search and the number of particles of a gradient step.
@@ -99,8 +103,11 @@ class Searcher:
         draws: Any,
         initial_states: InitialStates,
         seed: Any,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return R policies [R, K], best first, and their expected costs [R].
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return R policies [R, K], best first, their expected costs [R], and shares of violating rollouts [R, C].
+
+        Of two policies that keep the constraints, the one of lower cost is better; one that keeps them is better than
+        one that does not; and of two that do not, the one whose shares are closer to those allowed.
 
         Args:
             population: the policies of an earlier search, [R, K], best first, or None.
@@ -118,14 +125,15 @@ class Searcher:
         policies = self._start_of_refinement(population, tf.gather(policies, _best_first(costs)))
         phase = Phase(tf.constant(self._settings.updates), tf.constant(1.0))
         refined, _ = self._refine_groups(policies, scales, draws, initial_states, phase, refine_seed)
-        scores = self.score(tf.concat([policies, refined], axis=0), draws, initial_states, score_seed)
+        costs, violated = self.score(tf.concat([policies, refined], axis=0), draws, initial_states, score_seed)
+        costs = _infinite_if_not_finite(costs)
+        keys = costs + violation_penalty(violated, self.objective.allowed)
         # Too long a gradient step can throw a policy back onto the flat part of the cost: its start is then kept.
-        before, after = tf.split(_infinite_if_not_finite(scores), 2)
-        improved = after < before
-        policies = tf.where(improved[:, tf.newaxis], refined, policies)
-        costs = tf.where(improved, after, before)
-        order = _best_first(costs)
-        return tf.gather(policies, order), tf.gather(costs, order)
+        before, after = tf.split(keys, 2)
+        chosen = tf.range(len(before)) + tf.where(after < before, len(before), 0)
+        chosen = tf.gather(chosen, tf.argsort(tf.gather(keys, chosen)))
+        policies, costs, violated = (tf.gather(a, chosen) for a in (tf.concat([policies, refined], 0), costs, violated))
+        return policies, costs, violated
 
     def _start_of_refinement(self, population: tf.Tensor | None, scouts: tf.Tensor) -> tf.Tensor:
         """Return R policies: the best half of the population, if there is one, and the first of the sorted scouts."""
@@ -208,24 +216,28 @@ class Searcher:
             seed: a seed pair.
         """
         self.num_traces += 1
-        adam = Adam(beta_2=self._settings.beta_2)
+        adam, allowed = Adam(beta_2=self._settings.beta_2), self.objective.allowed
 
-        def body(i, state: AdamState, average):
+        def body(i, state: AdamState, average, multipliers: Multipliers):
             progress = tf.cast(i, tf.float32) / tf.cast(phase.num_updates, tf.float32)
-            stage = self._stage(progress, phase.curriculum, average)
+            stage = self._stage(progress, phase.curriculum, average)._replace(multipliers=multipliers.weight)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(state.theta)
-                cost = self.objective(state.theta * scales, draws, initial_states, fold_in(seed, i), stage)
+                policies = state.theta * scales
+                cost, violated = self.objective.judge(policies, draws, initial_states, fold_in(seed, i), stage)
             # A rollout that leaves the range of the models can overflow: clipping then sets the gradient to zero, and
             # the average starts anew with the next finite cost. Carried on, it would end the policy's refinement.
             grad = clip_norm(tape.gradient(cost, state.theta), self._settings.clip_norm)
             cost = _infinite_if_not_finite(cost)
             restarted = (1 - 0.98 ** tf.cast(i + 1, tf.float32)) * cost
             average = tf.where(tf.math.is_finite(average), 0.98 * average + 0.02 * cost, restarted)
-            return i + 1, adam.update(state, grad, self._learning_rate(i, progress)), average
+            multipliers = multipliers.after(violated, allowed, phase.num_updates)
+            return i + 1, adam.update(state, grad, self._learning_rate(i, progress)), average, multipliers
 
-        start = tf.constant(0), adam.start(params / scales), tf.zeros([params.shape[0]])
-        _, state, average = tf.while_loop(lambda i, *_: i < phase.num_updates, body, start)
+        num_policies = params.shape[0]
+        multipliers = Multipliers.start(num_policies, len(allowed))
+        start = tf.constant(0), adam.start(params / scales), tf.zeros([num_policies]), multipliers
+        _, state, average, _ = tf.while_loop(lambda i, *_: i < phase.num_updates, body, start)
         return state.theta * scales, average / (1 - 0.98 ** tf.cast(phase.num_updates, tf.float32))
 
     def _stage(self, progress: tf.Tensor, curriculum: tf.Tensor, average: tf.Tensor) -> Stage:
@@ -245,16 +257,24 @@ class Searcher:
         rate = last + 0.5 * (first - last) * (1 + tf.cos(math.pi * progress))
         return rate * tf.minimum(1.0, (tf.cast(i, tf.float32) + 1.0) / self._settings.warmup)
 
-    def _score(self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any) -> tf.Tensor:
-        """Return the objective of each policy [n, K], with effort, over several times the particles, [n]."""
+    def _score(
+        self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the expected cost of each policy [n, K], with effort, over several times the particles, [n].
+
+        The second tensor is the share of rollouts that violate each constraint, [n, C].
+        """
         self.num_traces += 1
-        objective = replace(self.objective, per_draw=_SCORING_FACTOR * self.objective.per_draw)
-        return objective(params, draws, initial_states, seed, Stage(effort=self._settings.effort))
+        per_draw = _SCORING_FACTOR * self.objective.per_draw
+        if self.objective.allowed:
+            per_draw = max(per_draw, -(-_CONSTRAINED_PARTICLES // self.objective.num_draws))
+        stage = Stage(effort=self._settings.effort, multipliers=0.0)
+        return replace(self.objective, per_draw=per_draw).judge(params, draws, initial_states, seed, stage)
 
     def _predict(
         self, params: tf.Tensor, draws: Any, initial_states: InitialStates, seed: Any
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the observations [H + 1, P, O] and the task's costs [H, P] of one policy's [K] rollouts."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return observations [H + 1, P, O], costs [H, P] and violations [P, C] of one policy's [K] rollouts."""
         self.num_traces += 1
         per_draw = -(-_PREDICTED_PARTICLES // self.objective.num_draws)
         return replace(self.objective, per_draw=per_draw).predict(params, draws, initial_states, seed)

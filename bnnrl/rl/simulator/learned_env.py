@@ -21,7 +21,7 @@ from bnnrl.rl.simulator.dynamics import DynamicsModel
 from bnnrl.rl.simulator.features import Features
 from bnnrl.rl.simulator.process_regression import ProcessDraws, ProcessRegression
 from bnnrl.rl.simulator.regression import NetworkDraws, RegressionModel
-from bnnrl.rl.simulator.rollout import SimulatedEnv
+from bnnrl.rl.simulator.rollout import Constraints, SimulatedEnv
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.rl.tasks import SaturatingCost, Task
 from bnnrl.seeds import fold_in, host_seed
@@ -45,6 +45,7 @@ class ModelDraws(NamedTuple):
     termination: NetworkDraws | None = None  # None, too, where no episode has terminated yet
     cost_range: tf.Tensor | None = None  # [2] lowest and highest cost observed; None for a cost within 0 and 1
     obs_range: tf.Tensor | None = None  # [2, O] lowest and highest value of each entry that the dynamics model sees
+    constraint_scale: tf.Tensor | None = None  # [C] standard deviation of each constraint over real steps
 
 
 class LearnedEnv:
@@ -89,6 +90,7 @@ class LearnedEnv:
         self.termination = make_model(Bernoulli()) if learns_termination else None
         self._cost_range: np.ndarray | None = None  # [2]
         self._obs_range: np.ndarray | None = None  # [2, O]
+        self._constraint_scale: np.ndarray | None = None  # [C]
         self.wrapped: dict[int, float] = {}
 
     def share_beyond_range(self, costs: np.ndarray) -> float:
@@ -123,7 +125,8 @@ class LearnedEnv:
             NotShareable: if the task's functions or the models hold what cannot be compared.
         """
         of_models = tuple(None if model is None else model.structure for model in (self.reward, self.termination))
-        of_task = structure([self._task.cost, self._task.termination, float(self._task.cost_after_end)])
+        constraints = [constraint.function for constraint in self._task.constraints.values()]
+        of_task = structure([self._task.cost, self._task.termination, float(self._task.cost_after_end), constraints])
         return self.dynamics.structure, *of_models, of_task, structure(self._features), tuple(self.wrapped.items())
 
     def unfitted(self) -> Self:
@@ -133,6 +136,7 @@ class LearnedEnv:
         """
         other = copy(self)
         other.dynamics, other._cost_range, other._obs_range = self.dynamics.unfitted(), None, None
+        other._constraint_scale = None
         other.reward, other.termination = (
             None if model is None else model.unfitted() for model in (self.reward, self.termination)
         )
@@ -147,7 +151,7 @@ class LearnedEnv:
             Diverged: if a step of a fit is not finite.
         """
         self.wrapped = wrapped_entries([self.memory.newest(e.obs) for e in episodes], self._task.angles)
-        episodes = self.continuous(episodes)
+        real, episodes = episodes, self.continuous(episodes)
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
@@ -168,6 +172,8 @@ class LearnedEnv:
         if not isinstance(self._task.cost, SaturatingCost):
             costs = np.concatenate([self.costs(e) for e in episodes])
             self._cost_range = _range_of(costs, self._task.cost_after_end if terminated.any() else None)
+        if self._task.constraints:
+            self._constraint_scale = _scale_of(np.concatenate([self.constraint_values(e) for e in real]))
 
     def _range_of_observations(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Return the lowest and the highest value of each observation entry that the dynamics model sees, [2, O].
@@ -198,13 +204,12 @@ class LearnedEnv:
         def sample(model: RegressionModel | None, i: int) -> NetworkDraws | None:
             return None if model is None or model.posterior is None else model.sample(num_draws, fold_in(seed, i))
 
-        cost_range = None if self._cost_range is None else tf.constant(self._cost_range, tf.float32)
+        observed = (self._cost_range, self._obs_range, self._constraint_scale)
         return ModelDraws(
             self.dynamics.sample(num_draws, seed),
             sample(self.reward, 1),
             sample(self.termination, 2),
-            cost_range,
-            None if self._obs_range is None else tf.constant(self._obs_range, tf.float32),
+            *(None if array is None else _tensor(array) for array in observed),
         )
 
     def simulated_env(self, draws: ModelDraws) -> SimulatedEnv:
@@ -221,7 +226,38 @@ class LearnedEnv:
             self._step_size(draws.dynamics),
             draws.cost_range,
             draws.obs_range,
+            self._constraints(draws),
         )
+
+    def _constraints(self, draws: ModelDraws) -> Constraints:
+        """Return the task's constraints as functions of simulated steps."""
+        if not self._task.constraints:
+            return Constraints()
+        memory = self.memory
+        wrapped = {
+            index + past * memory.num_obs: low
+            for index, low in self.wrapped.items()
+            for past in range(1 + memory.observations)
+        }
+        functions = [_of_wrapped(one.function, wrapped) for one in self._task.constraints.values()]
+        values = lambda *step: tf.stack([function(*step) for function in functions], axis=-1)
+        scale = 1.0 if draws.constraint_scale is None else draws.constraint_scale
+        return Constraints(len(functions), values, scale)
+
+    def constraint_values(self, episode: Episode) -> np.ndarray:
+        """Return the values of the task's constraints at the true states of a real episode, [T, C]."""
+        states, actions, next_states = true_transitions(episode)
+        if not self.memory.is_empty:
+            states = _tensor(self.memory.of_episode(episode.states, episode.actions))
+            states, next_states = states[:-1], states[1:]
+        step = states, actions, next_states
+        return np.stack([one.function(*step).numpy() for one in self._task.constraints.values()], axis=-1)
+
+    def violated(self, episode: Episode) -> np.ndarray:
+        """Return whether each step of a real episode violates each of the task's constraints, bool [T, C]."""
+        if not self._task.constraints:
+            return np.zeros([len(episode), 0], bool)
+        return ~(self.constraint_values(episode) < 0)  # NaN violates a constraint, too
 
     def _step_size(self, draws: NetworkDraws | ProcessDraws) -> tf.Tensor:
         """Return a typical step of each entry, in the data: the standard deviation of changes, or of a past action."""
@@ -298,6 +334,8 @@ class LearnedEnv:
             arrays["cost_range"] = self._cost_range
         if self._obs_range is not None:
             arrays["obs_range"] = self._obs_range
+        if self._constraint_scale is not None:
+            arrays["constraint_scale"] = self._constraint_scale
         if self.wrapped:
             arrays["wrapped"] = np.array(list(self.wrapped.items()))  # [angles, 2] index and interval
         return described, arrays
@@ -307,6 +345,7 @@ class LearnedEnv:
         for prefix, description in described.items():
             self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
         self._cost_range, self._obs_range = arrays.get("cost_range"), arrays.get("obs_range")
+        self._constraint_scale = arrays.get("constraint_scale")
         self.wrapped = {int(i): float(low) for i, low in arrays.get("wrapped", ())}
 
 
@@ -356,6 +395,13 @@ def _named(name: str) -> Iterator[None]:
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array, tf.float32)
+
+
+def _scale_of(values: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each constraint's values [N, C], [C]; 1 where it is 0 or not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        deviation = values.std(axis=0, dtype=np.float64)
+    return np.where(np.isfinite(deviation) & (deviation > 0), deviation, 1.0).astype(np.float32)
 
 
 def _range_of(costs: np.ndarray, cost_after_end: float | None) -> np.ndarray:

@@ -22,6 +22,7 @@ from bnnrl.checks import (
     check_within,
     optional,
 )
+from bnnrl.rl.tasks.constraint import Constraint, check_constraints
 from bnnrl.rl.tasks.env_source import EnvSource, EnvWrapper, check_source, check_wrappers, name_of
 
 if TYPE_CHECKING:  # the command line reports a mistyped environment without waiting for TensorFlow
@@ -136,6 +137,10 @@ class Task:
             environment, or names of subclasses of gymnasium.Wrapper such as "my_module:MyWrapper". Default: none.
         reset_options: the argument `options` of each reset of the environment. Default: none.
         source: where the environment comes from, if not from its id; see `env_id`.
+        constraints: name -> `Constraint`, or its function (obs, action, next_obs) -> float32 [...], which has to stay
+            below 0 at all steps of an episode with a probability of 0.95, such as {"rail": lambda obs, action,
+            next_obs: tf.abs(next_obs[..., 0]) - 0.6}. The policy that acts is the best of those whose simulated
+            rollouts keep the constraints, and steps that violate one are counted. Default: none.
 
     Raises:
         ValueError: if an argument is not as above, `velocities` are given without `dt`, or a position is also a
@@ -163,6 +168,7 @@ class Task:
     reset_options: Mapping[str, Any] | None = None
     source: EnvSource | None = None
     initial_std: tuple[float, ...] | None = None
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
 
     def __post_init__(self):
         self._resolve_source()
@@ -172,6 +178,7 @@ class Task:
         check_fields(self, **dict.fromkeys(("cost", "success", "termination"), optional(check_callable)))
         check_fields(self, angles=indices, invariant=indices, velocities=_check_velocities)
         check_fields(self, **dict.fromkeys(("terminal_cost", "solved_return"), optional(number)))
+        check_fields(self, constraints=check_constraints)
         check_fields(self, dt=optional(check_positive), horizon=optional(check_count), action_repeat=check_count)
         check_fields(self, starts=optional(partial(check_choice, choices=STARTS)))
         check_fields(self, **dict.fromkeys(("delay", "history"), partial(check_count, least=0)))

@@ -208,7 +208,7 @@ def test_the_page_shows_the_whole_run(run):
     assert page.of("h3") == ["Trial 2", "Trial 3"]
     images = [attrs for tag, attrs in page.tags if tag == "img"]
     assert len(images) == 1 + 1 + 2 + 2 and all(image["alt"] for image in images)
-    assert len(page.of("tr")) == 1 + TRIALS and "real cost" in page.of("th")
+    assert len(page.of("tr")) == (1 + TRIALS) + (1 + 3) and "real cost" in page.of("th")
     assert '"tensorflow"' in page.of("pre")[0]
     first = path.read_bytes()
     assert html.write(folder, agent).read_bytes() == first

@@ -4,12 +4,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bnnrl import metrics
 from bnnrl.rl.callbacks import Trial
-from bnnrl.rl.reporting import html
+from bnnrl.rl.episodes import Episode
+from bnnrl.rl.reporting import html, predictions
+from bnnrl.rl.reporting.predictions import Quantiles, TrialComparison
 from bnnrl.rl.reporting.run import Run
+from bnnrl.rl.tasks import Constraint
 
 TRIAL = Trial(2, 50, None, 0.3, 0.4, 0.5, None, False, 1.0, 2.0, -7.5, -6.25, 0.35)
 
@@ -30,7 +34,7 @@ def test_coverage_is_called_poor_where_its_confidence_interval_excludes_the_nomi
 
 
 def test_columns_without_a_figure_are_left_out_of_the_table(tmp_path):
-    task = SimpleNamespace(step_seconds=None, success=None, solved_return=None)
+    task = SimpleNamespace(step_seconds=None, success=None, solved_return=None, constraints={})
     history = [replace(TRIAL, trial=1, predicted_cost=None, compared_cost=None), TRIAL]
     agent: Any = SimpleNamespace(task=task, history=history, episodes=[], solved=None)
     curve = tmp_path / "curve.png"
@@ -40,3 +44,32 @@ def test_columns_without_a_figure_are_left_out_of_the_table(tmp_path):
     assert "experience" not in headings and "success rate" not in headings
     assert "predicted cost" in headings and "compared cost" in headings and table.rows[1]["compared cost"] == 0.35
     assert curve.is_file()
+
+
+def test_the_table_tells_what_constraints_ask_for(tmp_path):
+    constraints = {"rail": Constraint(abs, 0.9)}
+    task = SimpleNamespace(step_seconds=None, success=None, solved_return=None, constraints=constraints)
+    agent: Any = SimpleNamespace(task=task, history=[replace(TRIAL, violations=4)], episodes=[], solved=None)
+    *_, table = html._learning(agent, tmp_path / "curve.png")
+    assert table.rows[0]["violations"] == 4 and "rail (0.9)" in table.caption
+
+
+def test_expected_costs_are_compared_with_their_intervals():
+    inside = replace(TRIAL, predicted_cost_low=0.3, predicted_cost_high=0.4)
+    outside = replace(TRIAL, predicted_cost_low=0.36, predicted_cost_high=0.4)
+    assert predictions.cost_hits([TRIAL, inside, outside, inside]) == (2, 3)
+    (text,) = html._expected_costs([inside, outside])
+    assert "in 1 of 2 trials" in text.text and html._expected_costs([TRIAL]) == []
+
+
+def test_coverage_by_quarter_leaves_out_what_an_episode_does_not_reach():
+    """Episodes of 8 and 3 steps with a horizon of 8: the short one is outside of its bands from step 2 on."""
+    bands = Quantiles(np.linspace(-1, 1, 5)[:, np.newaxis, np.newaxis] * np.ones((1, 9, 1)), np.zeros((5, 8)))
+    flat = lambda steps: Episode(np.zeros((steps + 1, 1)), np.zeros((steps, 1)), np.zeros(steps), np.zeros((steps, 1)))
+    short = flat(3)
+    short.obs[2:] = 2.0
+    compared = [TrialComparison(TRIAL, bands, flat(8)), TrialComparison(TRIAL, bands, short)]
+    found = predictions.coverage_of_quarters(compared, 95)
+    assert [(c.share, c.rows) for c in found] == [(0.75, 2), (0.5, 2), (1.0, 1), (1.0, 1)]
+    assert len(predictions.coverage_of_quarters(compared[1:], 50)) == 2
+    assert [row["quarter of the horizon"] for row in html._quarters(compared).rows] == [1, 2, 3, 4]

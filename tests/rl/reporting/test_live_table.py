@@ -1,6 +1,7 @@
 """Trials of a run: a live table on a terminal, and lines of text elsewhere."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,16 @@ def test_each_trial_is_a_line_where_there_is_no_terminal():
         "3.8 s",
         "trial 3: 75 steps, predicted cost 0.300, real cost 0.400, evaluation cost 0.500, 3.0 s",
     ]
+
+
+def test_the_predicted_cost_has_its_interval_and_violations_have_a_column():
+    trial = replace(SOLVED, predicted_cost_low=0.25, predicted_cost_high=0.52, violations=3)
+    for terminal, violations in ((False, "3 steps in violation of a constraint"), (True, "violations")):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=terminal, width=160, legacy_windows=False)
+        with Progress("title", [trial], console) as progress:
+            progress.on_trial_end(AGENT, trial)
+        assert "0.321 (90 %: 0.250 to 0.520)" in file.getvalue() and violations in file.getvalue()
 
 
 def test_the_terminal_is_restored_after_an_error():

@@ -55,3 +55,36 @@ def test_a_known_deviation_moves_the_newest_observation_and_its_copies_alike():
     start = InitialStates.estimate(first, (0.5, 0.0), memory).sample([1000], as_seed(1), as_seed(2)).numpy()
     np.testing.assert_array_equal(start[:, :2], start[:, 2:4])
     assert abs(start[:, 0].std() / (0.5 * np.sqrt(2)) - 1) < 0.1 and (start[:, 1] == -1).all() and not start[:, 4].any()
+
+
+def sampled(seen, **kwargs):
+    states = InitialStates.kernel_density(np.asarray(seen, np.float32), **kwargs)
+    return states.sample([5000], as_seed(0), as_seed(1)).numpy()
+
+
+def test_a_cosine_and_a_sine_stay_on_their_circle():
+    """States (speed, cos, sin, cos, sin) of two pendulums, of which a jitter of each entry alone would leave both."""
+    first, second = np.random.default_rng(0).uniform(-np.pi, np.pi, size=(2, 6))
+    speed = np.linspace(-1, 1, 6)
+    start = sampled(np.stack([speed, np.cos(first), np.sin(first), np.cos(second), np.sin(second)], axis=1))
+    assert len(np.unique(start[:, 1])) > 4000 and len(np.unique(start[:, 0])) > 4000
+    np.testing.assert_allclose(start[:, 1] ** 2 + start[:, 2] ** 2, 1.0, rtol=1e-5)
+    np.testing.assert_allclose(start[:, 3] ** 2 + start[:, 4] ** 2, 1.0, rtol=1e-5)
+    h = (4 / (7 * 6)) ** (1 / 9)
+    np.testing.assert_allclose(start[:, 0].var(), speed.var(ddof=1) * (5 / 6 + h**2), rtol=0.1)
+
+
+def test_entries_that_are_no_cosine_and_sine_are_moved_freely():
+    seen = np.array([[0.6, 0.8], [0.8, 0.61], [1.0, 0.0]])  # one state is off the circle
+    start = sampled(seen)
+    assert np.abs(np.square(start).sum(axis=1) - 1).max() > 0.5
+
+
+def test_past_copies_of_a_cosine_and_a_sine_stay_on_their_circle_too():
+    angle = np.linspace(0, 2, 4)
+    own = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    memory = Memory(2, 1, observations=1, actions=1)
+    start = sampled(memory.begin(own), memory=memory)
+    np.testing.assert_allclose(np.square(start[:, :2]).sum(axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(start[:, 2:4], start[:, :2])
+    np.testing.assert_array_equal(start[:, 4], 0.0)

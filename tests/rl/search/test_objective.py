@@ -180,7 +180,7 @@ def test_effort_costs_what_it_says():
 def test_dropout_and_noise_are_for_refining_alone(settings):
     plain, robust, params = OBJECTIVE, make_objective(**settings), policies(R)
     args = params, SIMULATOR, STARTS, as_seed(5)
-    np.testing.assert_array_equal(*(Searcher(o, jit_compile=False)._score(*args) for o in (robust, plain)))
+    np.testing.assert_array_equal(*(Searcher(o, jit_compile=False)._score(*args)[0] for o in (robust, plain)))
     np.testing.assert_array_equal(robust(*args), plain(*args))
     refining = robust(*args, REFINING).numpy()
     assert np.all(np.abs(refining - plain(*args, REFINING)) > 1e-5)
@@ -225,7 +225,7 @@ def test_policies_are_refined_by_any_propagation(propagation):
     assert np.isfinite(gradient).all() and (np.abs(gradient).max(axis=1) > 0).all()
     alone = [objective(params[i : i + 1], SIMULATOR, STARTS, as_seed(5))[0] for i in range(R)]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
-    obs, costs = objective.predict(params[0], SIMULATOR, STARTS, as_seed(0))
+    obs, costs, _ = objective.predict(params[0], SIMULATOR, STARTS, as_seed(0))
     assert obs.shape[0] == H + 1 and costs.shape == (H, obs.shape[1]) and np.isfinite(obs).all()
 
 

@@ -53,9 +53,10 @@ def phase(num_updates, curriculum):
 
 
 def test_a_particle_keeps_its_draw(searcher):
-    obs, costs = searcher.predict(policies(1)[0], SIMULATOR, STARTS, as_seed(0))
+    obs, costs, violated = searcher.predict(policies(1)[0], SIMULATOR, STARTS, as_seed(0))
     per_draw = obs.shape[1] // S
     assert obs.shape == (H + 1, S * per_draw, 2) and costs.shape == (H, S * per_draw) and S * per_draw >= 200
+    assert violated.shape == (S * per_draw, 0)  # there are no constraints
     obs = obs.numpy().reshape(H + 1, S, per_draw, 2)
     act = CONTROLLER(policies(1), obs[:-1].reshape(1, -1, 2)).numpy().reshape(H, S, per_draw)
     push = (obs[1:, ..., 1] - obs[:-1, ..., 1]) / 0.25 - act
@@ -64,7 +65,7 @@ def test_a_particle_keeps_its_draw(searcher):
 
 
 def test_search_lowers_the_cost_and_sorts(searcher, found):
-    params, costs = found
+    params, costs, _ = found
     assert params.shape == (R, CONTROLLER.num_params) and np.all(np.diff(costs) >= 0)
     random = searcher.objective(policies(64, seed=9), SIMULATOR, STARTS, as_seed(5)).numpy()
     best = searcher.objective(params, SIMULATOR, STARTS, as_seed(5)).numpy()[0]
@@ -73,12 +74,12 @@ def test_search_lowers_the_cost_and_sorts(searcher, found):
 
 def test_a_search_continues_from_a_population_and_traces_nothing_again(searcher, found):
     traces = searcher.num_traces
-    params, costs = searcher.search(found[0], REFERENCE, SIMULATOR, STARTS, as_seed(1))
+    params, costs, _ = searcher.search(found[0], REFERENCE, SIMULATOR, STARTS, as_seed(1))
     assert searcher.num_traces == traces
     assert params.shape == found[0].shape
     # Half of the population is refined again, and a refined policy of higher cost is discarded: under the noise of the
     # score, the best policy is no worse than the best one before.
-    before = searcher.score(tf.concat([found[0], found[0]], axis=0), SIMULATOR, STARTS, split(as_seed(1), 4)[3])
+    before, _ = searcher.score(tf.concat([found[0], found[0]], axis=0), SIMULATOR, STARTS, split(as_seed(1), 4)[3])
     assert costs[0] <= before[0]
     again = searcher.search(found[0], REFERENCE, SIMULATOR, STARTS, as_seed(1))
     np.testing.assert_array_equal(params, again[0])
@@ -187,7 +188,7 @@ def test_scouts_are_judged_by_the_first_steps_and_refined_policies_by_all():
         refined, _ = searcher.refine(scouts, tf.ones(1), SIMULATOR, starts, phase(300, curriculum), as_seed(0))
         np.testing.assert_allclose(tf.tanh(refined), best, atol=0.02)
     np.testing.assert_allclose(  # all steps count in the end
-        searcher.score(tf.zeros([1, 1]), SIMULATOR, starts, as_seed(0)), (0.25 + 2.5) / 2, rtol=1e-5
+        searcher.score(tf.zeros([1, 1]), SIMULATOR, starts, as_seed(0))[0], (0.25 + 2.5) / 2, rtol=1e-5
     )
 
 
@@ -206,7 +207,7 @@ def test_a_refined_policy_of_higher_cost_is_discarded():
         off_target,
         lambda obs, action, next_obs: off_target(obs, tf.where(action > 0.9, np.nan, action), None),
     ):
-        policies, costs = constant_searcher(cost, **bold).search(
+        policies, costs, _ = constant_searcher(cost, **bold).search(
             tf.concat([good, good], axis=0), REFERENCE, SIMULATOR, STARTS, as_seed(0)
         )
         np.testing.assert_allclose(policies[:2], good, rtol=1e-6)
@@ -216,7 +217,7 @@ def test_a_refined_policy_of_higher_cost_is_discarded():
 def test_a_refined_policy_of_finite_cost_replaces_one_without(monkeypatch):
     searcher, mended = constant_searcher(nan_above_zero), tf.constant([[-1.0], [-2.0], [-0.5], [1.0]])
     monkeypatch.setattr(searcher, "refine", lambda params, *_: (mended, tf.zeros(R)))
-    policies, costs = searcher.search(tf.ones([R, 1]), REFERENCE, SIMULATOR, STARTS, as_seed(0))
+    policies, costs, _ = searcher.search(tf.ones([R, 1]), REFERENCE, SIMULATOR, STARTS, as_seed(0))
     # The start is half of the population, without a finite cost, and the scouts −1 and −2. The refined policies −1 and
     # −2 replace the former; −0.5 and 1 are no better than the scouts.
     np.testing.assert_array_equal(policies, [[-2.0], [-2.0], [-1.0], [-1.0]])
@@ -243,10 +244,10 @@ def test_discrete_actions_are_refined_relaxed_and_scored_executed():
     objective, start = discrete_objective(learning_rate=0.1, warmup=1), tf.constant([[1.0, 0.5, 0.0], [0.3, 0.1, 0.2]])
     args = start, SIMULATOR, STARTS, as_seed(0)
     searcher = Searcher(objective, jit_compile=False, threads=1)
-    np.testing.assert_allclose(searcher._score(*args), 0.9, rtol=1e-5)  # both do the first
+    np.testing.assert_allclose(searcher._score(*args)[0], 0.9, rtol=1e-5)  # both do the first
     weights = tf.nn.softmax(4.0 * tf.tanh(start))
     relaxed = tf.reduce_sum(weights * PRICES, axis=-1)
     np.testing.assert_allclose(objective(*args, REFINING), relaxed, rtol=1e-5)
     refined, _ = searcher._refine(start, tf.ones(3), SIMULATOR, STARTS, phase(25, 0.0), as_seed(0))
     np.testing.assert_array_equal(np.argmax(refined, axis=1), [1, 1])
-    np.testing.assert_allclose(searcher._score(refined, *args[1:]), 0.2, rtol=1e-5)
+    np.testing.assert_allclose(searcher._score(refined, *args[1:])[0], 0.2, rtol=1e-5)
