@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -324,15 +324,15 @@ class PILCO:
 
     def _compared(self, result: Trial, predicted_cost: float, episodes: list[Episode]) -> Trial:
         """Return a trial's result with what was predicted of the trial, and with the real cost over the same steps."""
-        prediction = cast(Prediction, self.prediction)
-        low, high = prediction.cost_interval(self.episode_length)
+        result = replace(result, predicted_cost=predicted_cost, compared_cost=self._compared_cost(episodes))
+        if self.prediction is None:
+            return result
+        low, high = self.prediction.cost_interval(self.episode_length)
         return replace(
             result,
-            predicted_cost=predicted_cost,
             predicted_cost_low=low,
             predicted_cost_high=high,
-            compared_cost=self._compared_cost(episodes),
-            keeping_probability=prediction.keeping_probability,
+            keeping_probability=self.prediction.keeping_probability,
         )
 
     def _compared_cost(self, episodes: list[Episode]) -> float:

@@ -42,7 +42,8 @@ def test_a_table_is_described_fitted_and_new_rows_are_predicted(tmp_path, capsys
     assert fit(tmp_path / "run", tmp_path / "sales.csv", "--epochs", 120) == 0
     told = " ".join(capsys.readouterr().out.split())
     for line in (
-        "rows 96 training, 24 test task regression; likelihood gaussian price target, number sold date, as days",
+        "rows 96 training, 24 test features 4, of 3 columns task regression; likelihood gaussian "
+        "price target, number sold date, as days",
         "size number; 1 missing, filled with the training median",
         "colour 2 categories: blue, red",
         "order_number left out: text of 120 different values in 120 rows, such as 'A00000'",

@@ -127,7 +127,8 @@ def test_prior_and_noise_have_the_largest_evidence_at_the_weights(structure):
     problem, x, y = line_of_learned_prior("learned")
     method = Laplace(SGD(1e-9), start=1, structure=structure)
     state = after(method, problem, np.concatenate([draws(3), [-1.0], np.zeros(3)]), (tf.constant(x), tf.constant(y)))
-    args = problem, state.theta, method._on_host(problem, state), 0, 20 * float(state.log_likelihood)
+    curvature: Any = method._on_host(problem, state)
+    args = problem, state.theta, curvature, 0, 20 * float(state.log_likelihood)
     evidence, hyper = Evidence(*args), np.array([0.3, -0.4, 0.1, 0.2])
     step = 1e-5 * np.eye(4)
     ends = [[evidence.value_and_grad(hyper + s * h)[0] for s in (1, -1)] for h in step]
@@ -142,7 +143,7 @@ def test_prior_and_noise_have_the_largest_evidence_at_the_weights(structure):
     of_noise_prior = loc[3] / 9
     residuals = np.square(y[:, 0] - design @ w).sum()
     np.testing.assert_allclose(residuals / noise**2, 20 - gamma + of_noise_prior, rtol=1e-3)
-    assert found > evidence.value_and_grad(np.zeros(4))[0]
+    assert found is not None and found > evidence.value_and_grad(np.zeros(4))[0]
 
 
 def test_the_hessians_diagonal_is_the_fisher_matrixs_by_drawn_targets():

@@ -1,6 +1,7 @@
 """`Task(constraints=...)`: the door, what an agent learns under a constraint, and what it reports and saves."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,8 +86,8 @@ def test_a_constraint_that_no_rollout_keeps_is_told_and_saved(tmp_path):
         agent.learn(2, evaluation_episodes=1)
     assert agent.history[-1].keeping_probability == 0 and agent.history[-1].violations == 8
     assert agent.prediction is not None and agent.prediction.violated.all()
-    low, high = agent.history[-1].predicted_cost_low, agent.history[-1].predicted_cost_high
-    np.testing.assert_allclose((low, high), np.quantile(agent.prediction.costs[:8].mean(axis=0), (0.05, 0.95)))
+    interval: Any = agent.history[-1].predicted_cost_low, agent.history[-1].predicted_cost_high
+    np.testing.assert_allclose(interval, np.quantile(agent.prediction.costs[:8].mean(axis=0), (0.05, 0.95)))
 
     agent.save(tmp_path / "agent")
     loaded = bnnrl.load(tmp_path / "agent", task=constrained(never))

@@ -36,7 +36,7 @@ def test_coverage_is_called_poor_where_its_confidence_interval_excludes_the_nomi
 def test_columns_without_a_figure_are_left_out_of_the_table(tmp_path):
     task = SimpleNamespace(step_seconds=None, success=None, solved_return=None, constraints={})
     history = [replace(TRIAL, trial=1, predicted_cost=None, compared_cost=None), TRIAL]
-    agent: Any = SimpleNamespace(task=task, history=history, episodes=[], solved=None)
+    agent: Any = SimpleNamespace(task=task, history=history, episodes=[], solved=None, prediction=None)
     curve = tmp_path / "curve.png"
     Run.draw_curve(curve, agent, "")
     *_, table = html._learning(agent, curve)
@@ -49,7 +49,8 @@ def test_columns_without_a_figure_are_left_out_of_the_table(tmp_path):
 def test_the_table_tells_what_constraints_ask_for(tmp_path):
     constraints = {"rail": Constraint(abs, 0.9)}
     task = SimpleNamespace(step_seconds=None, success=None, solved_return=None, constraints=constraints)
-    agent: Any = SimpleNamespace(task=task, history=[replace(TRIAL, violations=4)], episodes=[], solved=None)
+    history = [replace(TRIAL, violations=4)]
+    agent: Any = SimpleNamespace(task=task, history=history, episodes=[], solved=None, prediction=None)
     *_, table = html._learning(agent, tmp_path / "curve.png")
     assert table.rows[0]["violations"] == 4 and "rail (0.9)" in table.caption
 
@@ -72,4 +73,5 @@ def test_coverage_by_quarter_leaves_out_what_an_episode_does_not_reach():
     found = predictions.coverage_of_quarters(compared, 95)
     assert [(c.share, c.rows) for c in found] == [(0.75, 2), (0.5, 2), (1.0, 1), (1.0, 1)]
     assert len(predictions.coverage_of_quarters(compared[1:], 50)) == 2
-    assert [row["quarter of the horizon"] for row in html._quarters(compared).rows] == [1, 2, 3, 4]
+    rows: Any = html._quarters(compared).rows
+    assert [row["quarter of the horizon"] for row in rows] == [1, 2, 3, 4]
