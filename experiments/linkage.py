@@ -117,10 +117,11 @@ def summary(rows: list[Row]) -> str:
     """Return a Markdown table of medians and ranges over seeds."""
     counts = sorted({row["episodes"] for row in rows})
     title = "One-step errors of velocities, with and without the features of linked rods"
-    lines = heading(title, ("plant", "method", "features", *(f"{k} episodes" for k in counts)))
+    lines = heading(title, ("plant", "method", "features", *(f"{k} episode{'s' * (k > 1)}" for k in counts)))
     for plant, method, linkage in dict.fromkeys((r["plant"], r["method"], str(r["linkage"])) for r in rows):
         own = [r for r in rows if (r["plant"], r["method"], str(r["linkage"])) == (plant, method, linkage)]
-        cells = [spread((r["rmse"] for r in own if r["episodes"] == k), lambda v: f"{v:.2f}") for k in counts]
+        found = [[r["rmse"] for r in own if r["episodes"] == k] for k in counts]
+        cells = [spread(errors, lambda v: f"{v:.2f}") if errors else "" for errors in found]
         lines.append(f"| {plant} | {method} | {'yes' if linkage == 'True' else 'no'} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Medians and ranges over seeds {sorted({r['seed'] for r in rows})}."]) + "\n"
 
