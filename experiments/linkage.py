@@ -17,17 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import true_dynamics
 import tyro
 from sweeps import Row, check_names, collect, heading, quiet_single_thread, run_all, spread
 
-from bnnrl_envs import cart_double_pendulum, double_pendulum, pendubot
 from bnnrl_envs.chain import START_STD, SwingUp
 
-PLANTS = {
-    "DoublePendulum": double_pendulum.SWING_UP,
-    "Pendubot": pendubot.SWING_UP,
-    "CartDoublePendulum": cart_double_pendulum.SWING_UP,
-}
+PLANTS = {name: plant for name, plant in true_dynamics.PLANTS.items() if len(plant.chain.lengths) > 1}
 TEST_STEPS, DRAWS = 400, 10
 FASTEST = 8.0  # rad/s, of the states that are predicted from
 FASTEST_CART = 3.0  # m/s

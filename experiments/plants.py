@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 
 import tyro
 from sweeps import Row, check_names, collect, heading, outcome, quiet_single_thread, run_all
+from true_dynamics import PLANTS
 
-PLANTS = ("Pendulum", "DoublePendulum", "Pendubot", "CartDoublePendulum")
 RUN = ("plant", "method", "linkage", "extrapolation", "seed")  # the columns that identify a run
 
 

@@ -23,8 +23,8 @@ Pictures = dict[str, str]  # the caption of each file
 
 
 @dataclass(frozen=True)
-class FitPictures:
-    """Draws the pictures of a fit to its run folder.
+class FittedRun:
+    """A run of `bnnrl fit` with its fitted model.
 
     Attributes:
         folder: the run folder.
@@ -32,8 +32,6 @@ class FitPictures:
         rows: the run's data.
         model: the fitted model.
         history: the logs of each epoch.
-        part: the rows that are shown, the test part of the data or the training part.
-        num_samples: posterior samples of predictions.
     """
 
     folder: Path
@@ -41,8 +39,20 @@ class FitPictures:
     rows: data.Data
     model: BayesianModel
     history: list[dict[str, Any]]
-    part: Any
-    num_samples: int
+
+    @property
+    def num_samples(self) -> int:
+        """Posterior samples of predictions."""
+        return self.settings["samples"]
+
+    @property
+    def scored_part(self) -> tuple[str, Any]:
+        """The part of the data that is scored and shown, after its name: the test part, or else the training part."""
+        return ("training", self.rows.train) if self.rows.test is None else ("test", self.rows.test)
+
+
+class FitPictures(FittedRun):
+    """Draws the pictures of a fit to its run folder."""
 
     def draw(self, levels: dict[str, float]) -> Pictures:
         """Draw the pictures that suit the likelihood and the posterior, and return their captions.
@@ -80,7 +90,8 @@ class FitPictures:
     @cached_property
     def shown(self) -> tuple[Any, np.ndarray]:
         """The first rows of the part, (x, y)."""
-        x, y = self.part if isinstance(self.part, tuple) else next(self.part.batch(SHOWN_ROWS).as_numpy_iterator())
+        part = self.scored_part[1]
+        x, y = part if isinstance(part, tuple) else next(part.batch(SHOWN_ROWS).as_numpy_iterator())
         return x[:SHOWN_ROWS], np.asarray(y[:SHOWN_ROWS])
 
     @property

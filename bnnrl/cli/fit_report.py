@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from bnnrl import data, diagnostics, likelihoods, metrics, report
 from bnnrl.cli import fit_data
-from bnnrl.cli.fit_pictures import FitPictures, Pictures, draw_losses
+from bnnrl.cli.fit_pictures import FitPictures, FittedRun, Pictures, draw_losses
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.storage import config, run_folder
@@ -23,33 +22,18 @@ _SHOWN_SCALES = 20  # of a learned prior
 _SHOWN_COLUMNS = 100  # of a table
 
 
-@dataclass(frozen=True)
-class FitReport:
-    """The scores, pictures and report of a fitted model.
-
-    Attributes:
-        folder: the run folder.
-        settings: the options of `bnnrl fit`.
-        rows: the run's data.
-        model: the fitted model.
-        history: the logs of each epoch.
-    """
-
-    folder: Path
-    settings: dict[str, Any]
-    rows: data.Data
-    model: BayesianModel
-    history: list[dict[str, Any]]
+class FitReport(FittedRun):
+    """The scores, pictures and report of a fitted model."""
 
     def scores(self, seed: int = 0) -> dict[str, float]:
         """Return the scores on the test part of the data, or on the training part if there is no test part."""
-        return self.model.evaluate(self._scored_part[1], num_samples=self.settings["samples"], seed=seed)
+        return self.model.evaluate(self.scored_part[1], num_samples=self.num_samples, seed=seed)
 
     def write(self) -> tuple[dict[str, float], Pictures]:
         """Write scores.csv, the pictures and report.html; return the scores, and the pictures' captions by file."""
         scores = self.scores()
         run_folder.write_table(self.folder / "scores.csv", list(scores), [scores])
-        pictures = self._pictures.draw({f"{self._scored_part[0]} NLL after the fit": scores["nll"]})
+        pictures = self._pictures.draw({f"{self.scored_part[0]} NLL after the fit": scores["nll"]})
         self._write_html(scores, pictures)
         return scores, pictures
 
@@ -58,20 +42,14 @@ class FitReport:
         broken = [name for name, value in scores.items() if not np.isfinite(value)]
         if broken:
             return [
-                f"The fit failed: {', '.join(broken)} of the {self._scored_part[0]} rows not finite. Lower the "
+                f"The fit failed: {', '.join(broken)} of the {self.scored_part[0]} rows not finite. Lower the "
                 "learning rate or step size, or take another method."
             ]
         return _far_predictions(self._pictures, self.rows) if self.rows.class_names is None else []
 
     @cached_property
     def _pictures(self) -> FitPictures:
-        part, samples = self._scored_part[1], self.settings["samples"]
-        return FitPictures(self.folder, self.settings, self.rows, self.model, self.history, part, samples)
-
-    @property
-    def _scored_part(self) -> tuple[str, Any]:
-        """The part of the data that is scored, after its name."""
-        return ("training", self.rows.train) if self.rows.test is None else ("test", self.rows.test)
+        return FitPictures(self.folder, self.settings, self.rows, self.model, self.history)
 
     @property
     def _shown_rows(self) -> tuple[Any, np.ndarray]:
@@ -81,7 +59,7 @@ class FitReport:
     def _coverage(self) -> list[Any]:
         """Return the section on the coverage of intervals or sets; nothing for a likelihood without either."""
         x, y = self._shown_rows
-        samples, classes = self.settings["samples"], isinstance(self.model.likelihood, likelihoods.Categorical)
+        samples, classes = self.num_samples, isinstance(self.model.likelihood, likelihoods.Categorical)
         lines = {}
         for level in _LEVELS:
             try:
@@ -113,7 +91,7 @@ class FitReport:
 
     def _learned_scales(self) -> list[Any]:
         """Return the section of what a learned prior found, the largest scales first; nothing for another prior."""
-        scales = self.model.prior_scales(self.settings["samples"])
+        scales = self.model.prior_scales(self.num_samples)
         largest = sorted(scales.items(), key=lambda item: -item[1])[:_SHOWN_SCALES]
         if not scales:
             return []
@@ -125,14 +103,14 @@ class FitReport:
 
     def _write_html(self, scores: dict[str, float], pictures: Pictures) -> None:
         num_params, written = self.model.keras_model.count_params(), run_folder.FIT.read_config(self.folder)
-        part, rows = self._scored_part
+        part, rows = self.scored_part
         sections: list[Any] = [
             *_warning_section(written.get("warnings", []) + self.problems(scores)),
             *data_sections(self.rows, self.model.likelihood),
             report.Heading("Scores"),
             report.Text(f"Of the {fit_data.count_rows(rows)} {part} rows. NLL is in nats per row."),
             report.Table(scores),
-            report.Text(f"{num_params} parameters, {self.settings['samples']} posterior samples."),
+            report.Text(f"{num_params} parameters, {self.num_samples} posterior samples."),
             *self._coverage(),
             *_chain_section(written.get("chains")),
             report.Heading("Pictures"),

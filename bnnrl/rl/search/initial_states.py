@@ -72,8 +72,8 @@ class InitialStates(NamedTuple):
         bandwidth = deviation if memory.is_empty else memory.begin(np.diag(deviation))
         capacity = 1 << max(6, (len(obs) - 1).bit_length())
         circles = np.zeros([obs.shape[1]] * 2)
-        for past in range(1 + memory.observations):
-            for pair in _circles(memory.newest(obs)):
+        for pair in _circles(memory.newest(obs)):
+            for past in range(1 + memory.observations):
                 circles[np.ix_(*[np.array(pair) + past * memory.num_obs] * 2)] = 1.0
         fixed = tf.constant(circles, tf.float32), tf.constant(bandwidth, tf.float32)
         return cls(pad_rows(obs.astype(np.float32), capacity), tf.constant(len(obs)), *fixed)

@@ -48,6 +48,14 @@ class ModelDraws(NamedTuple):
     constraint_scale: tf.Tensor | None = None  # [C] standard deviation of each constraint over real steps
 
 
+class _Observed(NamedTuple):
+    """Ranges and scales of the real steps; as tensors, they are the fields of `ModelDraws` of the same names."""
+
+    cost_range: np.ndarray | None = None  # [2]
+    obs_range: np.ndarray | None = None  # [2, O]
+    constraint_scale: np.ndarray | None = None  # [C]
+
+
 class LearnedEnv:
     """The models of one environment, completed by the functions that its task defines.
 
@@ -88,16 +96,14 @@ class LearnedEnv:
         make_model = lambda likelihood: RegressionModel(reward_model, size, 1, likelihood, capacity)
         self.reward = make_model(reward_model.likelihood) if learns_reward else None
         self.termination = make_model(Bernoulli()) if learns_termination else None
-        self._cost_range: np.ndarray | None = None  # [2]
-        self._obs_range: np.ndarray | None = None  # [2, O]
-        self._constraint_scale: np.ndarray | None = None  # [C]
+        self._observed = _Observed()
         self.wrapped: dict[int, float] = {}
 
     def share_beyond_range(self, costs: np.ndarray) -> float:
         """Return the share of learned costs that leave the observed range as far as they may; 0 for a task's cost."""
-        if self.reward is None or self._cost_range is None:
+        if self.reward is None or self._observed.cost_range is None:
             return 0.0
-        low, high = map(float, self._cost_range)
+        low, high = map(float, self._observed.cost_range)
         limit = 0.5 * EXTRAPOLATION * (high - low)
         return float(np.mean((costs < low - limit) | (costs > high + limit)))
 
@@ -135,8 +141,7 @@ class LearnedEnv:
         Compiled functions that agents share refer to the copy: they would otherwise keep the first agent's posteriors.
         """
         other = copy(self)
-        other.dynamics, other._cost_range, other._obs_range = self.dynamics.unfitted(), None, None
-        other._constraint_scale = None
+        other.dynamics, other._observed = self.dynamics.unfitted(), _Observed()
         other.reward, other.termination = (
             None if model is None else model.unfitted() for model in (self.reward, self.termination)
         )
@@ -155,7 +160,6 @@ class LearnedEnv:
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
-        self._obs_range = self._range_of_observations(episodes)
         with _named("dynamics"):
             self.dynamics.fit(obs, actions, next_obs, seed)
         terminated = np.concatenate([e.terminations for e in episodes])
@@ -169,11 +173,17 @@ class LearnedEnv:
             for name, model, targets, purpose in learned:
                 with _named(name):
                     model.fit(inputs, targets[:, np.newaxis], host_seed(seed, purpose))
-        if not isinstance(self._task.cost, SaturatingCost):
-            costs = np.concatenate([self.costs(e) for e in episodes])
-            self._cost_range = _range_of(costs, self._task.cost_after_end if terminated.any() else None)
-        if self._task.constraints:
-            self._constraint_scale = _scale_of(np.concatenate([self.constraint_values(e) for e in real]))
+        self._observed = _Observed(
+            None if isinstance(self._task.cost, SaturatingCost) else self._range_of_costs(episodes),
+            self._range_of_observations(episodes),
+            _scale_of(np.concatenate([self.constraint_values(e) for e in real])) if self._task.constraints else None,
+        )
+
+    def _range_of_costs(self, episodes: Sequence[Episode]) -> np.ndarray:
+        """Return the lowest and the highest cost, [2]; that after an end, too, if an episode has terminated."""
+        costs = np.concatenate([self.costs(e) for e in episodes])
+        terminated = any(e.terminations.any() for e in episodes)
+        return _range_of(costs, self._task.cost_after_end if terminated else None)
 
     def _range_of_observations(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Return the lowest and the highest value of each observation entry that the dynamics model sees, [2, O].
@@ -204,12 +214,11 @@ class LearnedEnv:
         def sample(model: RegressionModel | None, i: int) -> NetworkDraws | None:
             return None if model is None or model.posterior is None else model.sample(num_draws, fold_in(seed, i))
 
-        observed = (self._cost_range, self._obs_range, self._constraint_scale)
         return ModelDraws(
             self.dynamics.sample(num_draws, seed),
             sample(self.reward, 1),
             sample(self.termination, 2),
-            *(None if array is None else _tensor(array) for array in observed),
+            *(None if array is None else _tensor(array) for array in self._observed),
         )
 
     def simulated_env(self, draws: ModelDraws) -> SimulatedEnv:
@@ -330,12 +339,7 @@ class LearnedEnv:
             if description is not None:
                 described[prefix] = description
                 arrays |= flatten({prefix.removesuffix("/"): values})
-        if self._cost_range is not None:
-            arrays["cost_range"] = self._cost_range
-        if self._obs_range is not None:
-            arrays["obs_range"] = self._obs_range
-        if self._constraint_scale is not None:
-            arrays["constraint_scale"] = self._constraint_scale
+        arrays |= {name: array for name, array in self._observed._asdict().items() if array is not None}
         if self.wrapped:
             arrays["wrapped"] = np.array(list(self.wrapped.items()))  # [angles, 2] index and interval
         return described, arrays
@@ -344,8 +348,7 @@ class LearnedEnv:
         """Restore what `to_arrays` returned."""
         for prefix, description in described.items():
             self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
-        self._cost_range, self._obs_range = arrays.get("cost_range"), arrays.get("obs_range")
-        self._constraint_scale = arrays.get("constraint_scale")
+        self._observed = _Observed(*map(arrays.get, _Observed._fields))
         self.wrapped = {int(i): float(low) for i, low in arrays.get("wrapped", ())}
 
 
