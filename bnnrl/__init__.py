@@ -21,6 +21,7 @@ _EXPORTS = {
     "BayesianModel": "bnnrl.model",
     "Converged": "bnnrl.model",
     "laplace": "bnnrl.model.post_hoc",
+    "cross_validate": "bnnrl.model.cross_validation",
     "Problem": "bnnrl.problem",
     "load": "bnnrl.storage.load",
     "PILCO": "bnnrl.rl.pilco",
@@ -37,8 +38,8 @@ _SUBMODULES = {
 # fmt: off
 __all__ = [
     "PILCO", "BayesianModel", "Converged", "Dynamics", "PolicySearch", "Problem", "Task", "__version__", "callbacks",
-    "check", "data", "diagnostics", "inference", "laplace", "layers", "likelihoods", "load", "metrics", "planners",
-    "plots", "policies", "posterior", "priors", "report", "sklearn", "tasks", "tracking",
+    "check", "cross_validate", "data", "diagnostics", "inference", "laplace", "layers", "likelihoods", "load",
+    "metrics", "planners", "plots", "policies", "posterior", "priors", "report", "sklearn", "tasks", "tracking",
 ]
 # fmt: on
 
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     )
     from bnnrl.model.bayesian_model import BayesianModel
     from bnnrl.model.convergence import Converged
+    from bnnrl.model.cross_validation import cross_validate
     from bnnrl.model.post_hoc import laplace
     from bnnrl.problem import Problem
     from bnnrl.rl import planners, policies, tasks

@@ -68,6 +68,9 @@ class Fit:
     by cross-validation on the training data, for which --folds more models are fitted."""
     folds: int = 5
     """Folds of --calibrate cv+."""
+    cross_validate: Annotated[int | None, optional("INT", "none")] = None
+    """Number of folds of the training data for a cross-validation: so many more models are fitted, each to all rows but
+    those of a fold, and scored on the rows of the fold. Add --test 0 to divide all rows."""
     data_dir: Annotated[str | None, optional("STR", "that of TFDS")] = None
     """Folder where TensorFlow Datasets (TFDS) has prepared data sets. If given, DATASET is the name of one of them."""
     seed: int = 0

@@ -89,6 +89,19 @@ class FitReport(FittedRun):
         found = [f"{kind} by {c.method!r}" for kind, c in self.model.calibrations.items()]
         return f"Calibrated on the validation data: {', '.join(found)}." if found else "Not calibrated after the fit."
 
+    def _folds(self) -> list[Any]:
+        """Return the section of the cross-validation that folds.csv holds; nothing without the file."""
+        path = self.folder / "folds.csv"
+        if not path.exists():
+            return []
+        text = (
+            "Each row of the table is a model that was fitted to the training rows outside of a fold, and scored on "
+            "the rows of the fold. The last row holds the scores of the rows of all folds together. Coverage is that "
+            "of the 95 % intervals or sets, with the ends of its 95 % confidence interval."
+        )
+        table = report.Table(run_folder.read_table(path))
+        return [report.Heading("Cross-validation"), report.Text(text), table]
+
     def _learned_scales(self) -> list[Any]:
         """Return the section of what a learned prior found, the largest scales first; nothing for another prior."""
         scales = self.model.prior_scales(self.num_samples)
@@ -112,6 +125,7 @@ class FitReport(FittedRun):
             report.Table(scores),
             report.Text(f"{num_params} parameters, {self.num_samples} posterior samples."),
             *self._coverage(),
+            *self._folds(),
             *_chain_section(written.get("chains")),
             report.Heading("Pictures"),
             *picture_sections(self.folder, pictures),

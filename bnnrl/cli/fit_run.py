@@ -23,6 +23,8 @@ from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.output import warn
 from bnnrl.model import calibration, cross_conformal
 from bnnrl.model.bayesian_model import BayesianModel
+from bnnrl.model.cross_validation import cross_validate
+from bnnrl.model.folds import splits
 from bnnrl.network import check_activation
 from bnnrl.seeds import host_seed
 from bnnrl.storage import checkpoint, config, lock, run_folder
@@ -127,12 +129,16 @@ def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, f
         rows = load_data(settings)
         model = make_model(settings, rows)
         _check_calibration(settings, rows, model.likelihood)
+        if settings["cross_validate"] is not None:
+            splits(count_rows(rows.train), settings["cross_validate"], settings["seed"])
         print(as_lines(described(rows, model.likelihood)), flush=True)
         path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
         recorder = Recorder(path)
         interrupt.configure(lambda: _advice(path))
         with lock.hold(path, warn), _tracker(settings, rows.name, path) as tracker:
             _fit(model, rows, settings, recorder, tracker, noted)
+            if settings["cross_validate"]:
+                _cross_validate(model, settings, rows, path)
             report = FitReport(path, settings, rows, model, recorder.rows)
             scores, pictures = report.write()
             for message in report.problems(scores):
@@ -218,20 +224,42 @@ def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: li
 
 
 def _calibrate(model: BayesianModel, settings: dict[str, Any], rows: data.Data, path: Path) -> None:
-    how = {"num_samples": settings["samples"], "seed": settings["seed"]}
     if settings["calibrate"] == _CROSS:
-        folds = settings["folds"]
-        print(f"Calibration by CV+: {folds} fits, each to all training rows but those of a fold.", flush=True)
-        size = None if model.method.full_batch_only else settings["batch_size"]
-        try:
-            model.cross_calibrate(rows, folds=folds, batch_size=size, epochs=settings["epochs"], level=_LEVEL, **how)
-        except inference.Diverged as error:
-            raise ValueError(
-                f"A fit of the calibration by CV+ diverged. {error} The model of all rows is kept, not calibrated. "
-                f"Write its report: bnnrl report {path}"
-            ) from error
+        with _fits_of_folds("Calibration by CV+", settings["folds"], path):
+            model.cross_calibrate(rows, folds=settings["folds"], **_how_of_folds(model, settings))
     else:
+        how = {"num_samples": settings["samples"], "seed": settings["seed"]}
         model.calibrate(rows, method=settings["calibrate"], level=_LEVEL, **how)
+
+
+def _cross_validate(model: BayesianModel, settings: dict[str, Any], rows: data.Data, path: Path) -> None:
+    """Cross-validate the model on the training rows, print the scores, and write them to folds.csv."""
+    folds = settings["cross_validate"]
+    with _fits_of_folds("Cross-validation", folds, path):
+        found = cross_validate(model, rows, folds=folds, **_how_of_folds(model, settings))
+    table = found.table()
+    run_folder.write_table(path / "folds.csv", list(table[0]), table)
+    print(found, flush=True)
+
+
+def _how_of_folds(model: BayesianModel, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that `cross_calibrate` and `cross_validate` share."""
+    size = None if model.method.full_batch_only else settings["batch_size"]
+    how = {"batch_size": size, "epochs": settings["epochs"], "level": _LEVEL}
+    return {**how, "num_samples": settings["samples"], "seed": settings["seed"]}
+
+
+@contextmanager
+def _fits_of_folds(what: str, folds: int, path: Path) -> Iterator[None]:
+    """Say what the fits of the block are for, and raise ValueError if one of them diverges."""
+    print(f"{what}: {folds} fits, each to all training rows but those of a fold.", flush=True)
+    try:
+        yield
+    except inference.Diverged as error:
+        raise ValueError(
+            f"A fit of the {what[0].lower()}{what[1:]} diverged. {error} The model of all rows is kept. Write its "
+            f"report: bnnrl report {path}"
+        ) from error
 
 
 def _advice(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnnrl.checks import as_array
 from bnnrl.data.source import PARTS
 from bnnrl.seeds import host_seed
 
@@ -58,3 +59,31 @@ def _stratified(rows: np.ndarray, count: int, labels: np.ndarray, seed: int) -> 
             f"Invalid `stratify`: expected classes with rows for every part. Received: {error} Pass `stratify=False`."
         ) from error
     return np.asarray(rest), np.asarray(chosen)
+
+
+def ranks(name: str, values, rows: int) -> np.ndarray:
+    """Return the rank of each value among the distinct values, [N].
+
+    Args:
+        name: of the argument, for the error.
+        values: numbers, strings or dates, [N].
+        rows: N.
+
+    Raises:
+        ValueError: if there is not one value for each row, or a value is missing.
+    """
+    array = as_array(name, values)
+    if array.shape != (rows,):
+        raise ValueError(f"Invalid `{name}`: expected a value for each of {rows} rows. Received: shape {array.shape}.")
+    missing = np.array([value is None or value != value for value in array.tolist()])  # NaN differs from itself
+    if missing.any():
+        raise ValueError(
+            f"Invalid `{name}`: expected a value for each row. Received: none in {missing.sum()} rows, the first of "
+            f"which is row {np.argmax(missing)}. Fill them in, or leave these rows out."
+        )
+    try:
+        return np.unique(array, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError(
+            f"Invalid `{name}`: expected values of one type, which can be sorted. Received: others ({error})."
+        ) from error

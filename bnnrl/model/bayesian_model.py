@@ -23,6 +23,7 @@ from bnnrl.model.convergence import StopWhenConverged, require_chains, rule_and_
 from bnnrl.model.cross_conformal import CrossConformal
 from bnnrl.model.data_adapter import DataAdapter
 from bnnrl.model.device_data import Shards
+from bnnrl.model.folds import fitted
 from bnnrl.model.keras_optimizer import KerasOptimizerView
 from bnnrl.model.linearised_prediction import LinearisedPredictor
 from bnnrl.model.prediction import Predictor
@@ -109,6 +110,24 @@ class BayesianModel:
         self._compiled: tuple[Any, inference.Driver] | None = None  # what it was compiled for, and the driver
         self._trainer: Trainer | None = None  # of the last fit
         self._loaded_posterior: posterior.Posterior | None = None
+
+    def clone(self) -> BayesianModel:
+        """Return a model of the same network, likelihood, prior and method that is not fitted.
+
+        Raises:
+            ValueError: if this model was loaded without its prior or its method.
+        """
+        self._check_can_be_fitted()
+        given = self._name or self.method, self._given if self._name else None
+        with already_told():
+            return BayesianModel(self.keras_model, self.likelihood, self.prior, *given)
+
+    def _check_can_be_fitted(self) -> None:
+        if self.prior is None or self.method is None:
+            raise ValueError(
+                "Invalid model: expected one with a prior and a method. Received: one that was loaded without. Build "
+                "a new BayesianModel from its `keras_model` and `likelihood` to fit it again."
+            )
 
     def _make_predictor(self, linearised: bool) -> Predictor:
         return (LinearisedPredictor if linearised else Predictor)(self._problem, self._adapter)
@@ -198,11 +217,7 @@ class BayesianModel:
             bnnrl.keras_conventions.KerasModelWarning: if the network has `keras.layers.SpectralNormalization`, which
                 has no effect here.
         """
-        if self.prior is None or self.method is None:
-            raise ValueError(
-                "Invalid model: expected one with a prior and a method. Received: one that was loaded without. Build "
-                "a new BayesianModel from its `keras_model` and `likelihood` to fit it again."
-            )
+        self._check_can_be_fitted()
         check_reporting(callbacks, verbose)
         check_choice("engine", engine, ("local", "ray"))
         check_initial_epoch(initial_epoch)
@@ -625,12 +640,9 @@ class BayesianModel:
         x, y = self._adapter.own_rows(*((x.train, None) if isinstance(x, data.Data) else (x, y)))
         first = self._distribution(self._adapter.inputs(inputs.take(x, slice(1))), num_samples, seed)
         method = cross_conformal.check_method(calibration.choose_method(method, first))
-        held_out, found = cross_conformal.divided(folds, len(y), level, seed), []
-        for rows, fold in cross_conformal.training_rows(x, y, held_out, self._adapter):
-            given = self._name or self.method, self._given if self._name else None
-            with already_told():
-                model = BayesianModel(self.keras_model, self.likelihood, self.prior, *given)
-                model.fit(rows, None, batch_size, epochs, seed=seed, verbose=0)
+        divisions, found = cross_conformal.divided(folds, len(y), level, seed), []
+        how = {"batch_size": batch_size, "epochs": epochs, "seed": seed, "verbose": 0}
+        for model, fold in fitted(self.clone, x, y, divisions, self._adapter, **how):
             of_fold = partial(model._by_rows, model._adapter.inputs(inputs.take(x, fold)), num_samples, seed)
             scores = calibration.calibrate(method, level, y[fold], of_fold, None, seed).values
             found.append(cross_conformal.Fold(model, scores))

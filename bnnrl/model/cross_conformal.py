@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bnnrl import data
-from bnnrl.checks import check_choice, check_count
+from bnnrl.checks import check_choice
 from bnnrl.metrics.conformal import check_rows_suffice, least_rows
-from bnnrl.model import inputs
 from bnnrl.model.calibration import OF_CLASSES
+from bnnrl.model.folds import Split, splits
 from bnnrl.storage.arrays import Arrays, flatten, select
 
 _OF_NUMBERS = ("normalized", "absolute")
@@ -143,36 +142,12 @@ def check_method(method: str) -> str:
     return method
 
 
-def divided(folds: int, rows: int, level: float, seed: int) -> list[np.ndarray]:
-    """Return the indices of the rows of each fold, sorted; the rows are divided at random.
+def divided(folds: int, rows: int, level: float, seed: int) -> list[Split]:
+    """Return the divisions of rows into folds at random.
 
     Raises:
         ValueError: if there are fewer rows than folds, or too few for the level.
     """
-    if check_count("folds", folds, least=2) > rows:
-        raise ValueError(f"Invalid `folds`: expected at most {rows}, the number of rows. Received: folds={folds}.")
+    found = splits(rows, folds, seed)
     check_rows_suffice(rows, least_rows(level), level)
-    order = np.random.default_rng(seed).permutation(rows)
-    return [np.sort(part) for part in np.array_split(order, folds)]
-
-
-def training_rows(
-    x: inputs.Arrays, y: np.ndarray, held_out: list[np.ndarray], like: Any
-) -> Iterator[tuple[data.Data, np.ndarray]]:
-    """Yield the rows outside of each fold, and the indices of those in it.
-
-    The rows are standardised by themselves if the model's are, since the guarantee needs models that have seen nothing
-    of the rows of their fold.
-
-    Args:
-        x: inputs in their own units.
-        y: targets in their own units.
-        held_out: the indices of the rows of each fold.
-        like: the adapter of the model, which tells what is standardised.
-    """
-    scaler = lambda given, rows: None if given is None else data.Scaler.fit(rows)
-    for fold in held_out:
-        others = np.setdiff1d(np.arange(len(y)), fold)
-        rows = inputs.take(x, others), y[others]
-        scalers = scaler(like.x_scaler, rows[0]), scaler(like.y_scaler, rows[1])
-        yield data.Data(rows, None, None, *scalers, None, None, "rows outside of a fold", like.columns), fold
+    return found

@@ -71,6 +71,23 @@ def test_a_fit_is_calibrated_by_cross_validation(tmp_path):
     assert "Calibrated by CV+ with 3 folds of the 354 training rows" in report and "95% intervals" in report
 
 
+def test_a_fit_is_cross_validated(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert fit(folder, "diabetes", "--method", "adam", "--test", 0, "--cross-validate", 3) == 0
+    out = capsys.readouterr().out
+    assert "Cross-validation: 3 fits" in out and "3 folds, at random" in out and printed(out).keys() >= {"nll", "rmse"}
+    with open(folder / "folds.csv") as file:
+        *each, every = csv.DictReader(file)
+    assert [row["fold"] for row in each] == ["1", "2", "3"] and (every["fold"], every["rows"]) == ("all", "442")
+    square = sum(int(row["rows"]) * float(row["rmse"]) ** 2 for row in each) / 442
+    assert float(every["rmse"]) == pytest.approx(square**0.5)
+    page = (folder / "report.html").read_text()
+    assert "<h2>Cross-validation</h2>" in page and "coverage low" in page
+    (folder / "report.html").unlink()
+    assert cli.main(["report", str(folder)]) == 0
+    assert "<h2>Cross-validation</h2>" in (folder / "report.html").read_text()
+
+
 def test_a_report_is_written_anew(tmp_path, capsys):
     folder = tmp_path / "run"
     assert fit(folder, "iris", "--method", "adam", "--validation", 0.2) == 0
@@ -143,6 +160,7 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["iris", "--method", "hmc", "--method.burn-in", "100"], "epochs"),
         (["iris", "--calibrate", "auto"], "--calibrate cv+, which needs none"),
         (["iris", "--calibrate", "cv+", "--folds", "1"], "Invalid `folds`"),
+        (["iris", "--cross-validate", "1"], "Invalid `folds`: expected an integer of at least 2"),
         (["iris", "--calibrate", "cqr", "--validation", "0.2"], "temperature"),
         (["iris", "--calibrate", "aps", "--validation", "0.1"], "at least 19 rows"),
     ],
@@ -200,7 +218,10 @@ def test_a_diverged_fit_of_the_calibration_keeps_the_model(tmp_path, capsys, mon
 
     monkeypatch.setattr(bnnrl.BayesianModel, "cross_calibrate", diverge)
     assert fit(tmp_path / "run", "diabetes", "--method", "adam", "--calibrate", "cv+") == 2
-    assert "A fit of the calibration by CV+ diverged. Diverged at step 7." in capsys.readouterr().err
+    assert (
+        "A fit of the calibration by CV+ diverged. Diverged at step 7. The model of all rows is kept."
+        in capsys.readouterr().err
+    )
     assert cli.main(["report", str(tmp_path / "run")]) == 0
 
 

@@ -64,6 +64,7 @@ def test_calibration():
         exec(block.replace("epochs=200", "epochs=20, verbose=0"), space)
     assert 0.8 < space["coverage"].share <= 1 and space["likely"].shape == (36, 3)
     assert set(space["classifier"].calibrations) == {"recalibration"}
+    assert space["found"].num_rows == 442 and len(space["found"].folds) == 5
 
 
 @pytest.mark.usefixtures("without_xla")

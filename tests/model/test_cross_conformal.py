@@ -13,6 +13,7 @@ import bnnrl
 from bnnrl import likelihoods
 from bnnrl.inference import Info, Method
 from bnnrl.inference.base import starting_point
+from bnnrl.model.folds import splits
 from bnnrl.posterior import Point
 from tests.scenarios import draws
 
@@ -64,7 +65,7 @@ def test_intervals_follow_from_the_definition(method, tmp_path):
     model = least_squares(x, y)
     found = model.cross_calibrate(x, y, folds=4, method=method, level=0.8, batch_size=None, epochs=1)
     assert [len(fold.scores) for fold in found.folds] == [6, 6, 6, 5] and found is model.calibrations["conformal"]
-    held_out = np.array_split(np.random.default_rng(0).permutation(23), 4)
+    held_out = [fold.held_out for fold in splits(23, 4, 0)]
     lower, upper = [], []
     for fold in held_out:
         others = np.setdiff1d(np.arange(23), fold)
@@ -95,7 +96,7 @@ def test_each_fold_is_standardised_by_the_rows_outside_of_it():
     model = bnnrl.BayesianModel(network, likelihoods.Gaussian(1.0), method=LeastSquares())
     model.fit(rows, batch_size=None, epochs=1, verbose=0)
     found = model.cross_calibrate(rows, folds=3, level=0.9, batch_size=None, epochs=1)
-    held_out = np.array_split(np.random.default_rng(0).permutation(30), 3)
+    held_out = [fold.held_out for fold in splits(30, 3, 0)]
     train = np.asarray(rows.train[0])
     for fold, indices in zip(found.folds, held_out, strict=True):
         others = np.setdiff1d(np.arange(30), indices)
@@ -122,7 +123,7 @@ def test_too_few_rows_and_methods_without_folds_are_refused():
     model = least_squares(x, y)
     with pytest.raises(ValueError, match=r"at least 19 rows for level 0\.95\. Received: 12 rows"):
         model.cross_calibrate(x, y)
-    with pytest.raises(ValueError, match=r"`folds`: expected at most 12, the number of rows\. Received: folds=13"):
+    with pytest.raises(ValueError, match=r"`folds`: expected at most 12, for 12 rows\. Received: folds=13"):
         model.cross_calibrate(x, y, folds=13, level=0.8)
     with pytest.raises(ValueError, match="`folds`: expected"):
         model.cross_calibrate(x, y, folds=1, level=0.8)
