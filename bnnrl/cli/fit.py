@@ -63,6 +63,11 @@ class Fit:
     """Fraction of the rows for the test data, on which the fit is scored."""
     validation: float = 0.0
     """Fraction of the rows for the validation data, on which the loss is computed after each epoch."""
+    split_by: Annotated[str | None, optional("COLUMN", "none")] = None
+    """Column of a table whose groups are not divided, such as patient: no group is in two parts, nor in two folds."""
+    split_in_time: Annotated[str | None, optional("COLUMN|rows", "none")] = None
+    """Column of a table with the time of each row, or rows for the order of the rows: the test data are the latest
+    rows, and folds are later than what their models are fitted to."""
     calibrate: Annotated[str | None, optional("STR", "none")] = None
     """Calibration on the validation data, such as auto, normalized, cqr, spread, isotonic, aps or temperature; or cv+,
     by cross-validation on the training data, for which --folds more models are fitted."""

@@ -7,22 +7,19 @@ from typing import Any
 
 from bnnrl import data, likelihoods
 
-_LOADED = (
-    "targets",
-    "inputs",
-    "exclude",
-    "test",
-    "validation",
-    "task",
-    "data_dir",
-)  # settings that `bnnrl.data.load` takes
+# Settings that `bnnrl.data.load` takes, by the names of its arguments.
+_LOADED = {
+    **{name: name for name in ("targets", "inputs", "exclude", "test", "validation", "task", "data_dir")},
+    "groups": "split_by",
+    "times": "split_in_time",
+}
 
 _UNSCALED = ("poisson", "negativebinomial", "bernoulli")  # likelihoods of targets that `load` would standardise
 
 
 def load_data(settings: dict[str, Any]) -> data.Data:
     """Return the run's data, divided in the same way at each call."""
-    given = {name: settings[name] for name in _LOADED if settings[name] is not None}
+    given = {name: settings[option] for name, option in _LOADED.items() if settings.get(option) is not None}
     if (settings["likelihood"] or "").lower().replace("_", "") in _UNSCALED:
         given |= {"task": "regression", "standardize": "inputs"}
     with warnings.catch_warnings():
@@ -35,6 +32,7 @@ def described(rows: data.Data, likelihood: likelihoods.Likelihood) -> dict[str, 
     parts = {"training": rows.train, "validation": rows.validation, "test": rows.test}
     counted = ", ".join(f"{count_rows(part)} {name}" for name, part in parts.items() if part is not None)
     task = f"{task_of(rows, likelihood)}; likelihood {type(likelihood).__name__.lower()}"
+    counted += f"; {rows.division}" if rows.division else ""
     lines = {"rows": counted, "features": _features(rows), "task": task}
     if rows.columns is not None and rows.columns.targets:
         lines |= rows.columns.describe()

@@ -130,7 +130,7 @@ def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, f
         model = make_model(settings, rows)
         _check_calibration(settings, rows, model.likelihood)
         if settings["cross_validate"] is not None:
-            splits(count_rows(rows.train), settings["cross_validate"], settings["seed"])
+            splits(count_rows(rows.train), settings["cross_validate"], settings["seed"], None, rows.groups, rows.times)
         print(as_lines(described(rows, model.likelihood)), flush=True)
         path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
         recorder = Recorder(path)

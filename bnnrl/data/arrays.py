@@ -36,27 +36,25 @@ def divide(source: Source, parts: dict[str, tuple[Any, Any]], settings: DivideSe
             "Invalid `stratify`: expected False for real targets, which have no classes. Received: stratify=True."
         )
     columns, given = source.columns, {part: x for part, (x, _) in parts.items()}
+    rows = len(ys["train"])
+    times = np.arange(rows) if isinstance(settings.times, str) else settings.times
+    labels = ys["train"] if settings.stratify else None
+    codes = assign(rows, settings.fractions, settings.seed, labels, settings.groups, times)
+    chosen = {part: codes == code for code, part in enumerate(PARTS)}
     if columns is not None:
-        train = _codes(ys["train"], settings) == PARTS.index("train")
-        columns = replace(columns.fitted(given["train"][train]), class_names=class_names)
+        columns = replace(columns.fitted(given["train"][chosen["train"]]), class_names=class_names)
         given = {part: columns.filled(x) for part, x in given.items()}
     xs = {part: casting.as_inputs(x, part, source.feature_names, x_scaled) for part, x in given.items()}
     _check_shapes(xs, ys)
     divided: dict[str, Rows] = {part: (x, ys[part]) for part, x in xs.items()}
     x, y = xs["train"], ys["train"]
     if settings.fractions:
-        codes = _codes(y, settings)
-        chosen = {part: codes == code for code, part in enumerate(PARTS)}
-        divided.update({part: (x[rows], y[rows]) for part, rows in chosen.items() if rows.any()})
+        divided.update({part: (x[of_part], y[of_part]) for part, of_part in chosen.items() if of_part.any()})
         x, y = x[chosen["train"]], y[chosen["train"]]
     by_last_axis = lambda a: Scaler.fit(a.reshape(-1, a.shape[-1]))
     scalers = by_last_axis(x) if x_scaled else None, by_last_axis(y) if y_scaled and not class_names else None
-    return Divided(divided, class_names, *scalers, columns)
-
-
-def _codes(y: np.ndarray, settings: DivideSettings) -> np.ndarray:
-    """Return for each training row the index of the part in `PARTS` that the row becomes, uint8 [N]."""
-    return assign(len(y), settings.fractions, settings.seed, y if settings.stratify else None)
+    of_train = lambda values: None if values is None else np.asarray(values)[chosen["train"]]
+    return Divided(divided, class_names, *scalers, columns, of_train(settings.groups), of_train(times))
 
 
 def _check_shapes(xs: dict[str, np.ndarray], ys: dict[str, np.ndarray]) -> None:

@@ -40,6 +40,9 @@ class Data:
     feature_names: tuple[str, ...] | None  # names of x's last axis, where the source has them
     name: str
     columns: Columns | None = None  # what the columns of a table were taken for
+    groups: Any = None  # of the rows of the training part, [N], as `load` was given them
+    times: Any = None  # of the rows of the training part, [N], as `load` was given them
+    division: str = ""  # how `groups` or `times` divided the rows, in words
 
     @property
     def num_classes(self) -> int | None:
@@ -60,6 +63,8 @@ def load(
     validation: Any = 0.0,
     seed=0,
     stratify: bool = False,
+    groups: Any = None,
+    times: Any = None,
     task: str | None = None,
     standardize: str | bool = "auto",
     inputs: str | Sequence[str] | None = None,
@@ -101,6 +106,12 @@ def load(
         validation: the validation part, given like `test`.
         seed: integer, or stateless seed pair, of the random division.
         stratify: whether all parts get the same share of every class. Not available for streams.
+        groups: the group of each row, such as the patient or the machine that it is of: no group is in two parts, and
+            fractions are those of groups. The name of a column of a table, which is then no input unless `inputs` names
+            it, or an array [N]. Not available for streams.
+        times: the time of each row: the test part gets the latest rows and the validation part those before, whole
+            times each. The name of a column of numbers or dates of a table, which remains an input unless `exclude`
+            names it; an array [N]; or "rows" for the order of the rows. Not available for streams.
         task: "classification", "regression", or None to infer it from the targets: real numbers mean regression;
             integers, booleans, strings and categories are classes, numbered in sorted order over all parts.
         standardize: which scalers to fit. "auto": for inputs [N, F], integers included, and for real targets.
@@ -120,7 +131,7 @@ def load(
 
     Raises:
         ValueError: if an argument is invalid, a name is unknown, a part would be empty, or a value is not finite, or
-            missing in anything but a table.
+            missing in anything but a table. Also if more than one of `stratify`, `groups` and `times` is given.
         ImportError: if pandas or pyarrow is needed and not installed.
 
     Warns:
@@ -131,12 +142,17 @@ def load(
     max_bytes = check_positive("max_bytes", max_bytes, infinite=True)
     standardize = _check_mode("standardize", standardize, STANDARDIZE)
     stream, stratify = _check_mode("stream", stream, ("auto", True, False)), check_flag("stratify", stratify)
+    if stratify + (groups is not None) + (times is not None) > 1:
+        raise ValueError(
+            "Invalid division: expected one of `stratify`, `groups` and `times` at most. Received: several of them."
+        )
     given, fractions = _given_and_fractions({"validation": validation, "test": test})
-    reading = ReadSettings(targets, inputs, exclude, split, data_dir, image_size, color_mode, seed)
+    reading = ReadSettings(targets, inputs, exclude, split, data_dir, image_size, color_mode, seed, groups, times)
     found = readers.read({"train": source, **given}, reading)
+    of_rows = {"groups": _of_rows("groups", groups, found.groups), "times": _of_rows("times", times, found.times)}
     found = found._replace(parts=_wanted(found, fractions, split))
     fractions = {part: share for part, share in fractions.items() if share and part not in found.parts}
-    settings = DivideSettings(fractions, seed, stratify, task, standardize)
+    settings = DivideSettings(fractions, seed, stratify, task, standardize, **of_rows)
     divided = _divide(found, settings, stream, max_bytes)
     train, validation, test = (divided.parts.get(part) for part in PARTS)
     return Data(
@@ -149,7 +165,35 @@ def load(
         found.feature_names,
         found.name,
         divided.columns,
+        divided.groups,
+        divided.times,
+        _in_words(groups, times) if fractions else "",
     )
+
+
+def _of_rows(name: str, given: Any, from_column: np.ndarray | None) -> Any:
+    """Return the group or the time of each training row, or "rows" for times in the order of the rows.
+
+    Raises:
+        ValueError: if a column is named of something else than a table.
+    """
+    if given is None or from_column is not None:
+        return from_column
+    if isinstance(given, str) and (name, given) != ("times", "rows"):
+        words = ", or 'rows' for the order of the rows" if name == "times" else ""
+        raise ValueError(
+            f"Invalid `{name}`: expected the name of a column for a table only, and an array [N] for other sources"
+            f"{words}. Received: {given!r}."
+        )
+    return given
+
+
+def _in_words(groups: Any, times: Any) -> str:
+    """Return how rows are divided by groups or times; nothing for a division at random."""
+    named = lambda column, other: repr(column) if isinstance(column, str) and column != "rows" else other
+    if groups is not None:
+        return f"divided by whole groups of {named(groups, 'rows')}"
+    return f"divided in the order of {named(times, 'rows')}, the training rows first" if times is not None else ""
 
 
 def _check_mode(name: str, value: Any, modes: tuple[str | bool, ...]) -> str | bool:
@@ -187,4 +231,9 @@ def _divide(source: Source, settings: DivideSettings, streamed: str | bool, max_
         return arrays.divide(source, {part: stream.into_memory(rows, part) for part, rows in parts.items()}, settings)
     if settings.stratify:
         raise ValueError("Invalid `stratify`: expected False for a stream. Received: stratify=True.")
+    if settings.groups is not None or settings.times is not None:
+        raise ValueError(
+            "Invalid `groups` or `times`: expected None for a stream. Received: one of them. Pass `stream=False`, or "
+            "the parts as `validation` and `test`."
+        )
     return stream.divide(source, parts, settings)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bnnrl.data.columns import Columns
 from bnnrl.data.scaler import Scaler
 from bnnrl.data.source import Rows
@@ -24,13 +26,15 @@ class ReadSettings:
     image_size: tuple[int, int] | None = None
     color_mode: str | None = None
     seed: Any = 0
+    groups: Any = None
+    times: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DivideSettings:
     """How the training rows are divided, and how all rows become numbers.
 
-    Each field but `fractions` is the argument of `load` with the same name.
+    Each field but `fractions`, `groups` and `times` is the argument of `load` with the same name.
     """
 
     fractions: dict[str, float]  # shares of the training rows that become "validation" and "test", in (0, 1)
@@ -38,6 +42,8 @@ class DivideSettings:
     stratify: bool = False
     task: str | None = None
     standardize: str | bool = "auto"
+    groups: Any = None  # of the training rows, [N]; None if rows are divided one by one
+    times: Any = None  # of the training rows, [N], or "rows" for their order; None if they are divided at random
 
 
 class Divided(NamedTuple):
@@ -48,3 +54,5 @@ class Divided(NamedTuple):
     x_scaler: Scaler | None  # None where inputs are not standardized
     y_scaler: Scaler | None  # None where targets are not standardized
     columns: Columns | None = None  # of a table
+    groups: np.ndarray | None = None  # of the rows of the training part, [n]
+    times: np.ndarray | None = None  # of the rows of the training part, [n]

@@ -24,3 +24,5 @@ class Source(NamedTuple):
     target_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None  # where the source knows them, targets are indices into them
     columns: Columns | None = None  # of a table, whose missing numbers are NaN in x
+    groups: np.ndarray | None = None  # of the training rows, [N], from a column of a table
+    times: np.ndarray | None = None  # of the training rows, [N], from a column of a table

@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +45,9 @@ def read(tables: dict[str, Any], settings: ReadSettings) -> Source:
 
     Args:
         tables: for each part, a DataFrame or the path of a file with one of `SUFFIXES`.
-        settings: `inputs` names the columns that are inputs, all but the targets if None, and `exclude` those that are
-            not. `targets` names the columns that are targets, the last column if None.
+        settings: `inputs` names the columns that are inputs, all but the targets and the groups if None, and `exclude`
+            those that are not. `targets` names the columns that are targets, the last column if None. `groups` and
+            `times` name the columns by which rows are divided.
 
     Returns:
         Inputs float64 [N, F], with NaN for missing numbers, and the source's `columns`.
@@ -63,7 +65,9 @@ def read(tables: dict[str, Any], settings: ReadSettings) -> Source:
     train = frames["train"]
     targets = _columns("targets", settings.targets, train, [train.columns[-1]] if len(train.columns) else [])
     exclude = _columns("exclude", settings.exclude, train, [])
-    others = [c for c in train.columns if c not in targets]
+    groups = _divider("groups", settings.groups, train, targets)
+    times = None if settings.times == "rows" else _divider("times", settings.times, train, targets)
+    others = [c for c in train.columns if c not in targets and c != groups]
     inputs = [c for c in _columns("inputs", settings.inputs, train, others) if c not in exclude]
     if not inputs or set(inputs) & set(targets):
         raise ValueError(
@@ -76,12 +80,48 @@ def read(tables: dict[str, Any], settings: ReadSettings) -> Source:
     columns = _infer(everything, inputs, settings.inputs is not None)
     columns = Columns(columns.inputs, tuple(map(str, targets)), None, columns.left_out, dropped)
     _warn(columns)
+    if groups is not None and groups not in inputs:
+        columns = replace(columns, left_out=(*columns.left_out, (str(groups), "the groups that rows are divided by")))
     x, y = columns.encode(everything), _targets(everything[targets], dropped > 0)
     if all(pandas_module().api.types.is_integer_dtype(everything[name]) for name in inputs):
         x = x.astype(np.int64)  # such as tokens, which are not standardised
     ends = np.cumsum([len(frame) for frame in frames.values()])[:-1]
     parts = dict(zip(frames, zip(np.split(x, ends), np.split(y, ends), strict=True), strict=True))
-    return Source(name, parts, columns.features, columns.targets, columns=columns)
+    found = Source(name, parts, columns.features, columns.targets, columns=columns)
+    return found._replace(
+        groups=None if groups is None else np.array(_text(frames["train"][groups]).tolist(), dtype=object),
+        times=None if times is None else _times(str(times), frames["train"][times]),
+    )
+
+
+def _divider(argument: str, name: Any, frame: pd.DataFrame, targets: list) -> Any:
+    """Return the name of the column that rows are divided by, or None.
+
+    Raises:
+        ValueError: if it is not the name of a column, or that of a target.
+    """
+    if name is None:
+        return None
+    if not isinstance(name, str | int) or name in targets:
+        raise ValueError(
+            f"Invalid `{argument}`: expected the name of a column that is no target. Received: {name!r:.90}."
+        )
+    return _columns(argument, name, frame, [])[0]
+
+
+def _times(name: str, values: pd.Series) -> np.ndarray:
+    """Return the entries of a column of numbers or dates as numbers, float64 [N]: NaN where they are missing.
+
+    Raises:
+        ValueError: if the column holds something else.
+    """
+    column = infer(name, values, named=True)
+    if isinstance(column, str) or column.kind == "categories":
+        raise ValueError(
+            f"Invalid `times`: expected a column of numbers or dates. Received: {name!r}, "
+            f"{column if isinstance(column, str) else column.describe()}. Write dates as 2024-12-31."
+        )
+    return column.encode(values)[:, 0]
 
 
 def _columns(argument: str, names, frame: pd.DataFrame, default: Sequence) -> list:

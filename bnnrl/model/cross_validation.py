@@ -120,7 +120,8 @@ def cross_validate(
         y: targets [N, ...]; None if they come with `x`.
         folds: K, the number of folds.
         stratify: whether all folds get the same share of every class. Targets are then one class for each row.
-        groups: the group of each row, [N] of numbers or strings: no group is in two folds.
+        groups: the group of each row, [N] of numbers or strings: no group is in two folds. Of the result of
+            `bnnrl.data.load`, the groups or times that it was given, unless one of them is given here.
         times: the time of each row, [N] of numbers or dates. The distinct times are cut into K + 1 blocks in their
             order, and fold k holds out block k + 1 of a model of all blocks before: no model has seen the future. The
             first block is never held out. `range(N)` for rows that are in the order of time.
@@ -149,6 +150,8 @@ def cross_validate(
         like.set_scalers(given.x.x_scaler, given.x.y_scaler)
         like.columns = given.x.columns
         x, y = like.own_rows(given.x.train)
+        if groups is None and times is None:
+            groups, times = given.x.groups, given.x.times
     else:
         x, y = like.own_rows(given.x, given.y)
     labels = _labels(y) if check_flag("stratify", stratify) else None

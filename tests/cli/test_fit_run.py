@@ -88,6 +88,26 @@ def test_a_fit_is_cross_validated(tmp_path, capsys):
     assert "<h2>Cross-validation</h2>" in (folder / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "told", "folds"),
+    [
+        (["--split-by", "patient"], "48 training, 12 test; divided by whole groups of &#x27;patient&#x27;", "by whole"),
+        (["--split-in-time", "day"], "48 training, 12 test; divided in the order of &#x27;day&#x27;", "the order of"),
+    ],
+)
+def test_a_table_is_divided_by_groups_or_in_time(options, told, folds, tmp_path, capsys):
+    x, path, folder = np.random.default_rng(0).normal(size=60), tmp_path / "rows.csv", tmp_path / "run"
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(60), unit="D")
+    table = {"patient": [f"p{i // 6}" for i in range(60)], "day": day, "x": x, "y": 2 * x}
+    pd.DataFrame(table).to_csv(path, index=False)
+    assert fit(folder, path, "--method", "adam", *options, "--cross-validate", 3) == 0
+    assert folds in capsys.readouterr().out and told in (folder / "report.html").read_text()
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    assert options[1] in (settings["split_by"], settings["split_in_time"])
+    scores = (folder / "scores.csv").read_text()
+    assert cli.main(["report", str(folder)]) == 0 and (folder / "scores.csv").read_text() == scores
+
+
 def test_a_report_is_written_anew(tmp_path, capsys):
     folder = tmp_path / "run"
     assert fit(folder, "iris", "--method", "adam", "--validation", 0.2) == 0
@@ -160,6 +180,7 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["iris", "--method", "hmc", "--method.burn-in", "100"], "epochs"),
         (["iris", "--calibrate", "auto"], "--calibrate cv+, which needs none"),
         (["iris", "--calibrate", "cv+", "--folds", "1"], "Invalid `folds`"),
+        (["iris", "--split-by", "patient"], "the name of a column for a table only"),
         (["iris", "--cross-validate", "1"], "Invalid `folds`: expected an integer of at least 2"),
         (["iris", "--calibrate", "cqr", "--validation", "0.2"], "temperature"),
         (["iris", "--calibrate", "aps", "--validation", "0.1"], "at least 19 rows"),

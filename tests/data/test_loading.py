@@ -154,3 +154,32 @@ _BAD_X[7, 1] = np.nan
 def test_mistakes_are_named(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         load(*arguments, **options)
+
+
+def test_arrays_are_divided_by_whole_groups_or_in_time():
+    data = load(*_ROWS, test=0.25, groups=_IDS // 5)
+    assert len(data.test[0]) == 15 and not set(data.train[0][:, 0] // 5) & set(data.test[0][:, 0] // 5)
+    np.testing.assert_array_equal(data.groups, data.train[0][:, 0] // 5)
+    data = load(*_ROWS, test=0.25, times=-_IDS)
+    np.testing.assert_array_equal(_ids(data.test), np.arange(15))
+    np.testing.assert_array_equal(data.times, -data.train[0][:, 0])
+    assert load(*_ROWS).groups is None and load(*_ROWS).times is None and load(*_ROWS).division == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"groups": "patient"}, "expected the name of a column for a table only, and an array"),
+        ({"times": "day"}, "or 'rows' for the order of the rows. Received: 'day'"),
+        ({"groups": [1, 2]}, "expected a value for each of 60 rows"),
+        ({"groups": _IDS, "stratify": True}, "expected one of `stratify`, `groups` and `times`"),
+    ],
+)
+def test_groups_and_times_of_another_form(given, words):
+    with pytest.raises(ValueError, match=words):
+        load(*_ROWS, **given)
+
+
+def test_a_stream_has_neither_groups_nor_times():
+    with pytest.raises(ValueError, match="expected None for a stream"):
+        load(tf.data.Dataset.from_tensor_slices(_ROWS), times=_IDS, stream=True)

@@ -234,3 +234,57 @@ def test_without_pyarrow_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pd, "read_parquet", refuse)
     with pytest.raises(ImportError, match=r"pyarrow: pip install 'bnnrl\[data\]'"):
         load(path)
+
+
+def _visits() -> pd.DataFrame:
+    """Return 40 rows of 10 patients on 20 days, four rows on two days each."""
+    days = [f"{1 + i % 20:02d}/03/2024" for i in range(40)]
+    patient = [f"p{i // 4}" for i in range(40)]
+    return pd.DataFrame({"patient": patient, "day": days, "x": range(40), "y": np.arange(40) / 4})
+
+
+@pytest.mark.filterwarnings("error")
+def test_groups_of_a_column_are_not_divided_and_are_no_input():
+    data = load(_visits(), groups="patient", test=0.2, validation=0.1)
+    assert data.feature_names == ("day", "x") and len(data.groups) == data.num_train == 28
+    parts = [set(part[0][:, 1] // 4) for part in (data.train, data.validation, data.test)]
+    assert [len(part) for part in parts] == [7, 1, 2] and len(set.union(*parts)) == 10
+    assert data.groups.tolist() == [f"p{int(x) // 4}" for x in data.train[0][:, 1]]
+    assert data.division == "divided by whole groups of 'patient'"
+    assert data.columns.describe()["patient"] == "left out: the groups that rows are divided by"
+    named = load(_visits(), groups="patient", inputs=["x", "patient"], test=0)
+    assert len(named.feature_names) == 11 and named.division == ""
+
+
+def test_the_latest_rows_of_a_column_of_dates_are_tested():
+    data = load(_visits(), times="day", groups=None, exclude="patient", test=0.25, validation=0.25)
+    days = [part[0][:, 0] - 19783 for part in (data.train, data.validation, data.test)]  # 2024-03-01
+    assert [(day.min(), day.max()) for day in days] == [(0, 9), (10, 14), (15, 19)]
+    np.testing.assert_array_equal(data.times - 19783, days[0])
+    assert data.division == "divided in the order of 'day', the training rows first"
+    in_order = load(_visits(), times="rows", exclude="patient", test=0.25)
+    np.testing.assert_array_equal(in_order.test[0][:, 1], np.arange(30, 40))
+    np.testing.assert_array_equal(in_order.times, np.arange(30))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"groups": "patent"}, r"Invalid `groups`: expected columns among.*'patent'.*patient"),
+        ({"groups": "y"}, "Invalid `groups`: expected the name of a column that is no target. Received: 'y'"),
+        ({"groups": [1, 2]}, r"Invalid `groups`: expected the name of a column.*Received: \[1, 2\]"),
+        ({"times": "patient"}, "Invalid `times`: expected a column of numbers or dates. Received: 'patient', 10 cate"),
+        ({"times": "rows", "groups": "patient"}, "expected one of `stratify`, `groups` and `times` at most"),
+    ],
+)
+def test_columns_that_cannot_divide_rows(given, words):
+    with pytest.raises(ValueError, match=words):
+        load(_visits(), **given)
+
+
+def test_a_missing_group_or_time_is_told():
+    frame = _visits().assign(patient=["?", *_visits()["patient"][1:]], day=[None, *_visits()["day"][1:]])
+    with pytest.raises(ValueError, match="Invalid `groups`: expected a value for each row. Received: none in 1 rows"):
+        load(frame, groups="patient")
+    with pytest.raises(ValueError, match="Invalid `times`: expected a value for each row. Received: none in 1 rows"):
+        load(frame, times="day")
