@@ -15,6 +15,8 @@ from bnnrl.rl.action_space import ActionSpace
 from bnnrl.rl.planners import Plan, Planning
 from bnnrl.rl.simulator.non_finite import NonFiniteWarning
 
+MAX_TOGETHER = 10  # episodes that one call of a policy acts in; the policy is compiled for as many observations
+
 
 class Actor(Protocol):
     """Chooses the actions of one episode, one observation after the other."""
@@ -43,6 +45,9 @@ class RandomActor:
 class PolicyActor:
     """Acts by a policy, which has no state: the same observation always has the same action.
 
+    The policy is compiled for each number of observations. A single one and several are therefore filled up to the same
+    number, which costs no time: the overhead of a call is far longer than its computation.
+
     Args:
         policy: the function from observations [N, O] to actions [N, A].
     """
@@ -52,7 +57,13 @@ class PolicyActor:
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Return the policy's action [A] for an observation [O]."""
-        return self._policy(np.asarray(obs, np.float32)[np.newaxis]).numpy()[0]
+        return self.actions(np.asarray(obs)[np.newaxis])[0]
+
+    def actions(self, obs: np.ndarray) -> np.ndarray:
+        """Return the policy's actions [N, A] for observations [N, O], which may be those of several episodes."""
+        filled = np.zeros([max(len(obs), MAX_TOGETHER), obs.shape[1]], np.float32)
+        filled[: len(obs)] = obs
+        return self._policy(filled).numpy()[: len(obs)]
 
 
 class PlannerActor:

@@ -272,7 +272,7 @@ class PolicyControl:
 
     def actions(self, obs: np.ndarray, num_episodes: int) -> np.ndarray:
         """Return the policy's actions [N, A] for observations [N, O]."""
-        return self.act(obs).numpy()
+        return PolicyActor(self.act).actions(obs)
 
     def act(self, obs: tf.Tensor | np.ndarray) -> tf.Tensor:
         """Return the policy's actions [N, A] for observations [N, O], as a function that graphs may call.

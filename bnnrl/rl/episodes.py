@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -237,22 +237,68 @@ def run_episode(
         EnvironmentFault: if the environment raises an error, or an observation or a reward is not finite. The fault's
             `episode` holds the steps before.
     """
-    action_space = ActionSpace.of(env.action_space, env.spec.id if env.spec else "the environment")
-    recorder = _Recorder(memory_of(env))
-    try:
-        obs, info = env.reset(seed=seed)
-    except Exception as error:
-        raise recorder.error_fault("its reset", error) from error
-    recorder.add_reset(obs, info)
-    terminated = truncated = False
-    while not (terminated or truncated) and (max_steps is None or recorder.num_steps < max_steps):
-        action = action_space.executed(policy(obs))
+    run = _Run(env, seed, max_steps)
+    while not run.ended:
+        run.step(policy(run.obs))
+    return run.episode()
+
+
+def run_together(
+    envs: Sequence[gymnasium.Env],
+    policy: Callable[[np.ndarray], np.ndarray],
+    seeds: Sequence[int],
+    max_steps: int | None = None,
+) -> list[Episode]:
+    """Run an episode in each environment, with one call of the policy for a step of all that have not ended.
+
+    Args:
+        envs: the environments.
+        policy: function from observations [N, O] to action vectors [N, A].
+        seeds: seed of each environment's reset.
+        max_steps: largest number of steps of an episode; None for no limit.
+
+    Raises:
+        EnvironmentFault: see `run_episode`.
+    """
+    runs = [_Run(env, seed, max_steps) for env, seed in zip(envs, seeds, strict=True)]
+    while running := [run for run in runs if not run.ended]:
+        for run, action in zip(running, policy(np.stack([run.obs for run in running])), strict=True):
+            run.step(action)
+    return [run.episode() for run in runs]
+
+
+class _Run:
+    """An episode that runs: begins with a reset of the environment, and is recorded.
+
+    Attributes:
+        obs: the newest observation, [O].
+        ended: whether the environment or `max_steps` has ended the episode.
+    """
+
+    def __init__(self, env: gymnasium.Env, seed: int, max_steps: int | None):
+        self._env, self._max_steps = env, max_steps
+        self._action_space = ActionSpace.of(env.action_space, env.spec.id if env.spec else "the environment")
+        self._recorder, self._terminated = _Recorder(memory_of(env)), False
         try:
-            obs, reward, terminated, truncated, info = env.step(action_space.for_env(action))
+            self.obs, info = env.reset(seed=seed)
         except Exception as error:
-            raise recorder.error_fault(f"its step {recorder.num_steps + 1}", error) from error
-        recorder.add_step(action, obs, reward, info)
-    return recorder.episode(terminated)
+            raise self._recorder.error_fault("its reset", error) from error
+        self._recorder.add_reset(self.obs, info)
+        self.ended = max_steps == 0
+
+    def step(self, action: np.ndarray) -> None:
+        """Take a step with an action vector [A]."""
+        number, action = self._recorder.num_steps + 1, self._action_space.executed(action)
+        try:
+            self.obs, reward, self._terminated, truncated, info = self._env.step(self._action_space.for_env(action))
+        except Exception as error:
+            raise self._recorder.error_fault(f"its step {number}", error) from error
+        self._recorder.add_step(action, self.obs, reward, info)
+        self.ended = bool(self._terminated or truncated or number == self._max_steps)
+
+    def episode(self) -> Episode:
+        """Return the record of the steps so far."""
+        return self._recorder.episode(self._terminated)
 
 
 def _as_number(reward: Any) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from bnnrl.rl.actors import Actor
-from bnnrl.rl.episodes import Episode, run_episode
+from bnnrl.rl.actors import MAX_TOGETHER, Actor, PolicyActor
+from bnnrl.rl.env_copies import EnvCopies
+from bnnrl.rl.episodes import Episode, run_episode, run_together
 from bnnrl.rl.seed_streams import Purpose, integer_seed
 from bnnrl.rl.simulator import non_finite
 from bnnrl.rl.tasks import Task
@@ -42,7 +43,7 @@ class Evaluator:
         seed: int,
     ):
         self._env, self._task, self._step_costs, self._seed = env, task, step_costs, seed
-        self._violated = violated
+        self._violated, self._copies = violated, EnvCopies(env, task)
         self._max_steps = None if episode_length else horizon
         self._num_steps = episode_length or horizon
 
@@ -96,7 +97,7 @@ class Evaluator:
             actors: the actor of each episode.
             stream: index of the random stream of the resets.
         """
-        episodes = [self.run(actor, self.reset_seed(stream, i)) for i, actor in enumerate(actors)]
+        episodes = self._run_all(actors, [self.reset_seed(stream, i) for i in range(len(actors))])
         success = self._task.success
         return {
             "episodes": len(episodes),
@@ -105,6 +106,19 @@ class Evaluator:
             "success_rate": None if success is None else float(np.mean([success(e.states) for e in episodes])),
             "violations": self.violations(episodes),
         }
+
+    def _run_all(self, actors: Sequence[Actor], seeds: Sequence[int]) -> list[Episode]:
+        """Run an episode for each actor, together where one policy acts in all and the environment has copies."""
+        policy, envs = actors[0], [self._env]
+        if isinstance(policy, PolicyActor) and all(actor is policy for actor in actors):
+            envs = self._copies.get(min(len(actors), MAX_TOGETHER), seeds[0])
+        if not isinstance(policy, PolicyActor) or len(envs) == 1:
+            return [self.run(actor, seed) for actor, seed in zip(actors, seeds, strict=True)]
+        episodes = []
+        for i in range(0, len(seeds), len(envs)):
+            batch = seeds[i : i + len(envs)]
+            episodes += run_together(envs[: len(batch)], policy.actions, batch, self._max_steps)
+        return episodes
 
     def is_solved(self, figures: dict[str, Any]) -> bool:
         """Return whether figures of `evaluate` make the task count as solved; see `PILCO.solved`."""

@@ -435,6 +435,12 @@ class PILCO:
     def evaluate(self, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
         """Return figures of the agent over fresh real episodes, which the models never see.
 
+        Up to ten episodes run at the same time, each in an environment of its own, and one call of the policy acts in
+        all of them. The figures are the same as those of one episode after the other. Episodes run one after the other
+        with a planner, in an environment that was passed as made or opens a window, and where an environment that is
+        made anew may differ from the agent's `env`: if the seed does not determine the first observation, an attribute
+        of `env` was changed, or a wrapper keeps statistics over episodes.
+
         Args:
             episodes: number of episodes.
             seed: seed of their initial states and noise.
