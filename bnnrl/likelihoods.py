@@ -18,7 +18,16 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from bnnrl.checks import check_callable, check_fields, check_nonnegative, check_positive, check_within, nearest
+from bnnrl.censoring import CensoredIndependent
+from bnnrl.checks import (
+    check_callable,
+    check_count,
+    check_fields,
+    check_nonnegative,
+    check_positive,
+    check_within,
+    nearest,
+)
 from bnnrl.storage import config
 from bnnrl.structure import HasNumbers
 
@@ -276,6 +285,115 @@ class Poisson(_NoParams):
 
 
 @dataclass(frozen=True)
+class Ordinal(HasNumbers):
+    """Classes y in {0, …, C−1} that have an order, such as ratings: the proportional odds model of one output f(x).
+
+    P(y ≤ c) = sigmoid(κ_c − f(x)) with C − 1 increasing cutpoints κ, which are inferred with the weights: κ_0, and the
+    logarithms of the differences of neighbours. The distribution is a Categorical, with all that classes have.
+
+    Source: McCullagh, "Regression Models for Ordinal Data", JRSS B 1980.
+
+    Args:
+        num_classes: C, at least 2.
+        prior_std: the standard deviation s of the prior N(0, s²) on κ_0 and on each logarithm of a difference.
+
+    Raises:
+        ValueError: if `num_classes` is below 2, or `prior_std` is not positive.
+    """
+
+    num_classes: int
+    prior_std: float = 3.0
+
+    tensor_fields: ClassVar = ("prior_std",)
+    inverse_links: ClassVar = ("sigmoid",)  # activations whose results are no logits
+
+    def __post_init__(self):
+        check_fields(self, num_classes=partial(check_count, least=2), prior_std=check_positive)
+
+    def num_params(self, num_outputs: int) -> int:
+        """Return C − 1, the number of cutpoints.
+
+        Raises:
+            ValueError: if the network has several outputs.
+        """
+        if num_outputs > 1:
+            raise ValueError(
+                "Invalid network: expected one output for an ordinal likelihood, whose classes share it. Received: "
+                f"{num_outputs} outputs."
+            )
+        return self.num_classes - 1
+
+    def init(self, num_outputs: int) -> tf.Tensor:
+        """Return the parameters of the cutpoints that make all classes equally probable at f(x) = 0."""
+        below = tf.range(1, self.num_classes, dtype=tf.float32) / self.num_classes
+        cutpoints = tf.math.log(below / (1.0 - below))
+        return tf.concat([cutpoints[:1], tf.math.log(cutpoints[1:] - cutpoints[:-1])], axis=0)
+
+    def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return the log density of the parameters [..., C − 1] under their normal prior, [...]."""
+        return tf.reduce_sum(tfd.Normal(0.0, self.prior_std).log_prob(likelihood_params), axis=-1)
+
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the categorical distribution of the targets."""
+        location = outputs[..., 0]
+        first, gaps = likelihood_params[..., :1], tf.exp(likelihood_params[..., 1:])
+        cutpoints = tf.cumsum(tf.concat([first, gaps], axis=-1), axis=-1)  # [..., C − 1]
+        of_rows = location.shape.rank - cutpoints.shape.rank + 1
+        cutpoints = cutpoints[(..., *[tf.newaxis] * of_rows, slice(None))]
+        return tfd.Categorical(logits=tfd.OrderedLogistic(cutpoints, location).categorical_log_probs())
+
+
+@dataclass(frozen=True)
+class Censored:
+    """Real targets y of which some are known to lie above or below a value, such as times of patients still alive.
+
+    A target has 2K entries: K values v, then K marks. A mark of 0 says y = v, a mark of 1 says y > v (right-censored),
+    and a mark of −1 says y < v (left-censored, as below a detection limit). Rows add the log of the density, of the
+    survival function or of the distribution function to the log likelihood. Predictions are those of y itself. The only
+    score is the NLL.
+
+    The marks must not be standardised: load the data with `standardize="inputs"`, and give values in a unit in which
+    they are of the order of 1, such as the logarithm of the time.
+
+    Source: Tobin, "Estimation of Relationships for Limited Dependent Variables", Econometrica 1958; for times Wei, "The
+    Accelerated Failure Time Model", Statistics in Medicine 1992.
+
+    Args:
+        base: the likelihood of y, "gaussian", "heteroscedastic", "studentt" or an object of Gaussian or StudentT.
+
+    Raises:
+        ValueError: if `base` is another one.
+    """
+
+    base: Any = "gaussian"
+
+    def __post_init__(self):
+        base = get(self.base)
+        if not isinstance(base, Gaussian | StudentT):
+            raise ValueError(
+                f"Invalid `base`: expected a Gaussian or StudentT likelihood. Received: {type(base).__name__}."
+            )
+        object.__setattr__(self, "base", base)
+
+    def num_params(self, num_outputs: int) -> int:
+        """Return the number of parameters of the base."""
+        return self.base.num_params(num_outputs)
+
+    def init(self, num_outputs: int) -> tf.Tensor:
+        """Return the initial parameters of the base."""
+        return self.base.init(num_outputs)
+
+    def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
+        """Return the log prior density of the parameters of the base [..., L], [...]."""
+        return self.base.log_prior(likelihood_params)
+
+    def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
+        """Return the distribution of y, whose `log_prob` takes values with their marks, [..., 2K]."""
+        entries = self.base(outputs, likelihood_params).distribution
+        return CensoredIndependent(entries, reinterpreted_batch_ndims=1, name="Censored")
+
+
+@dataclass(frozen=True)
 class Custom(_NoParams):
     """A likelihood of the user's own: any callable `outputs -> tfd.Distribution`.
 
@@ -327,6 +445,8 @@ _TYPES = {
     "bernoulli": Bernoulli,
     "poisson": Poisson,
     "negativebinomial": NegativeBinomial,
+    "ordinal": Ordinal,
+    "censored": Censored,
 }
 
 _SYNONYMS = {"normal": "gaussian", "student": "studentt", "softmax": "categorical", "binomial": "bernoulli"}
@@ -363,7 +483,13 @@ def get(likelihood: str | Likelihood | Callable[[tf.Tensor], tfd.Distribution]) 
     if isinstance(likelihood, str) and likelihood.lower() == "heteroscedastic":
         return Gaussian("heteroscedastic")
     if isinstance(likelihood, str):
-        return _class_named(likelihood)()
+        named = _class_named(likelihood)
+        if named is Ordinal:
+            raise ValueError(
+                "Invalid `likelihood`: expected the number of classes of an ordinal likelihood. Received: its name "
+                "alone. Pass bnnrl.likelihoods.Ordinal(num_classes=5)."
+            )
+        return named()
     if isinstance(likelihood, Likelihood):
         if not isinstance(likelihood, type):
             return likelihood
@@ -420,6 +546,8 @@ def to_config(likelihood: Likelihood) -> dict[str, Any]:
         ValueError: for a function or a class without a name of its own, or an object that does not describe itself.
     """
     name = type(likelihood).__name__.lower()
+    if isinstance(likelihood, Censored):
+        return {"name": name, "base": to_config(likelihood.base)}
     if _TYPES.get(name) is type(likelihood):
         return {"name": name, **asdict(cast(Any, likelihood))}
     own: Any = likelihood.function if isinstance(likelihood, Custom) else type(likelihood)
@@ -468,6 +596,8 @@ def from_config(config: dict[str, Any]) -> Likelihood:
                 f"`keras.saving.register_keras_serializable()`, or pass custom_objects={{{name!r}: ...}}."
             )
         return get(own(**arguments["arguments"]) if isinstance(own, type) else own)
+    if arguments["name"] == "censored":
+        return Censored(from_config(arguments["base"]))
     return _class_named(arguments.pop("name"))(**arguments)
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import _moved, likelihoods, priors
+from bnnrl.censoring import CensoredIndependent
 from bnnrl.checks import check_count
 from bnnrl.compiled import CompiledFunction
 from bnnrl.keras_conventions import without_output_activation
@@ -368,10 +369,14 @@ def without_padding(a: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
 def align_targets(distribution: tfd.Distribution, y: tf.Tensor) -> tf.Tensor:
     """Return y in the shape and type of one sample of `distribution`, with a last axis of size 1 added or dropped.
 
+    Targets of a CensoredIndependent hold a mark for each entry of a sample too.
+
     Raises:
         ValueError: if the shapes still differ. Broadcasting would score every row against every other.
     """
-    expected = distribution.batch_shape.concatenate(distribution.event_shape)
+    is_censored = isinstance(distribution, CensoredIndependent)
+    event_shape = distribution.target_shape if is_censored else distribution.event_shape
+    expected = distribution.batch_shape.concatenate(event_shape)
     if expected.rank is None:  # some distributions have no static shape
         shape = tf.concat([distribution.batch_shape_tensor(), distribution.event_shape_tensor()], axis=0)
         known = tf.get_static_value(shape)

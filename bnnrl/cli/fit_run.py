@@ -68,6 +68,11 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
             f"{'classes' if classes else 'numbers'}. Received: {name!r}. Set --task to read them otherwise."
         )
     likelihood = building.replaced(likelihoods.get(name), settings["likelihood_fields"])
+    if isinstance(likelihood, likelihoods.Censored):
+        raise ValueError(
+            "Invalid `likelihood`: expected one for targets that are all observed. Received: 'censored'. Fit the model "
+            "in Python, by bnnrl.likelihoods.Censored()."
+        )
     heteroscedastic = isinstance(likelihood, likelihoods.Gaussian) and likelihood.scale == "heteroscedastic"
     x, y = next(iter(rows.train.batch(1))) if not isinstance(rows.train, tuple) else (a[:1] for a in rows.train)
     outputs = classes or int(np.prod(y.shape[1:])) * (2 if heteroscedastic else 1)

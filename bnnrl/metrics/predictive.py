@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.censoring import CensoredIndependent
 from bnnrl.metrics.calibration import bin_by_confidence
 from bnnrl.metrics.regression import pair_distances, r2_of, varies
 from bnnrl.problem import align_targets, masked
@@ -117,7 +118,7 @@ class _RowScores(NamedTuple):
 
     target: tf.Tensor  # [b, ...], in the type of the distribution
     log_sum: tf.Tensor  # [b] log of the sum over draws of the density
-    expected: tf.Tensor | None  # probabilities of classes, or the predictive mean, [b, ...]; None if there is no mean
+    expected: tf.Tensor | None  # probabilities of classes, or the predictive mean, [b, ...]; None if only "nll" counts
 
 
 def block_scores(
@@ -174,6 +175,8 @@ def block_scores(
 def _row_scores(distribution: tfd.Distribution, y: np.ndarray, mask: np.ndarray | None) -> _RowScores:
     target, log_sum = _log_sum(distribution, y, mask)
     probs = probabilities(distribution)
+    if isinstance(distribution, CensoredIndependent):
+        return _RowScores(target, log_sum, None)  # the errors of censored rows are not known
     try:
         expected = tf.reduce_mean(mean(distribution) if probs is None else probs, axis=0)
     except ValueError:  # the likelihood has no mean

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, metrics
+from bnnrl.censoring import CensoredIndependent
 from bnnrl.checks import check_choice
 from bnnrl.metrics.conformal import check_rows_suffice, class_scores, conformal_quantile, least_rows
 from bnnrl.metrics.predictive import nll_sum, probabilities
@@ -78,6 +79,10 @@ class Calibration:
 
 def choose_method(method: str, first: tfd.Distribution) -> str:
     """Return the method of calibration, see `method_for`, for the likelihood `first` of some rows."""
+    if isinstance(first, CensoredIndependent):
+        raise ValueError(
+            "Invalid likelihood: expected one whose targets are all observed, to calibrate on. Received: Censored."
+        )
     classes = probabilities(first) is not None
     return method_for(method, classes, not classes and is_discrete(first))
 

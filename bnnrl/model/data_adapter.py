@@ -16,7 +16,10 @@ from bnnrl.model.device_data import Shards, Stream
 from bnnrl.problem import Problem
 
 _MASKED_ROWS = 1024  # whose mask is computed at a time
-_DISCRETE = (likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson, likelihoods.NegativeBinomial)
+_UNSCALED = (
+    *(likelihoods.Categorical, likelihoods.Bernoulli, likelihoods.Poisson, likelihoods.NegativeBinomial),
+    *(likelihoods.Ordinal, likelihoods.Censored),
+)
 
 
 class DataAdapter:
@@ -42,13 +45,13 @@ class DataAdapter:
         """Set both scalers.
 
         Raises:
-            ValueError: if the targets are classes or counts and `y_scaler` is not None.
+            ValueError: if the targets are classes, counts or values with marks, and `y_scaler` is not None.
         """
         likelihood = self._problem.likelihood
-        if y_scaler is not None and isinstance(likelihood, _DISCRETE):
+        if y_scaler is not None and isinstance(likelihood, _UNSCALED):
             raise ValueError(
                 f"Invalid `y_scaler`: expected none for a {type(likelihood).__name__} likelihood, whose targets "
-                "are counts or classes. Received: one. Load the data with task='classification' or "
+                "are counts, classes or values with marks. Received: one. Load the data with task='classification' or "
                 "standardize='inputs'."
             )
         self.x_scaler, self.y_scaler = x_scaler, y_scaler

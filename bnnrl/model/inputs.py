@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from bnnrl.censoring import CensoredIndependent
 from bnnrl.checks import as_array
 from bnnrl.data import casting
 from bnnrl.problem import align_targets
@@ -122,6 +123,15 @@ def check_support(distribution: tfd.Distribution, y: np.ndarray) -> None:
         ValueError: if the shape is another, or a target lies outside the likelihood's support.
     """
     align_targets(distribution, tf.constant(y[:1]))
+    if isinstance(distribution, CensoredIndependent):
+        marks = y[..., y.shape[-1] // 2 :]
+        bad = np.argwhere(~np.isin(marks, (-1, 0, 1)))
+        if len(bad):
+            raise ValueError(
+                "Invalid `y`: expected marks of 0 for observed, 1 for right-censored or -1 for left-censored values in "
+                f"the last {marks.shape[-1]} columns. Received: {marks[tuple(bad[0])]:g} in row {bad[0][0]}."
+            )
+        return
     base = distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
     if isinstance(base, tfd.Categorical):
         highest = int(base.logits_parameter().shape[-1]) - 1

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import bnnrl
@@ -65,6 +66,22 @@ def test_calibration():
     assert 0.8 < space["coverage"].share <= 1 and space["likely"].shape == (36, 3)
     assert set(space["classifier"].calibrations) == {"recalibration"}
     assert space["found"].num_rows == 442 and len(space["found"].folds) == 5
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_targets():
+    space: dict[str, Any] = {}
+    for block in code("docs/guides/targets.md"):
+        exec(block, space)
+    x = space["x"][200:]
+    log_median = np.log(space["median"][:, 0])
+    assert np.abs(log_median - (1 + x[:, 0])).mean() < 0.25  # also beyond 1.5, the end of the study
+    assert np.corrcoef(space["expected_rating"], x[:, 0])[0, 1] > 0.9
+    assert space["probability"].shape == (100, 4) and space["shares"].shape == (100, 5)
+    assert np.abs(np.log(space["per_year"][:, 0]) - (0.5 + x[:, 0])).mean() < 0.35
+    fault = space["fault"][200:]
+    assert space["found"][fault == 1].mean() > 0.7
+    assert 0.8 < np.mean(space["demand"][200:] <= space["high"]) < 0.98
 
 
 @pytest.mark.usefixtures("without_xla")
