@@ -85,13 +85,6 @@ class RowFactors(NamedTuple):
         flat = [tf.reshape(kernel, [-1, size]) for kernel, size in zip(kernels, self._sizes, strict=True)]
         return tf.concat([*flat, tf.einsum("nrl,snr->sl", self.params, v)], axis=-1)
 
-    def squares(self) -> tf.Tensor:
-        """Return the diagonal of Cᵀ C, [P]."""
-        by_sums = (tf.reduce_sum(tf.square(g), axis=1) for g in self.grads)
-        kernels = [tf.matmul(tf.square(x), g, transpose_a=True) for x, g in zip(self.inputs, by_sums, strict=True)]
-        own = tf.reduce_sum(tf.square(self.params), axis=[0, 1])
-        return tf.concat([*(tf.reshape(kernel, [-1]) for kernel in kernels), own], axis=-1)
-
     @property
     def _sizes(self) -> list[int]:
         return [x.shape[-1] * g.shape[-1] for x, g in zip(self.inputs, self.grads, strict=True)]

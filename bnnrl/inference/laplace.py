@@ -83,9 +83,9 @@ class Laplace(Method):
     evidence is the attribute `log_evidence` of the linearised posterior.
 
     "samples" knows no determinant of H, and therefore no evidence: the scales are those of MacKay's fixed point, at
-    which the evidence has its maximum, with an effective number of parameters that 16 samples estimate. q is normal
-    with the covariance of `samples` samples around θ̂, so that a predicted standard deviation has a relative error of
-    1 / √(2 samples), 9 % for 64.
+    which the evidence has its maximum, with an effective number of parameters that 16 random vectors estimate. q is
+    normal with the covariance of `samples` samples around θ̂, so that a predicted standard deviation has a relative
+    error of 1 / √(2 samples), 9 % for 64.
 
     Source: MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992; Ritter,
     Botev & Barber, "A Scalable Laplace Approximation for Neural Networks", ICLR 2018, for Kronecker factors; Immer,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -19,15 +19,20 @@ from scipy.optimize import brentq
 from bnnrl.checks import available_bytes
 from bnnrl.inference.curvature import RowFactors
 from bnnrl.inference.laplace_evidence import NOISE_RANGE, Evidence
+from bnnrl.inference.nystrom import inverse_of_sum, nystrom
 from bnnrl.learned_prior import LOG_RANGE, LearnedPrior
 from bnnrl.posterior import LowRank
 from bnnrl.problem import Problem
 from bnnrl.seeds import fold_in, normal
 
-_PROBES = 16  # samples by which the effective number of parameters is estimated
+_PROBES = 16  # random vectors by which the effective number of parameters is estimated
 _ROUNDS, _CLOSE = 20, 0.01  # M-steps at most, and the change of the log-scales below which no other follows
 _TOLERANCE = 1e-3  # of the residual for each entry: the error of a sample is smaller, in prior standard deviations
+_TOLERANCE_OF_PROBES = 1e-2  # the same of random vectors, whose products alone are needed
 _ITERATIONS = 1000  # of conjugate gradients at most
+_REST = 10.0  # largest eigenvalue, beside the 1 of the prior, that a preconditioner leaves: some 15 iterations are left
+_COLUMNS = 128  # at a time, of a Nyström approximation
+_SEED = 0x6E797374  # of its directions
 _ELEMENTS = 2**24  # of float64 arrays [S, rows, width] and [S, P], 128 MB; each of the latter for 16 samples at least
 
 
@@ -40,7 +45,9 @@ class RowProducts:
         (I + Bᵀ B) z = z₀ + Bᵀ ε,    z₀ ~ N(0, I),  ε ~ N(0, I),
 
     which minimises |B z − ε|² + |z − z₀|² and has the covariance (I + Bᵀ B)⁻¹. It is found by conjugate gradients on
-    all rows, preconditioned by the diagonal, which need no step size; the paper takes stochastic gradients.
+    all rows, which need no step size; the paper takes stochastic gradients. A Nyström approximation of Bᵀ B
+    preconditions them: without it a thousand iterations are not enough where the noise is small. It is made once, and
+    again when prior or noise have moved by more than a factor of two.
 
     Source: Antorán et al., "Sampling-based inference for large linear models, with application to linearised Laplace",
     ICLR 2023; Papandreou & Yuille, "Gaussian Sampling by Local Perturbations", NeurIPS 2010, for conjugate gradients.
@@ -52,31 +59,50 @@ class RowProducts:
 
     rows: RowFactors
     samples: int
+    _made: list[tuple[tf.Tensor, tf.Tensor]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def normal(
         self, loc: np.ndarray, precision: np.ndarray, factor: np.ndarray, unit: np.ndarray, offset: int
     ) -> LowRank:
         """Return N(loc, Z Zᵀ / S) for S samples Z around 0."""
-        z = tf.concat([z for z, _ in self._solved(precision, factor, self.samples)], axis=0)
+        scale = self._scale(precision, factor)
+        nearly_inverse = self._preconditioner(scale)
+        size = max(_PROBES, _ELEMENTS // len(precision))
+        sizes = [min(size, self.samples - first) for first in range(0, self.samples, size)]
+        drawn = (self._drawn(scale, samples, i) for i, samples in enumerate(sizes))
+        z = tf.concat([self._solution(scale, b, nearly_inverse, _TOLERANCE) for b in drawn], axis=0)
         root = z.numpy() / np.sqrt(precision + self.rows.own) / unit / math.sqrt(self.samples)
         root = np.pad(root, [(0, 0), (offset, len(loc) - offset - len(unit))])
         return LowRank(*(tf.constant(a, tf.float32) for a in (loc, np.zeros(len(loc)), root)))
 
     def determined(self, precision: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Return an estimate of each entry's share in the effective number of parameters, tr (I + Bᵀ B)⁻¹ Bᵀ B, [P].
+        """Return an estimate of each entry's share in the effective number of parameters, 1 − ((I + Bᵀ B)⁻¹)ᵢᵢ, [P].
 
-        E[z (Bᵀ B z)] has these shares for the samples z. The random numbers are the same at each call.
+        vᵢ (v − (I + Bᵀ B)⁻¹ v)ᵢ has these means for random signs v, and standard deviations of at most ½ (Hutchinson,
+        "A Stochastic Estimator of the Trace of the Influence Matrix", 1990). The signs are the same at each call.
         """
-        products = [tf.reduce_sum(z * (b - z), axis=0) for z, b in self._solved(precision, factor, _PROBES)]
-        return tf.add_n(products).numpy() / _PROBES
+        scale = self._scale(precision, factor)
+        signs = tf.sign(tf.cast(normal([_PROBES, len(precision)], _SEED), tf.float64))
+        solved = self._solution(scale, signs, self._preconditioner(scale), _TOLERANCE_OF_PROBES)
+        return tf.reduce_mean(signs * (signs - solved), axis=0).numpy()
 
-    def _solved(self, precision: np.ndarray, factor: np.ndarray, samples: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """Yield samples z and what z + Bᵀ B z is equal to, [S, P] each, for `samples` of them in all."""
-        scale = tf.constant(factor / np.sqrt(precision + self.rows.own))
-        size = max(_PROBES, _ELEMENTS // len(precision))
-        for i, first in enumerate(range(0, samples, size)):
-            b = self._drawn(scale, min(size, samples - first), i)
-            yield self._solution(scale, b), b
+    def _scale(self, precision: np.ndarray, factor: np.ndarray) -> tf.Tensor:
+        """Return f Λ'^(−½), [P]."""
+        return tf.constant(factor / np.sqrt(precision + self.rows.own))
+
+    def _preconditioner(self, scale: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the function u -> (I + W Wᵀ)⁻¹ u, [S, P], with W Wᵀ near Bᵀ B; W of an earlier scale if it is near."""
+        if self._made:
+            earlier, root = self._made[0]
+            ratio = scale / earlier
+            if float(tf.reduce_max(tf.abs(tf.math.log(ratio)))) < math.log(2.0):
+                return inverse_of_sum(ratio[:, tf.newaxis] * root)
+        groups = list(self._groups(_COLUMNS))
+        image = lambda u: scale * tf.add_n([group.transposed_times(group.times(scale * u)) for group in groups])
+        gram = lambda u: tf.concat([image(u[i : i + _COLUMNS]) for i in range(0, len(u), _COLUMNS)], axis=0)
+        root = nystrom(gram, len(scale), _REST, _ELEMENTS // len(scale), _SEED)
+        self._made[:] = [(scale, root)]
+        return inverse_of_sum(root)
 
     def _drawn(self, scale: tf.Tensor, samples: int, seed: int) -> tf.Tensor:
         """Return z₀ + Bᵀ ε, [S, P]."""
@@ -86,24 +112,25 @@ class RowProducts:
             total += scale * group.transposed_times(draw([samples, *group.params.shape[:2]], i + 1))
         return total
 
-    def _solution(self, scale: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-        """Return the solution of z + Bᵀ B z = b, [S, P], by conjugate gradients for each sample."""
+    def _solution(
+        self, scale: tf.Tensor, b: tf.Tensor, nearly_inverse: Callable[[tf.Tensor], tf.Tensor], tolerance: float
+    ) -> tf.Tensor:
+        """Return the solution of z + Bᵀ B z = b, [S, P], by preconditioned conjugate gradients for each sample."""
         groups = list(self._groups(len(b)))
-        diagonal = 1 + tf.square(scale) * tf.add_n([group.squares() for group in groups])
         gram = lambda u: tf.add_n([group.transposed_times(group.times(u)) for group in groups])
         dot = lambda u, v: tf.reduce_sum(u * v, axis=-1, keepdims=True)
-        z = b / diagonal
+        z = nearly_inverse(b)
         r = b - z - scale * gram(scale * z)
-        q = r / diagonal
-        p, rq = q, dot(r, q)
-        enough = _TOLERANCE * math.sqrt(b.shape[-1])
+        p = q = nearly_inverse(r)
+        rq = dot(r, q)
+        enough = tolerance * math.sqrt(b.shape[-1])
         for _ in range(_ITERATIONS):
             if float(tf.reduce_max(tf.norm(r, axis=-1))) <= enough:
                 return z
             image = p + scale * gram(scale * p)
             step = tf.math.divide_no_nan(rq, dot(p, image))
             z, r = z + step * p, r - step * image
-            q, before = r / diagonal, rq
+            q, before = nearly_inverse(r), rq
             rq = dot(r, q)
             p = q + tf.math.divide_no_nan(rq, before) * p
         excess = float(tf.reduce_max(tf.norm(r, axis=-1))) / enough
@@ -145,7 +172,7 @@ class SampledEvidence(Evidence):
         W, counts = self._num_weights, np.zeros(0)
         hyper = np.zeros(0)
         if len(self._groups):
-            counts = self._group.T @ np.maximum(determined[:W], 0)
+            counts = np.maximum(self._group.T @ determined[:W], 0)
             squares = self._group.T @ np.square(self._deviation / self._std)[:W]
             weight = cast(LearnedPrior, self._problem.prior).settings.spread ** -2
             hyper = np.array(
@@ -176,7 +203,8 @@ def check_memory(problem: Problem, samples: int) -> None:
         )
     kernels = [shape for shape in network.shapes if len(shape) == 2]
     of_rows = 3 * 4 * N * sum(inputs + 1 + T * outputs for inputs, outputs in kernels)  # float32, and float64 of some
-    needed = of_rows + 8 * problem.num_params * (6 * _PROBES + 2 * samples)
+    of_nystrom = 4 * min(_ELEMENTS, problem.num_params**2)
+    needed = of_rows + 8 * (problem.num_params * (6 * _PROBES + 2 * samples) + of_nystrom)
     available = available_bytes()
     if available is not None and needed > available:
         raise ValueError(
