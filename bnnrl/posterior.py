@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl.checks import check_count, check_memory
+from bnnrl.html_table import html_of_table
 from bnnrl.seeds import as_seed, fold_in, normal, split, uniform
 from bnnrl.storage.arrays import Arrays, flatten, select
 
@@ -42,8 +43,21 @@ class Posterior(Protocol):
         ...
 
 
+class _Displayed:
+    """Base of the posteriors, which a notebook displays by a few facts in place of their arrays."""
+
+    def _repr_html_(self) -> str:
+        this: Any = self
+        facts = {"posterior": type(self).__name__, "parameters": int(this.sample(1, 0).shape[-1])}
+        if isinstance(this, Product | Mixture):
+            kinds = sorted({type(component).__name__ for component in this.components})
+            facts["components"] = f"{len(this.components)}: {', '.join(kinds)}"
+        distinct = this.num_distinct
+        return html_of_table(facts | {"distinct samples": "no limit" if distinct is None else distinct})
+
+
 @dataclass(frozen=True)
-class Point:
+class Point(_Displayed):
     """A point mass on one θ [D], such as the maximum a posteriori estimate."""
 
     theta: tf.Tensor
@@ -73,7 +87,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(_Displayed):
     """Equal masses on the K draws [K, D] of a Markov chain, in the order of the chain.
 
     `sample` draws without replacement up to K; beyond that, it cycles through the same permutation.
@@ -110,7 +124,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class MeanField:
+class MeanField(_Displayed):
     """A normal distribution with independent entries.
 
     Args:
@@ -163,7 +177,7 @@ def _normal_draws(loc: tf.Tensor, scale: tf.Tensor, n: tf.Tensor, seed: tf.Tenso
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LowRank(_Displayed):
     """A normal distribution whose covariance is diagonal plus low-rank, N(loc, diag(scale²) + factorᵀ factor).
 
     A sample is loc + scale ε₁ + factorᵀ ε₂ with standard normal ε₁ [D] and ε₂ [K]; no [D, D] matrix is computed.
@@ -217,7 +231,7 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Kronecker:
+class Kronecker(_Displayed):
     """A normal distribution of independent blocks, each of whose covariances is almost a Kronecker product.
 
     A block of θ, as a matrix [I, O], is loc + left (scale ε) rightᵀ with standard normal ε [I, O]. Entries of θ after
@@ -278,7 +292,7 @@ class Kronecker:
 
 
 @dataclass(frozen=True)
-class FunctionSpace:
+class FunctionSpace(_Displayed):
     """A normal distribution N(loc, S (I + Bᵀ B)⁻¹ S) with S = diag(scale), for n rows of B and many more entries of θ.
 
     A sample is loc + S (z − Bᵀ (I + B Bᵀ)⁻¹ (B z + ε)) with standard normal z [D] and ε [n], by Matheron's rule; no
@@ -334,7 +348,7 @@ def _numbered(tensors: Sequence[tf.Tensor]) -> Arrays:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(_Displayed):
     """The posterior of Monte Carlo dropout: a sample is θ with rows of its kernels set to 0 at random.
 
     Each row of a kernel is multiplied by 0 with probability `rate`, and by 1 / (1 − rate) otherwise. A row holds the
@@ -404,7 +418,7 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Linearised:
+class Linearised(_Displayed):
     """A posterior of the weights of a linearised network f(x; θ*) + J(x) (θ − θ*), as `bnnrl.linearised` describes it.
 
     `BayesianModel` and rollouts predict by this expansion. In the network itself, draws of θ would give predictions
@@ -448,7 +462,7 @@ class Linearised:
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(_Displayed):
     """Independent posteriors of the consecutive parts of θ, such as the networks of separate outputs."""
 
     components: tuple[Posterior, ...]
@@ -482,7 +496,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(_Displayed):
     """A mixture of M posteriors with equal weights, such as a deep ensemble or several Markov chains.
 
     Sampling is stratified: each component gives n // M of `n` samples, or one more. Unequal shares therefore add no

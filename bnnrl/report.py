@@ -8,17 +8,16 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from bnnrl.checks import check_count, check_iterable, check_path, check_text
+from bnnrl.html_table import escaped, html_of_table
 from bnnrl.storage.atomic import atomic_write
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
-_NUMBER = ' class="number"'
 _STYLE = """
 :root { color-scheme: light dark;
   --ink: #1f2428; --paper: #ffffff; --faint: #5b6670; --line: #d5dade; --panel: #f4f6f7;
@@ -84,7 +83,7 @@ class Heading:
 
     def html(self) -> str:
         """Return the heading as HTML."""
-        return f"<h{self.level}>{_escaped(self.text)}</h{self.level}>"
+        return f"<h{self.level}>{escaped(self.text)}</h{self.level}>"
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Text:
 
     def html(self) -> str:
         """Return the paragraphs as HTML."""
-        return "\n".join(f"<p>{_escaped(part)}</p>" for part in re.split(r"\n\s*\n", self.text.strip()) if part)
+        return "\n".join(f"<p>{escaped(part)}</p>" for part in re.split(r"\n\s*\n", self.text.strip()) if part)
 
 
 @dataclass(frozen=True)
@@ -129,18 +128,7 @@ class Table:
 
     def html(self) -> str:
         """Return the table as HTML."""
-        if isinstance(self.rows, Mapping):
-            head = ""
-            lines = [f'<tr><th scope="row">{_escaped(k)}</th>{_cell(v)}</tr>' for k, v in self.rows.items()]
-        else:
-            columns = list(dict.fromkeys(key for row in self.rows for key in row))
-            numeric = {c: all(_is_number(row.get(c)) or row.get(c) is None for row in self.rows) for c in columns}
-            marks = [f'<th scope="col"{_NUMBER if numeric[c] else ""}>{_escaped(c)}</th>' for c in columns]
-            head = f"<thead><tr>{''.join(marks)}</tr></thead>\n"
-            lines = [f"<tr>{''.join(_cell(row.get(c)) for c in columns)}</tr>" for row in self.rows]
-        caption = f"<caption>{_escaped(self.caption)}</caption>\n" if self.caption else ""
-        body = "\n".join(lines)
-        return f'<div class="wide"><table>\n{caption}{head}<tbody>\n{body}\n</tbody>\n</table></div>'
+        return f'<div class="wide">{html_of_table(self.rows, self.caption)}</div>'
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,7 @@ class Picture:
             raise ValueError(f"Invalid `path`: expected a PNG file. Received: {self.path}.")
         width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
         source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-        image = f'<img src="{source}" alt="{_escaped(self.alt)}" width="{width}" height="{height}">'
+        image = f'<img src="{source}" alt="{escaped(self.alt)}" width="{width}" height="{height}">'
         return _figure(image, self.caption)
 
 
@@ -197,7 +185,7 @@ class Video:
     def html(self) -> str:
         """Return the video and its caption as HTML."""
         data = Path(self.path).read_bytes()
-        encoded, alt = base64.b64encode(data).decode(), _escaped(self.alt)
+        encoded, alt = base64.b64encode(data).decode(), escaped(self.alt)
         if data.startswith((b"GIF87a", b"GIF89a")):
             shown = f'<img src="data:image/gif;base64,{encoded}" alt="{alt}">'
         elif data[4:8] == b"ftyp":
@@ -216,8 +204,8 @@ class Json:
 
     def html(self) -> str:
         """Return the JSON and its caption as HTML."""
-        shown = _escaped(json.dumps(self.value, indent=2, ensure_ascii=False, default=_plain))
-        caption = f"<figcaption>{_escaped(self.caption)}</figcaption>\n" if self.caption else ""
+        shown = escaped(json.dumps(self.value, indent=2, ensure_ascii=False, default=_plain))
+        caption = f"<figcaption>{escaped(self.caption)}</figcaption>\n" if self.caption else ""
         return f"<figure>\n{caption}<pre>{shown}</pre>\n</figure>"
 
 
@@ -235,8 +223,8 @@ class Links:
 
     def html(self) -> str:
         """Return the links and their caption as HTML."""
-        items = [f'<li><a href="{_escaped(to)}">{_escaped(text)}</a></li>' for text, to in self.targets.items()]
-        caption = f"<figcaption>{_escaped(self.caption)}</figcaption>\n" if self.caption else ""
+        items = [f'<li><a href="{escaped(to)}">{escaped(text)}</a></li>' for text, to in self.targets.items()]
+        caption = f"<figcaption>{escaped(self.caption)}</figcaption>\n" if self.caption else ""
         return f"<figure>\n{caption}<ul>\n" + "\n".join(items) + "\n</ul>\n</figure>"
 
 
@@ -280,18 +268,12 @@ def _page(title: str, parts: Sequence[str]) -> str:
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>",
-            f"<h1>{_escaped(title)}</h1>",
+            f"<title>{escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>",
+            f"<h1>{escaped(title)}</h1>",
             *parts,
             "</main>\n</body>\n</html>\n",
         ]
     )
-
-
-def _escaped(text: Any) -> str:
-    """Return text escaped for HTML, with its control characters, which HTML forbids, replaced."""
-    plain = str(text).replace("\r\n", "\n")
-    return escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", plain))
 
 
 def _check_words(figure: Picture | Video, what: str) -> None:
@@ -306,17 +288,5 @@ def _check_words(figure: Picture | Video, what: str) -> None:
 
 
 def _figure(shown: str, caption: str) -> str:
-    below = f"\n<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
+    below = f"\n<figcaption>{escaped(caption)}</figcaption>" if caption else ""
     return f"<figure>\n{shown}{below}\n</figure>"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _cell(value: Any) -> str:
-    if not _is_number(value):
-        return f"<td>{'' if value is None else _escaped(value)}</td>"
-    if isinstance(value, float | np.floating):
-        value = f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
-    return f"<td{_NUMBER}>{value}</td>"

@@ -50,6 +50,8 @@ def table(model: BayesianModel, frame: Any, level: float, samples: int, seed: in
     if columns.class_names is not None:
         return _classes(mean, (columns.targets or ("class",))[0], np.array(columns.class_names))
     names = columns.targets or tuple(f"y{i}" for i in range(mean.shape[-1]))
+    if isinstance(model.likelihood, likelihoods.Censored):
+        names = names[: len(names) // 2]  # the others are the names of marks
     if isinstance(model.likelihood, likelihoods.Bernoulli):
         return {f"{name}_probability": mean[:, i] for i, name in enumerate(names)}
     low, high = (end.reshape(mean.shape) for end in model.interval(x, level, **how))

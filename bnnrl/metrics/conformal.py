@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bnnrl.html_table import escaped
 from bnnrl.metrics._checks import check_levels, check_targets
 
 
@@ -25,6 +26,9 @@ class Coverage(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.share:.3f} of {self.rows} rows, 95 % confidence interval {self.low:.3f} to {self.high:.3f}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escaped(self)}</p>"
 
 
 def coverage(hits) -> Coverage:

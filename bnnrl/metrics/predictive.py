@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from bnnrl.censoring import CensoredIndependent
+from bnnrl.html_table import html_of_table
 from bnnrl.metrics.calibration import bin_by_confidence
 from bnnrl.metrics.regression import pair_distances, r2_of, varies
 from bnnrl.problem import align_targets, masked
@@ -30,6 +31,19 @@ class Uncertainty(NamedTuple):
     total: np.ndarray
     aleatoric: np.ndarray  # of the targets, given the weights
     epistemic: np.ndarray  # of the weights
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "uncertainty": name,
+                "mean": np.mean(a),
+                "smallest": np.min(a),
+                "median": np.median(a),
+                "largest": np.max(a),
+            }
+            for name, a in zip(self._fields, self, strict=True)
+        ]
+        return html_of_table(rows, f"{len(self.total)} rows")
 
 
 def uncertainty(distribution: tfd.Distribution) -> Uncertainty:

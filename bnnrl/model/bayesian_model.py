@@ -14,6 +14,7 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import data, diagnostics, inference, metrics, posterior, priors
 from bnnrl.checks import check_choice, check_count, check_flag, check_open_unit, check_path, optional
+from bnnrl.html_table import html_of_table
 from bnnrl.keras_conventions import already_told, warn_of_ignored, warn_of_spectral_normalization
 from bnnrl.linearised import is_linearised
 from bnnrl.metrics._checks import check_levels
@@ -384,10 +385,19 @@ class BayesianModel:
             **kwargs: the arguments of `keras.Model.summary`, such as `print_fn`.
         """
         self.keras_model.summary(**kwargs)
+        lines = [f"{name}: {value}" for name, value in self._parts().items()]
+        (kwargs.get("print_fn") or print)("\n".join(lines))
+
+    def _parts(self) -> dict[str, Any]:
+        """Return what the model consists of besides the network, in words."""
         found = "none, before `fit`" if self._is_unfitted else type(self.posterior).__name__
         named = {"Likelihood": self.likelihood, "Prior": self.prior, "Method": self._name or self.method}
-        lines = [f"{name}: {value}" for name, value in {**named, "Posterior": found}.items()]
-        (kwargs.get("print_fn") or print)("\n".join(lines))
+        return {**named, "Posterior": found}
+
+    def _repr_html_(self) -> str:
+        network = f"{self.keras_model.name}, {self.keras_model.count_params()} parameters"
+        calibrated = {f"Calibration ({kind})": found.method for kind, found in self.calibrations.items()}
+        return html_of_table({"Network": network, **self._parts(), **calibrated})
 
     # Predicting
 

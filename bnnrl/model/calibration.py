@@ -14,6 +14,7 @@ from tensorflow_probability import distributions as tfd
 from bnnrl import data, metrics
 from bnnrl.censoring import CensoredIndependent
 from bnnrl.checks import check_choice
+from bnnrl.html_table import html_of_table
 from bnnrl.metrics.conformal import check_rows_suffice, class_scores, conformal_quantile, least_rows
 from bnnrl.metrics.predictive import nll_sum, probabilities
 from bnnrl.metrics.quantiles import is_discrete, normal_scores, quantiles
@@ -66,6 +67,10 @@ class Calibration:
     def recalibrates(self) -> bool:
         """Whether it changes the predictive distribution, and not only intervals or sets."""
         return self.method in RECALIBRATION
+
+    def _repr_html_(self) -> str:
+        found = {"factor": float(self.values)} if self.values.ndim == 0 else {"calibration rows": len(self.values)}
+        return html_of_table({"calibration": self.method, "level": self.level, **found})
 
     def to_saved(self) -> tuple[dict[str, Any], Arrays]:
         """Return a JSON-able description and named arrays."""

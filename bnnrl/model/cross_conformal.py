@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bnnrl.checks import check_choice
+from bnnrl.html_table import html_of_table
 from bnnrl.metrics.conformal import check_rows_suffice, least_rows
 from bnnrl.model.calibration import OF_CLASSES
 from bnnrl.model.folds import Split, splits
@@ -56,6 +57,10 @@ class CrossConformal:
     def num_rows(self) -> int:
         """The number n of rows of all folds."""
         return sum(len(fold.scores) for fold in self.folds)
+
+    def _repr_html_(self) -> str:
+        facts = {"calibration": f"CV+, {self.method}", "level": self.level, "folds": len(self.folds)}
+        return html_of_table({**facts, "calibration rows": self.num_rows})
 
     def interval(self, level: float, moments: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of the interval of each row, [B, ...] each.

@@ -10,6 +10,7 @@ import numpy as np
 
 from bnnrl import data
 from bnnrl.checks import check_flag, check_open_unit
+from bnnrl.html_table import html_of_table
 from bnnrl.metrics.calibration import bin_by_confidence
 from bnnrl.metrics.conformal import Coverage, coverage
 from bnnrl.metrics.predictive import Counted
@@ -74,6 +75,9 @@ class CrossValidation:
         rows = [{**number(k + 1, f), **f.scores, **of_coverage(f.coverage)} for k, f in enumerate(self.folds)]
         every = {"fold": "all", "training rows": None, "rows": self.num_rows}
         return [*rows, {**every, **self.scores, **of_coverage(self.coverage)}]
+
+    def _repr_html_(self) -> str:
+        return html_of_table(self.table(), f"{len(self.folds)} folds, {self.division}; coverage of {self.level:.0%}")
 
     def __str__(self) -> str:
         names = [name for name in _SHOWN if name in self.scores]

@@ -15,6 +15,7 @@ from bnnrl import inference
 from bnnrl.checks import check_count
 from bnnrl.inference.base import State
 from bnnrl.model.device_data import Shards
+from bnnrl.model.history import History
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Problem
 
@@ -225,7 +226,7 @@ class TrainingLoop:
 
     def run(self, epochs: int, callbacks, verbose: int | str) -> keras.callbacks.History:
         """Run at most `epochs` epochs and return their logs; see `BayesianModel.fit`."""
-        history = keras.callbacks.History()
+        history = History()
         listed = keras.callbacks.CallbackList(
             [*keras.tree.flatten(callbacks or []), history],
             add_progbar=verbose != 0,

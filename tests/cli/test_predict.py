@@ -138,3 +138,18 @@ def test_an_unknown_file_is_told_before_tensorflow_is_imported(tmp_path, command
     )
     done = subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "Received: 'salse.csv'. Did you mean 'sales.csv'?" in done.stderr
+
+
+def test_censored_targets_are_predicted_without_their_marks(tmp_path):
+    time = np.linspace(-1, 1, 40)
+    rows = pd.DataFrame({"a": time, "log_time": np.minimum(time, 0.5), "mark": (time > 0.5) * 1})
+    data = bnnrl.data.load(rows, ["log_time", "mark"], task="regression", standardize="inputs", test=0)
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model = bnnrl.BayesianModel(network, "censored", method="adam")
+    model.fit(data, epochs=2, verbose=0)
+    model.save(tmp_path / "model")
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    assert cli.main(["predict", str(tmp_path / "model"), str(tmp_path / "new.csv")]) == 0
+    found = pd.read_csv(tmp_path / "new-predictions.csv")
+    assert list(found) == ["row", *(f"log_time_{what}" for what in ("mean", "std", "low", "high"))]
+    np.testing.assert_allclose(found["log_time_mean"], model.predict(rows)[:, 0], rtol=1e-4, atol=1e-5)

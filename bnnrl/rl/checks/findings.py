@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bnnrl.html_table import html_of_table
+
 Level = Literal["ok", "note", "problem"]
 
 
@@ -40,6 +42,11 @@ class Report:
     def ok(self) -> bool:
         """Whether an agent can be trained, which means that no finding is a problem."""
         return all(finding.level != "problem" for finding in self.findings)
+
+    def _repr_html_(self) -> str:
+        verdict = "An agent can be trained" if self.ok else "An agent cannot be trained"
+        rows = [{"level": f.level, "subject": f.subject, "found": f.words, "remedy": f.remedy} for f in self.findings]
+        return html_of_table(rows, verdict)
 
     def __str__(self) -> str:
         return "\n".join(f"{f.level:8}{f.subject}: {f.text}" for f in self.findings)
