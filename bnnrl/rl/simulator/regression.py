@@ -20,7 +20,14 @@ from bnnrl.likelihoods import Bernoulli, Gaussian
 from bnnrl.linearised import LinearisedProblem, expanded
 from bnnrl.posterior import Posterior
 from bnnrl.problem import Batch, Problem
-from bnnrl.rl.simulator.fitted import MAX_FULL_BATCH, Scalers, first_capacity, not_fitted, to_arrays
+from bnnrl.rl.simulator.fitted import (
+    MAX_FULL_BATCH,
+    Scalers,
+    close_capacity,
+    first_capacity,
+    not_fitted,
+    to_arrays,
+)
 from bnnrl.rl.simulator.settings import Dynamics
 from bnnrl.seeds import host_seed
 from bnnrl.storage.arrays import select
@@ -51,7 +58,8 @@ class RegressionModel:
         num_targets: T.
         likelihood: distribution of the standardised targets given the network's output.
         capacity: rows of the data buffer. The capacity doubles whenever data outgrow it, and the training step is
-            then compiled once more. Methods that train on all rows begin with fewer rows, see `first_capacity`.
+            then compiled once more. Methods that train on all rows begin with fewer rows, see `first_capacity`; of a
+            method that XLA does not compile, the buffer follows the data, see `close_capacity`.
 
     Attributes:
         problem: the log joint of the network's weights.
@@ -126,8 +134,11 @@ class RegressionModel:
             targets: [N, T].
             seed: seed of the initial weights, the order of the data and the method's noise.
         """
-        while self._capacity < len(inputs):
-            self._capacity *= 2
+        if innermost(self._method).uses_xla:
+            while self._capacity < len(inputs):
+                self._capacity *= 2
+        else:
+            self._capacity = close_capacity(len(inputs))
         self.scalers = Scalers(Scaler.fit(inputs), self._fit_target_scaler(targets))
         x, y = (
             pad_rows(scaler.transform(rows), self._capacity)
