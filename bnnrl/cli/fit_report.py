@@ -56,8 +56,9 @@ class FitReport(FittedRun):
         """The first rows of the scored part."""
         return self._pictures.shown
 
-    def _coverage(self) -> list[Any]:
-        """Return the section on the coverage of intervals or sets; nothing for a likelihood without either."""
+    @cached_property
+    def coverage(self) -> dict[str, str]:
+        """The coverage of the intervals or sets of each level, in words; none for a likelihood without either."""
         x, y = self._shown_rows
         samples, classes = self.num_samples, isinstance(self.model.likelihood, likelihoods.Categorical)
         lines = {}
@@ -74,9 +75,13 @@ class FitReport(FittedRun):
             except ValueError:  # no quantiles, or a calibration that does not serve this level
                 continue
             lines[f"{level:.0%} {'sets' if classes else 'intervals'}"] = f"{metrics.coverage(hits)}; {size}"
-        if not lines:
+        return lines
+
+    def _coverage(self) -> list[Any]:
+        """Return the section on the coverage of intervals or sets."""
+        if not self.coverage:
             return []
-        return [report.Heading("Coverage"), report.Text(self._calibration_text()), report.Table(lines)]
+        return [report.Heading("Coverage"), report.Text(self._calibration_text()), report.Table(self.coverage)]
 
     def _calibration_text(self) -> str:
         """Return a sentence that says how the model was calibrated."""

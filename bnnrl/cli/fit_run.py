@@ -16,11 +16,10 @@ from tensorflow_probability import distributions as tfd
 
 from bnnrl import callbacks, data, inference, likelihoods, tracking
 from bnnrl.checks import check_count, check_counts
-from bnnrl.cli import building, interrupt
+from bnnrl.cli import building, interrupt, output
 from bnnrl.cli.fit_data import as_lines, count_rows, described, load_data
 from bnnrl.cli.fit_report import FitReport, chain_figures, write_diverged
 from bnnrl.cli.old_settings import migrated
-from bnnrl.cli.output import warn
 from bnnrl.model import calibration, cross_conformal
 from bnnrl.model.bayesian_model import BayesianModel
 from bnnrl.model.cross_validation import cross_validate
@@ -140,14 +139,17 @@ def run(settings: dict[str, Any], folder: str | None) -> tuple[Path, dict[str, f
         path = run_folder.FIT.create(folder, f"{rows.name}/{settings['method']}", settings)
         recorder = Recorder(path)
         interrupt.configure(lambda: _advice(path))
-        with lock.hold(path, warn), _tracker(settings, rows.name, path) as tracker:
+        with lock.hold(path, output.warn), _tracker(settings, rows.name, path) as tracker:
             _fit(model, rows, settings, recorder, tracker, noted)
             if settings["cross_validate"]:
                 _cross_validate(model, settings, rows, path)
             report = FitReport(path, settings, rows, model, recorder.rows)
             scores, pictures = report.write()
             for message in report.problems(scores):
-                warn(message)
+                output.warn(message)
+            if settings["calibrate"]:
+                # A conformal calibration widens intervals; "picp_95" is that of the distribution, which stays the same.
+                output.show({f"calibrated {level}": words for level, words in report.coverage.items()})
             tracker.summary(scores)
             for name in pictures:
                 tracker.picture(Path(name).stem, path / name, len(recorder.rows) - 1)

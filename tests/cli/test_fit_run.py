@@ -52,7 +52,7 @@ def test_classes_end_in_a_folder_that_says_all(tmp_path, capsys):
     assert again == {name: told[name] for name in again}  # the same rows, the same draws
 
 
-def test_a_fit_is_calibrated_on_its_validation_data(tmp_path):
+def test_a_fit_is_calibrated_on_its_validation_data(tmp_path, capsys):
     folder = tmp_path / "run"
     options = ("--method", "adam", "--validation", 0.3, "--calibrate", "normalized")
     assert fit(folder, "diabetes", *options) == 0
@@ -60,6 +60,8 @@ def test_a_fit_is_calibrated_on_its_validation_data(tmp_path):
     assert found.method == "normalized" and len(found.values) == 133
     report = (folder / "report.html").read_text()
     assert "conformal by &#x27;normalized&#x27;" in report and "95% intervals" in report
+    (told,) = re.findall(r"^calibrated 95% intervals: (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert told in report and "of 88 rows, 95 % confidence interval" in told
 
 
 def test_a_fit_is_calibrated_by_cross_validation(tmp_path):
