@@ -365,7 +365,7 @@ class Censored:
         ValueError: if `base` is another one.
     """
 
-    base: Any = "gaussian"
+    base: str | Gaussian | StudentT = "gaussian"
 
     def __post_init__(self):
         base = get(self.base)
@@ -375,21 +375,25 @@ class Censored:
             )
         object.__setattr__(self, "base", base)
 
+    @property
+    def _of_values(self) -> Gaussian | StudentT:
+        return cast(Any, self.base)
+
     def num_params(self, num_outputs: int) -> int:
         """Return the number of parameters of the base."""
-        return self.base.num_params(num_outputs)
+        return self._of_values.num_params(num_outputs)
 
     def init(self, num_outputs: int) -> tf.Tensor:
         """Return the initial parameters of the base."""
-        return self.base.init(num_outputs)
+        return self._of_values.init(num_outputs)
 
     def log_prior(self, likelihood_params: tf.Tensor) -> tf.Tensor:
         """Return the log prior density of the parameters of the base [..., L], [...]."""
-        return self.base.log_prior(likelihood_params)
+        return self._of_values.log_prior(likelihood_params)
 
     def __call__(self, outputs: tf.Tensor, likelihood_params: tf.Tensor) -> tfd.Distribution:
         """Return the distribution of y, whose `log_prob` takes values with their marks, [..., 2K]."""
-        entries = self.base(outputs, likelihood_params).distribution
+        entries = self._of_values(outputs, likelihood_params).distribution
         return CensoredIndependent(entries, reinterpreted_batch_ndims=1, name="Censored")
 
 
@@ -547,7 +551,7 @@ def to_config(likelihood: Likelihood) -> dict[str, Any]:
     """
     name = type(likelihood).__name__.lower()
     if isinstance(likelihood, Censored):
-        return {"name": name, "base": to_config(likelihood.base)}
+        return {"name": name, "base": to_config(likelihood._of_values)}
     if _TYPES.get(name) is type(likelihood):
         return {"name": name, **asdict(cast(Any, likelihood))}
     own: Any = likelihood.function if isinstance(likelihood, Custom) else type(likelihood)
@@ -597,7 +601,7 @@ def from_config(config: dict[str, Any]) -> Likelihood:
             )
         return get(own(**arguments["arguments"]) if isinstance(own, type) else own)
     if arguments["name"] == "censored":
-        return Censored(from_config(arguments["base"]))
+        return Censored(cast(Any, from_config(arguments["base"])))
     return _class_named(arguments.pop("name"))(**arguments)
 
 
