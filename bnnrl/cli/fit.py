@@ -29,8 +29,9 @@ class Fit:
     method: str = "ensemble"
     """Inference method, such as ensemble, swag, bbb, laplace or hmc; an unknown name lists all."""
     likelihood: Annotated[str | None, optional("STR", "categorical for classes, else gaussian")] = None
-    """Likelihood of the targets: categorical for classes; bernoulli for zeros and ones; gaussian, heteroscedastic or
-    studentt for real targets; poisson or negativebinomial for counts."""
+    """Likelihood of the targets: categorical for classes; ordinal for classes that are numbers with an order, such as
+    ratings; bernoulli for zeros and ones; gaussian, heteroscedastic or studentt for real targets; poisson or
+    negativebinomial for counts. Models of censored targets are fitted in Python."""
     prior: Annotated[
         Literal["learned", "normal"] | None,
         optional("{learned,normal}", "learned for real targets, else normal"),

@@ -60,7 +60,8 @@ class FitReport(FittedRun):
     def coverage(self) -> dict[str, str]:
         """The coverage of the intervals or sets of each level, in words; none for a likelihood without either."""
         x, y = self._shown_rows
-        samples, classes = self.num_samples, isinstance(self.model.likelihood, likelihoods.Categorical)
+        samples, of_classes = self.num_samples, likelihoods.Categorical | likelihoods.Ordinal
+        classes = isinstance(self.model.likelihood, of_classes)
         lines = {}
         for level in _LEVELS:
             try:

@@ -61,12 +61,13 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
     """
     classes = rows.num_classes
     name = settings["likelihood"] or ("categorical" if classes else "gaussian")
-    if (name == "categorical") != bool(classes):
+    if (name in ("categorical", "ordinal")) != bool(classes):
         raise ValueError(
             f"Invalid `likelihood`: expected {'categorical' if classes else 'another'} for targets that are "
             f"{'classes' if classes else 'numbers'}. Received: {name!r}. Set --task to read them otherwise."
         )
-    likelihood = building.replaced(likelihoods.get(name), settings["likelihood_fields"])
+    found = _ordinal(rows) if name == "ordinal" else likelihoods.get(name)
+    likelihood = building.replaced(found, settings["likelihood_fields"])
     if isinstance(likelihood, likelihoods.Censored):
         raise ValueError(
             "Invalid `likelihood`: expected one for targets that are all observed. Received: 'censored'. Fit the model "
@@ -74,7 +75,11 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
         )
     heteroscedastic = isinstance(likelihood, likelihoods.Gaussian) and likelihood.scale == "heteroscedastic"
     x, y = next(iter(rows.train.batch(1))) if not isinstance(rows.train, tuple) else (a[:1] for a in rows.train)
-    outputs = classes or int(np.prod(y.shape[1:])) * (2 if heteroscedastic else 1)
+    outputs = (
+        1
+        if isinstance(likelihood, likelihoods.Ordinal)
+        else classes or int(np.prod(y.shape[1:])) * (2 if heteroscedastic else 1)
+    )
     keras.utils.set_random_seed(host_seed(settings["seed"], 0))
     if settings["network"]:
         network: Any = keras.saving.load_model(settings["network"], compile=False, safe_mode=True)
@@ -88,6 +93,21 @@ def make_model(settings: dict[str, Any], rows: data.Data) -> BayesianModel:
         settings["method"],
         building.hyper_parameters(settings["method"], settings["method_fields"]),
     )
+
+
+def _ordinal(rows: data.Data) -> likelihoods.Ordinal:
+    """Return the ordinal likelihood of the data's classes.
+
+    Raises:
+        ValueError: if the classes are not numbers, as names have no order but that of the alphabet.
+    """
+    names = rows.class_names or ()
+    if not all(name.lstrip("-").replace(".", "", 1).isdigit() for name in names):
+        raise ValueError(
+            "Invalid `likelihood`: expected classes that are numbers, whose order is known, for an ordinal likelihood. "
+            f"Received: {data.listed(names, 'classes')}. Number them in the file."
+        )
+    return likelihoods.Ordinal(len(names))
 
 
 def make_network(shape: tuple[int, ...], hidden: tuple[int, ...], activation: str, outputs: int) -> keras.Model:
@@ -224,7 +244,7 @@ def _check_calibration(settings: dict[str, Any], rows: data.Data, likelihood: li
                 "Invalid `--calibrate`: expected validation data. Received: none. Add --validation 0.2, or take "
                 "--calibrate cv+, which needs none."
             )
-        classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Bernoulli)
+        classes = isinstance(likelihood, likelihoods.Categorical | likelihoods.Ordinal | likelihoods.Bernoulli)
         counts = isinstance(likelihood, likelihoods.Poisson | likelihoods.NegativeBinomial)
         method = calibration.method_for(settings["calibrate"], classes, counts)
         calibration.check_rows(method, count_rows(rows.validation), _LEVEL)

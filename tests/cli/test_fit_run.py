@@ -174,6 +174,7 @@ def test_a_network_of_the_users_own(tmp_path, capsys):
         (["iris", "--method", "swag", "--set", "rang=3"], "rank"),
         (["iris", "--set", "size"], "name=value"),
         (["iris", "--likelihood", "gaussian"], "categorical"),
+        (["iris", "--likelihood", "ordinal"], "classes that are numbers, whose order is known"),
         (["diabetes", "--likelihood", "categorical"], "another"),
         (["iris", "--epochs", "0"], "epochs"),
         (["iris", "--test", "1.5"], "test"),
@@ -290,6 +291,17 @@ def test_other_likelihoods_have_pictures(likelihood, tmp_path):
     np.savez(tmp_path / "rows.npz", x=x, y=y)
     assert fit(tmp_path / "run", tmp_path / "rows.npz", "--method", "adam", "--likelihood", likelihood) == 0
     assert (tmp_path / "run" / {"bernoulli": "confusion.png", "studentt": "predicted.png"}[likelihood]).exists()
+
+
+def test_ratings_are_fitted_in_their_order(tmp_path, capsys):
+    x, path, folder = np.linspace(-3, 3, 90), tmp_path / "rows.csv", tmp_path / "run"
+    pd.DataFrame({"x": x, "rating": np.digitize(x, [-1, 1]) + 1}).to_csv(path, index=False)
+    options = ("--method", "adam", "--likelihood", "ordinal", "--validation", 0.3, "--calibrate", "auto")
+    assert fit(folder, path, *options) == 0
+    model, out = bnnrl.load(folder), capsys.readouterr().out
+    assert model.likelihood == bnnrl.likelihoods.Ordinal(3) and model.keras_model.output_shape == (None, 1)
+    assert "3 classes: 1, 2, 3; likelihood ordinal" in out and "calibrated 95% sets: " in out and "ece: " in out
+    assert (folder / "confusion.png").exists()
 
 
 def test_the_picture_of_the_loss_is_in_the_unit_of_the_nll(tmp_path, monkeypatch):
