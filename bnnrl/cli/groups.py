@@ -18,6 +18,7 @@ from bnnrl.cli.schema import Field, Kind
 
 Group = tyro.conf.Suppress[dict[str, Any]]  # the annotation of a command's field that holds the settings of a group
 
+UNNAMED_METHOD = "ensemble"  # the method whose settings are options where none is named
 _NAMED = ("method", "policy", "likelihood")  # groups whose class a setting of the same name gives
 _FIELDS = "_fields"  # ends the name of a command's field that holds such a group
 _DEFAULTS = {"method": "chosen for the run", "_OF_PRESET": "that of the method"}

@@ -84,7 +84,7 @@ class _Prepared:
         option = several if any(f.name == several for f in dataclasses.fields(self.cls)) else group
         value = _value_of(argv, option) or (file.name(option) if file else None)
         default = next((f.default for f in dataclasses.fields(self.cls) if f.name == option), None)
-        value = value or default or ("gaussian" if group == "likelihood" else "")
+        value = value or default or {"likelihood": "gaussian", "method": groups.UNNAMED_METHOD}.get(group, "")
         return [name.strip() for name in str(value).split(",")]
 
     def _drop_fields_of_others(self, file: ConfigFile, argv: Sequence[str]) -> None:

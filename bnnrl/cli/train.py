@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
 from bnnrl.cli import interrupt
 from bnnrl.cli.environment import EnvironmentOptions, arguments_of
-from bnnrl.cli.groups import Group
+from bnnrl.cli.groups import UNNAMED_METHOD, Group
 from bnnrl.cli.old_settings import migrated
 from bnnrl.cli.options import optional
 from bnnrl.cli.output import warn
@@ -34,7 +35,7 @@ class Train(EnvironmentOptions):
     `bnnrl train --resume FOLDER` continues it from its last finished trial.
     """
 
-    method: str = "ensemble"
+    method: Annotated[str | None, optional("STR", "gauss_newton for linked rods, else ensemble")] = None
     """Inference method of the dynamics model, such as ensemble, swag or hmc, or gp; an unknown name lists all."""
     policy: Literal["rbf", "mlp", "linear", "cem", "icem"] = "rbf"
     """Policy that is optimized (rbf, mlp or linear), or planner that searches actions at each step (cem or icem)."""
@@ -176,22 +177,40 @@ def settings_of(command: Train) -> dict[str, Any]:
     settings = dataclasses.asdict(command)
     del settings["folder"], settings["resume"], settings["config"]
     settings["trials"] = check_count("trials", 8 if command.trials is None else command.trials)
-    return settings
+    return settings | {"method": _method_of(settings)}
+
+
+def _method_of(settings: Mapping[str, Any]) -> str:
+    """Return the name of the inference method of a run: that of its settings, or the default one of its task."""
+    if settings["method"] is not None:
+        return settings["method"]
+    task = tasks.resolve(settings["env"], **arguments_of(settings))
+    import_tensorflow()
+    from bnnrl.rl.defaults import default_dynamics
+
+    method = default_dynamics(task).method_name
+    if settings["method_fields"] and method != UNNAMED_METHOD:
+        raise ValueError(
+            f"Invalid `method.{next(iter(settings['method_fields']))}`: expected --method NAME beside the settings of "
+            f"a method for {settings['env']!r}, whose default is {method}. Received: none."
+        )
+    return method
 
 
 def make_agent(settings: dict[str, Any]):
     """Return the agent that a run's settings describe. Settings that runs of earlier versions lack have defaults."""
     settings = dataclasses.asdict(Train()) | migrated(settings)
     of_env = arguments_of(settings)
-    tasks.resolve(settings["env"], **of_env)  # reports a mistyped name before the slow import of TensorFlow
+    task = tasks.resolve(settings["env"], **of_env)  # reports a mistyped name before the slow import of TensorFlow
     import_tensorflow()
     from bnnrl.cli import building
+    from bnnrl.rl.defaults import default_search
 
     return bnnrl.PILCO(
         settings["env"],
-        building.dynamics(settings["method"], settings["method_fields"], settings["dynamics"]),
+        building.dynamics(_method_of(settings), settings["method_fields"], settings["dynamics"]),
         building.policy(settings["policy"], settings["policy_fields"], settings["horizon"]),
-        search=building.replaced(bnnrl.PolicySearch(), settings["search"]),
+        search=building.replaced(default_search(task), settings["search"]),
         reward_model=building.reward_model(settings["reward_model"]),
         **of_env,
         **{name: settings[name] for name in PLAIN_SETTINGS},

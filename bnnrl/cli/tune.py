@@ -12,6 +12,7 @@ import tyro
 from bnnrl._tensorflow import import_tensorflow
 from bnnrl.checks import changed, check_count
 from bnnrl.cli import interrupt, tune_space
+from bnnrl.cli.groups import UNNAMED_METHOD
 from bnnrl.cli.options import optional
 from bnnrl.cli.output import check_file
 from bnnrl.cli.tune_runs import base_arguments, check_space, options_of
@@ -85,8 +86,9 @@ class Tune:
         if self.command == "fit":
             check_file(self.target)
         base = options_of(self.command, base_arguments(self.command, self.target, self.method, self.config))
-        space = tune_space.read(self.space) if self.space else tune_space.default(self.command, base.method)
-        settings = {**asdict(self), "method": base.method, "space": space}
+        method = base.method or UNNAMED_METHOD
+        space = tune_space.read(self.space) if self.space else tune_space.default(self.command, method)
+        settings = {**asdict(self), "method": method, "space": space}
         for name in ("config", "folder", "resume", "trials"):
             del settings[name]
         check_space(settings, self.config)

@@ -32,6 +32,7 @@ from bnnrl.rl.callbacks import Callback, Prediction, Trial
 from bnnrl.rl.checks.precision import REMEDY, PrecisionWarning, coarse_entries
 from bnnrl.rl.checks.task_functions import check_functions
 from bnnrl.rl.control import ControlProblem, make_control, no_policy_error
+from bnnrl.rl.defaults import default_dynamics, default_search
 from bnnrl.rl.episodes import EnvironmentFault, Episode, check_memory, episode_length, make_env
 from bnnrl.rl.evaluation import Evaluator
 from bnnrl.rl.memory import memory_of
@@ -68,7 +69,8 @@ class PILCO:
         env: the id of a Gymnasium environment, an EnvSpec, an environment that is made and perhaps wrapped, a callable
             that makes one, or a bnnrl.Task that holds any of these. Reward and termination are learned for an
             environment that has no registered task, or has wrappers around it that change what a task refers to.
-        dynamics: settings of the dynamics model, or the name of its inference method, such as "swag".
+        dynamics: settings of the dynamics model, or the name of its inference method, such as "swag". None takes an
+            ensemble, and "gauss_newton" for linked rods: tasks with two or more angles and their `velocities`.
         policy: the policy's form, or a planner; or its name: "rbf", "mlp", "linear", "cem" or "icem".
         propagation: how particles use draws of the model. "ts_inf": each particle keeps its draw; "ts1": particles are
             dealt to draws anew at each step; "moment_matching": particles are redrawn from their Gaussian at each
@@ -79,7 +81,7 @@ class PILCO:
             a policy has no reason to be in a good state at the episode's end; else, where episodes are longer than 100
             steps, 50. Required for an environment that does not say how long its episodes are; real episodes are then
             stopped after as many steps.
-        search: settings of the policy search.
+        search: settings of the policy search. None takes `PolicySearch()`, for linked rods with `extrapolation=0.25`.
         seed: seed of all randomness of the agent and its environment.
         env_kwargs: keyword arguments of gymnasium.make or of the callable that makes the environment.
         episodes_per_trial: real episodes in a trial.
@@ -130,13 +132,13 @@ class PILCO:
         self.learn_reward = check_flag("learn_reward", learn_reward)
         task = tasks.resolve(env, env_kwargs, wrappers, reset_options)
         self.task = replace(task, cost=None, termination=None) if learn_reward else task
-        self.dynamics = _resolve_dynamics("dynamics", dynamics)
+        self.dynamics = default_dynamics(task) if dynamics is None else _resolve_dynamics("dynamics", dynamics)
         self.reward_model = _check_reward_model(
             _resolve_dynamics("reward_model", reward_model, size=_REWARD_MODEL_SIZE)
         )
         self.policy: Policy | CEM = RBF() if policy is None else _check_policy(policy)
         self.search = (
-            PolicySearch() if search is None else check_instance("search", search, PolicySearch, "a PolicySearch")
+            default_search(task) if search is None else check_instance("search", search, PolicySearch, "a PolicySearch")
         )
         self.propagation = check_choice("propagation", propagation, PROPAGATIONS)
         self.particles, self.seed = check_count("particles", particles), check_seed("seed", seed)
