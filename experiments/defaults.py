@@ -87,19 +87,21 @@ def mackey_glass(count: int) -> np.ndarray:
     return x[-stride * count :: stride]
 
 
-def load(folder: Path | None, name: str, seed: int) -> Any:
-    """Return the standardised data of a set."""
+def load(folder: Path | None, name: str, seed: int, validation: float = 0.0) -> Any:
+    """Return the standardised data of a set, with a share of the training rows as validation rows."""
     import bnnrl
 
+    common: dict[str, Any] = {"validation": validation, "seed": seed}
     if name in OF_FOLDER:
         split = uci.read(folder or Path(), name, seed)
-        return bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression")
+        return bnnrl.data.load((split.x, split.y), test=(split.x_test, split.y_test), task="regression", **common)
     x, y = make(name, seed)
     order = np.arange(len(x)) if name == "series" else np.random.default_rng(seed).permutation(len(x))
     train, test = np.split(order, [round(0.8 * len(x))])
     task = "classification" if name in CLASSES else "regression"
     scaled = "inputs" if name == "counts" else "auto"
-    return bnnrl.data.load((x[train], y[train]), test=(x[test], y[test]), task=task, standardize=scaled)
+    test_rows = x[test], y[test]
+    return bnnrl.data.load((x[train], y[train]), test=test_rows, task=task, standardize=scaled, **common)
 
 
 def make_model(name: str, method: str, prior: str, num_inputs: int) -> Any:
