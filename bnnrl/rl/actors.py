@@ -49,7 +49,7 @@ class PolicyActor:
     number, which costs no time: the overhead of a call is far longer than its computation.
 
     Args:
-        policy: the function from observations [N, O] to actions [N, A].
+        policy: the function from observations, float64 [N, O], to actions [N, A].
     """
 
     def __init__(self, policy: Callable[[np.ndarray], tf.Tensor]):
@@ -61,7 +61,7 @@ class PolicyActor:
 
     def actions(self, obs: np.ndarray) -> np.ndarray:
         """Return the policy's actions [N, A] for observations [N, O], which may be those of several episodes."""
-        filled = np.zeros([max(len(obs), MAX_TOGETHER), obs.shape[1]], np.float32)
+        filled = np.zeros([max(len(obs), MAX_TOGETHER), obs.shape[1]])
         filled[: len(obs)] = obs
         return self._policy(filled).numpy()[: len(obs)]
 
@@ -71,6 +71,7 @@ class PlannerActor:
 
     Args:
         planning: the compiled planning step.
+        centred: the function from observations to what models see, `LearnedEnv.centred`.
         draws: draws of the models, the same ones at each step.
         seed_of_step: the function from the number of a step, counted from 0, to the seed pair of its plan.
         describe_non_finite: the function from rollouts, [H + 1, P, O] and [H, P], to where they first are not finite.
@@ -79,11 +80,12 @@ class PlannerActor:
     def __init__(
         self,
         planning: Planning,
+        centred: Callable[[np.ndarray], np.ndarray],
         draws: Any,
         seed_of_step: Callable[[int], tf.Tensor],
         describe_non_finite: Callable[[np.ndarray, np.ndarray], str | None],
     ):
-        self._planning, self._draws, self._seed_of_step = planning, draws, seed_of_step
+        self._planning, self._centred, self._draws, self._seed_of_step = planning, centred, draws, seed_of_step
         self._plan, self._steps = planning.begin(), itertools.count()
         self._describe_non_finite, self._has_warned = describe_non_finite, False
 
@@ -94,7 +96,7 @@ class PlannerActor:
             NonFiniteWarning: at the first step at which no sequence of actions has a finite expected cost.
         """
         step = next(self._steps)
-        arguments = tf.constant(obs, tf.float32), self._plan, self._draws, self._seed_of_step(step)
+        arguments = tf.constant(self._centred(obs)), self._plan, self._draws, self._seed_of_step(step)
         action, self._plan = self._planning.advance(*arguments)
         if not (self._has_warned or math.isfinite(self._plan.cost)):
             self._has_warned = True

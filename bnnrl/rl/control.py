@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -33,7 +32,6 @@ from bnnrl.structure import key_or_none, structure
 _MAX_DRAWS = 20  # draws of a posterior that has infinitely many distinct ones
 _NUM_REFERENCES = 1024  # reference features of a policy search
 _REFERENCE_SPREAD = 1.5  # standard deviation of reference observations, in standard deviations of those observed
-_FAR = 1000.0  # standard deviations from zero, beyond which policies see an entry less its mean
 _NUM_VISITED = 1024  # states that rollouts begin in, where they begin in visited ones
 
 
@@ -158,19 +156,8 @@ class PolicyControl:
         self.population: np.ndarray | None = None
         self.searcher: Searcher | None = None
         self._wrapped: dict[int, float] = {}  # for which the searcher was compiled
-        self._act = self._make_act()
-
-    def _make_act(self) -> Any:
-        """Return the compiled function from parameters and observations to actions."""
-        act, key = partial(_executed_actions, self.controller), self._problem.key
-        return share(key(_executed_actions, self.controller.policy), lambda: CompiledFunction(act, jit_compile=True))
-
-    def _see_less(self, offset: tuple[float, ...]) -> None:
-        """Let policies see observations less an offset [O], which a gradient step would otherwise multiply."""
-        features = replace(self._problem.features, offset=offset)
-        self._problem = self._problem._replace(features=features)
-        self.controller = replace(self.controller, features=features)
-        self._act = self._make_act()
+        act, key = partial(_executed_actions, self.controller), problem.key(_executed_actions, policy)
+        self._act = share(key, lambda: CompiledFunction(act, jit_compile=True))
 
     @property
     def can_act(self) -> bool:
@@ -187,9 +174,7 @@ class PolicyControl:
             NonFiniteWarning: if no policy has a finite expected cost, or the prediction is not finite.
             ExtrapolationWarning: if many predicted rewards of a learned reward leave the range of those observed.
         """
-        episodes = self._problem.learned_env.continuous(episodes)
-        if self.population is None and (offset := _far_means(episodes, self._problem.features)):
-            self._see_less(offset)
+        episodes = self._problem.learned_env.seen(episodes)
         problem, num_draws = self._problem, self._num_draws
         seed = lambda purpose: tensor_seed(problem.seed, purpose, trial)
         host_seed = lambda purpose: integer_seed(problem.seed, purpose, trial)
@@ -224,7 +209,8 @@ class PolicyControl:
         self, searcher: Searcher, params: np.ndarray, draws: ModelDraws, starts: InitialStates, seed
     ) -> Prediction:
         obs, costs, violated = searcher.predict(params, draws, starts, seed)
-        return Prediction(self._problem.features.memory.newest(obs).numpy(), costs.numpy(), violated.numpy())
+        obs = self._problem.learned_env.uncentred(obs.numpy())
+        return Prediction(self._problem.features.memory.newest(obs), costs.numpy(), violated.numpy())
 
     def _warn_if_not_finite(
         self, trial: int, expected_cost: float, prediction: Prediction, searched: Callable[[], Prediction]
@@ -282,19 +268,20 @@ class PolicyControl:
         """
         if self.population is None:
             raise no_policy_error()
-        return self._act(self.population[0][np.newaxis], obs)
+        return self._act(self.population[0][np.newaxis], self._problem.learned_env.centred(obs))
+
+    @property
+    def centre(self) -> tuple[float, ...]:
+        """What is subtracted from observations before the policy sees them, O numbers; () for nothing."""
+        return self._problem.learned_env.centre
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the policies, and what they see observations less of."""
-        offset = self._problem.features.offset
-        seen = {"observation_offset": np.array(offset)} if offset else {}
-        return {} if self.population is None else {"population": self.population, **seen}
+        """Return the policies."""
+        return {} if self.population is None else {"population": self.population}
 
     def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Restore the policies."""
         self.population = arrays.get("population")
-        if "observation_offset" in arrays:
-            self._see_less(tuple(arrays["observation_offset"].tolist()))
 
 
 class PlannerControl:
@@ -330,7 +317,9 @@ class PlannerControl:
             self._planning = self._make_planning(num_draws, particles // num_draws)
         draws = problem.learned_env.sample(num_draws, tensor_seed(problem.seed, Purpose.DRAWS, num_episodes))
         seed_of_step = partial(tensor_seed, problem.seed, Purpose.PLAN, *stream)
-        return PlannerActor(self._planning, draws, seed_of_step, problem.describe_non_finite)
+        return PlannerActor(
+            self._planning, problem.learned_env.centred, draws, seed_of_step, problem.describe_non_finite
+        )
 
     def _make_planning(self, num_draws: int, per_draw: int) -> Planning:
         problem, planner = self._problem, self._planner
@@ -383,18 +372,6 @@ def num_draws_of(posterior: Posterior | ProcessPosterior | None, particles: int)
     """Return how many draws of a posterior the particles use: all distinct ones, or 20 of infinitely many."""
     distinct = posterior.num_distinct if posterior else None
     return min(particles, distinct or _MAX_DRAWS)
-
-
-def _far_means(episodes: Sequence[Episode], features: Features) -> tuple[float, ...]:
-    """Return the means [O] of observation entries that vary far from zero, and 0 for the others; () if there are none.
-
-    Entries whose variation float32 does not resolve are left as they are.
-    """
-    seen = features.memory.newest(np.concatenate([e.obs for e in episodes])).astype(np.float64)
-    mean, std = seen.mean(axis=0), seen.std(axis=0)
-    far = (np.abs(mean) > _FAR * std) & (std > 1e-6 * np.abs(mean))
-    far[list(features.angles)] = False
-    return tuple(np.where(far, mean, 0.0).tolist()) if far.any() else ()
 
 
 def reference_features(episodes: Sequence[Episode], features: Features, seed: int) -> tf.Tensor:

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TimeLimit
 
 from bnnrl.rl.action_space import ActionSpace
-from bnnrl.rl.memory import Memory, memory_of, with_memory
+from bnnrl.rl.memory import Memory, as_floats, memory_of, with_memory
 from bnnrl.rl.space_adapters import to_vectors
 from bnnrl.rl.tasks import Task, check_exists
 from bnnrl.rl.tasks.env_source import load_wrapper, wrappers_of
@@ -36,7 +36,8 @@ class Episode:
     """The record of one episode of T steps.
 
     Args:
-        obs: observations, float32 [T + 1, O], with what `Task.delay` and `Task.history` add to them.
+        obs: observations, [T + 1, O], with what `Task.delay` and `Task.history` add to them; float64 if the environment
+            returns this type, else float32.
         actions: action vectors as executed, float32 [T, A].
         rewards: rewards, float64 [T].
         states: true states where the environment gives them as info["state"], else the environment's own observations,
@@ -337,7 +338,7 @@ class _Recorder:
     def episode(self, terminated: bool = False) -> Episode:
         width = len(self._actions[0]) if self._actions else 0
         return Episode(
-            np.asarray(self._obs, np.float32),
+            as_floats(self._obs),
             np.asarray(self._actions, np.float32).reshape(self.num_steps, width),
             np.asarray(self._rewards, np.float64),
             np.asarray(self._states, np.float64),

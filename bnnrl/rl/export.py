@@ -103,7 +103,7 @@ def export(path: Any, control: ControlStrategy, env_id: str, start: int) -> Path
     if control.population is None:
         raise no_policy_error()
     write = {".py": _write_python, ".keras": _write_keras, ".tflite": _write_lite}[path.suffix]
-    policy = _Parts(control.controller, control.population[0], start)
+    policy = _Parts(control.controller, control.population[0], start, control.centre)
     with atomic_write(path) as unfinished:
         write(policy, unfinished, env_id, path)
     return path
@@ -112,7 +112,7 @@ def export(path: Any, control: ControlStrategy, env_id: str, start: int) -> Path
 class _Parts:
     """A policy as arrays: an RBF network as scaled centres and weights, an MLP as kernels and biases."""
 
-    def __init__(self, controller: Controller, params: np.ndarray, start: int):
+    def __init__(self, controller: Controller, params: np.ndarray, start: int, centre: tuple[float, ...]):
         policy, features = controller.policy, controller.features
         if not features.memory.is_empty:
             raise ValueError(
@@ -120,7 +120,7 @@ class _Parts:
                 "Received: a task with `history` or `delay`. Save the agent by `save`."
             )
         self.num_obs, self.angles = features.num_obs, tuple(features.angles)
-        self.offset = list(features.offset or (0.0,) * self.num_obs)
+        self.offset = list(centre or (0.0,) * self.num_obs)
         self.discrete, self.start = controller.discrete, start
         self.low, self.high = controller.low.numpy(), controller.high.numpy()
         size, num_actions = features.size, controller.num_actions

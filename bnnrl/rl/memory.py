@@ -108,20 +108,27 @@ class WithMemory(gymnasium.Wrapper):
             np.concatenate([np.tile(own, 1 + observations), np.tile(best(action, 0), actions)])
             for own, action, best in bounds
         )
-        self.observation_space = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32), (memory.size,))
+        dtype: Any = np.float64 if space.dtype == np.float64 else np.float32
+        self.observation_space = gymnasium.spaces.Box(low.astype(dtype), high.astype(dtype), (memory.size,), dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         """Reset the environment, and forget."""
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs = self.memory.begin(np.asarray(obs, np.float32))
+        self._obs = self.memory.begin(as_floats(obs))
         return self._obs.copy(), info
 
     def step(self, action):
         """Take a step, and remember the observation before it and the action."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         vector = self._actions.from_env(action)
-        self._obs = np.concatenate(self.memory.after(self._obs, vector, np.asarray(obs, np.float32)))
+        self._obs = np.concatenate(self.memory.after(self._obs, vector, as_floats(obs)))
         return self._obs.copy(), reward, terminated, truncated, info
+
+
+def as_floats(obs: Any) -> np.ndarray:
+    """Return observations as float64 if the environment returns this type, else as float32."""
+    obs = np.asarray(obs)
+    return obs if obs.dtype == np.float64 else obs.astype(np.float32)
 
 
 def memory_of(env: gymnasium.Env) -> Memory:

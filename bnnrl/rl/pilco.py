@@ -272,7 +272,8 @@ class PILCO:
         Warns:
             NonFiniteWarning: if the search finds no policy of finite expected cost, or the prediction of a trial or a
                 real cost is not finite. Trials are saved all the same.
-            PrecisionWarning: if observations of the first trial vary by fewer than 100 steps of a float32.
+            PrecisionWarning: if observations of the first trial vary by fewer than 100 steps of a float32, and the
+                environment, or a function of the task, has them as float32.
             ConstraintWarning: if the search finds no policy whose rollouts keep the task's constraints.
         """
         check_count("trials", trials)
@@ -352,7 +353,7 @@ class PILCO:
             except EnvironmentFault as fault:
                 self.episodes += [e for e in (*episodes, fault.episode) if len(e)]
                 raise
-        coarse = None if self.episodes else coarse_entries(episodes)
+        coarse = None if self.episodes else coarse_entries(episodes, self.task)
         self.episodes += episodes
         if coarse is not None:
             text = f"Observations of {self.task.env_id!r}: {coarse.words} {REMEDY}"
@@ -423,13 +424,16 @@ class PILCO:
                 f"Received: {observation!r}."
             )
         self._check_can_act()
-        actions = self.control.actions(np.atleast_2d(obs.astype(np.float32)), len(self.episodes))
+        actions = self.control.actions(np.atleast_2d(obs.astype(np.float64)), len(self.episodes))
         if self.action_space.discrete:
             actions = self.action_space.start + np.argmax(actions, axis=-1)
         return (actions[0] if obs.ndim == 1 else actions), None
 
     def simulated(self, num_draws: int, seed) -> SimulatedEnv:
-        """Return the environment as `num_draws` draws of the fitted models simulate it."""
+        """Return the environment as `num_draws` draws of the fitted models simulate it.
+
+        Its observations are those that models see, less `learned_env.centre` where this is not empty.
+        """
         return self.learned_env.simulated_env(self.learned_env.sample(num_draws, seed))
 
     # Evaluation
@@ -502,7 +506,7 @@ class PILCO:
 
         The suffix says what is written: ".py", a Python file that needs NumPy only, with a function `predict` of
         Stable-Baselines3's form; ".keras", a Keras model from observations [B, O] to actions; ".tflite", the same for
-        TensorFlow Lite.
+        TensorFlow Lite. The two models take float32 observations.
 
         Args:
             path: the file, which is replaced if it exists.

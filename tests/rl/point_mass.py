@@ -206,7 +206,8 @@ gymnasium.register("test/Counting-v0", lambda **kw: Counting(**kw), max_episode_
 COUNTING = replace(TASK, env_id="test/Counting-v0")
 
 
-def in_units(scale: float, offset: float) -> gymnasium.Env:
-    """Return a point mass whose observations are float64, times `scale`, plus `offset`."""
-    space, units = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64), lambda obs: scale * np.float64(obs) + offset
+def in_units(scale: float, offset: float, dtype: Any = np.float64) -> gymnasium.Env:
+    """Return a point mass whose observations are times `scale`, plus `offset`, and of type `dtype` then."""
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), dtype)
+    units = lambda obs: np.asarray(scale * np.float64(obs) + offset, dtype)
     return gymnasium.wrappers.TransformObservation(gymnasium.make(ENV_ID), units, space)

@@ -31,8 +31,9 @@ def agent_and_observations(env_id, policy, offset):
     obs = np.random.default_rng(0).normal(offset, 1.0, (40, *shape)).astype(np.float32)
     control = control_of(agent)
     if offset and isinstance(policy, bnnrl.policies.MLP):
-        control._see_less((offset,) * obs.shape[1])
-    control.population = control.controller.init((1, 2), 2, control.controller.features(tf.constant(obs))).numpy()
+        agent.learned_env.centre = (offset,) * obs.shape[1]
+    seen = control.controller.features(tf.constant(agent.learned_env.centred(obs)))
+    control.population = control.controller.init((1, 2), 2, seen).numpy()
     return agent, obs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bnnrl.rl.angles import circular_means, unwrapped, wrap_angle, wrapped_entries
+from bnnrl.rl.centre import centre_of
 from bnnrl.rl.checks import hidden_state
 from bnnrl.rl.checks.findings import Finding
 from bnnrl.rl.checks.precision import REMEDY, coarse_entries
@@ -111,8 +113,10 @@ def _initial_states(task: Task, initial_obs: np.ndarray, episodes: Sequence[Epis
 def _scales(task: Task, episodes: Sequence[Episode]) -> Iterator[Finding]:
     obs = np.concatenate([e.obs for e in episodes]).astype(np.float64)
     jumps = np.concatenate([np.diff(e.obs, axis=0) for e in episodes])
-    largest = np.abs(obs).max(axis=0)
-    coarse = coarse_entries(episodes)
+    # An agent subtracts constants before float32 would lose digits, but not before an environment has lost them.
+    centre = centre_of(obs, task) if episodes[0].obs.dtype == np.float64 else ()
+    largest = np.abs(obs - np.array(centre or 0.0)).max(axis=0)
+    coarse = coarse_entries(episodes, task)
     rounded = [] if coarse is None else coarse.entries
     constant = [i for i in np.flatnonzero(np.ptp(obs, axis=0) == 0).tolist() if i not in rounded]
     huge = np.flatnonzero(largest > _LARGEST).tolist()
@@ -195,6 +199,8 @@ def _hidden_state(task: Task, memory: Memory, episodes: Sequence[Episode]) -> It
         words = "the episodes are too few or too short to tell whether the past matters."
         yield Finding("ok", "hidden state", words)
         return
+    if centre := centre_of(memory.newest(np.concatenate([e.obs for e in episodes])), task):
+        episodes = [replace(e, obs=e.obs - memory.begin(np.array(centre))) for e in episodes]
     features = Features(memory.num_obs, task.angles, memory=memory)
     data = hidden_state.Transitions.of(episodes, features)
     reward, delay = hidden_state.judge_reward(data), hidden_state.judge_delay(episodes, features)

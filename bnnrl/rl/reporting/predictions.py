@@ -27,13 +27,13 @@ _FOLDER = "predictions"
 class Quantiles(NamedTuple):
     """Quantiles of a trial's particles at the probabilities `LEVELS`; NaN or infinite where particles overflowed."""
 
-    obs: np.ndarray  # [5, H + 1, O] float32, quantiles of each observation entry
-    costs: np.ndarray  # [5, H] float32, quantiles of the cost of each step
+    obs: np.ndarray  # [5, H + 1, O] quantiles of each observation entry
+    costs: np.ndarray  # [5, H] quantiles of the cost of each step
 
     @classmethod
     def of(cls, prediction: Prediction) -> Quantiles:
         """Return the quantiles of a prediction's particles."""
-        return cls(*(quantiles(a).astype(np.float32) for a in (prediction.obs, prediction.costs)))
+        return cls(*(quantiles(a).astype(a.dtype) for a in (prediction.obs, prediction.costs)))
 
 
 class TrialComparison(NamedTuple):

@@ -24,7 +24,7 @@ class Plane(NamedTuple):
     entries: tuple[int, int]  # indices of the two observation entries
     x: np.ndarray  # [X] values of the first entry
     y: np.ndarray  # [Y] values of the second entry
-    obs: np.ndarray  # [Y, X, O] float32, the observations of the grid
+    obs: np.ndarray  # [Y, X, O] the observations of the grid
     trajectory: np.ndarray  # [T + 1, 2] the two entries in the last episode, angles in (−π, π]
 
 
@@ -52,7 +52,7 @@ def plane(agent: PILCO, size: int, entries: tuple[int, int] | None = None) -> Pl
             f"Received: {tuple(entries)}."
         )
     x, y = (_grid_values(observed[:, entry], entry in agent.task.angles, size) for entry in entries)
-    median = np.tile(np.median(observed, axis=0).astype(np.float32), (size, size, 1))
+    median = np.tile(np.median(observed, axis=0).astype(observed.dtype), (size, size, 1))
     obs = memory.newest(median).copy()
     obs[..., entries[0]], obs[..., entries[1]] = np.meshgrid(x, y)
     obs = obs if memory.is_empty else memory.moved(median, obs)
@@ -81,12 +81,12 @@ def values(agent: PILCO, over: Plane, steps: int, seed: int = 0) -> np.ndarray:
     height, width, num_obs = over.obs.shape
     distinct = agent.model.posterior.num_distinct if agent.model.posterior else None
     draws = min(_MAX_DRAWS, distinct or _MAX_DRAWS)
-    env = agent.simulated(draws, as_seed(host_seed(seed, 0)))
-    start = tf.tile(tf.constant(over.obs.reshape(1, -1, num_obs)), [draws, 1, 1])  # [S, P, O]
+    env, learned = agent.simulated(draws, as_seed(host_seed(seed, 0))), agent.learned_env
+    start = tf.tile(tf.constant(learned.centred(over.obs.reshape(1, -1, num_obs))), [draws, 1, 1])  # [S, P, O]
     # All observations of the plane share the same noise, so that the picture is not grainy.
     noise = tf.stack([normal([draws, 1, num_obs], as_seed(host_seed(seed, 1, t))) for t in range(steps)])
     noise = tf.tile(noise, [1, 1, height * width, 1])  # [H, S, P, O]
-    act = lambda obs, t: tf.reshape(agent.act(tf.reshape(obs, [-1, num_obs])), [*obs.shape[:-1], -1])
+    act = lambda obs, t: tf.reshape(agent.act(learned.uncentred(tf.reshape(obs, [-1, num_obs]))), [*obs.shape[:-1], -1])
     costs = CompiledFunction(partial(rollout_cost, env, act), jit_compile=False)(start, noise)
     with np.errstate(over="ignore", invalid="ignore"):  # a picture leaves values blank that are not finite
         return costs.numpy().mean(axis=0).reshape(height, width)

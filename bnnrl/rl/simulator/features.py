@@ -32,7 +32,6 @@ class Features:
         omitted: indices of the entries that are left out; their changes are not.
         memory: the layout of the observations; None for one without memory.
         rates: the rate of change of each angle, as indices of entries, if the angles are those of linked rods.
-        offset: what is subtracted from the entries of the newest observation, O numbers, 0 for angles; () for nothing.
     """
 
     num_obs: int
@@ -40,7 +39,6 @@ class Features:
     omitted: tuple[int, ...] = ()
     memory: Memory = _NONE
     rates: tuple[int, ...] = ()
-    offset: tuple[float, ...] = ()
 
     def __post_init__(self):
         if self.memory is None:
@@ -74,8 +72,6 @@ class Features:
         return changes - is_angle * 2 * math.pi * tf.round(changes / (2 * math.pi))
 
     def _of_newest(self, obs: tf.Tensor) -> tf.Tensor:
-        if self.offset:
-            obs -= tf.constant(self.offset, obs.dtype)
         if len(self.plain) == self.num_obs:
             return obs
         # Not tf.gather, whose gradient is a scatter and takes 60 operations.

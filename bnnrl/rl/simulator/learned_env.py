@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -15,6 +15,7 @@ import tensorflow as tf
 from bnnrl.inference import Diverged
 from bnnrl.likelihoods import Bernoulli
 from bnnrl.rl.angles import circular_means, unwrapped, wrapped_entries
+from bnnrl.rl.centre import centre_of
 from bnnrl.rl.episodes import Episode
 from bnnrl.rl.memory import Memory
 from bnnrl.rl.simulator.dynamics import DynamicsModel
@@ -75,6 +76,10 @@ class LearnedEnv:
         wrapped: the angles that the environment was seen to wrap, each with the lower end of its interval. Models,
             initial states and rollouts have these angles without jumps; only the task's own functions are given them
             wrapped, as the environment returns them.
+        centre: what is subtracted in float64 from entries of the environment's own observations far from zero, before
+            float32 loses their digits, O numbers, or () for nothing. It is chosen at the first fit and stays. Models,
+            policies, initial states and rollouts have observations less the centre; the task's own functions, and the
+            observations of episodes and predictions, have the environment's.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class LearnedEnv:
         self.termination = make_model(Bernoulli()) if learns_termination else None
         self._observed = _Observed()
         self.wrapped: dict[int, float] = {}
+        self.centre: tuple[float, ...] = ()
 
     def share_beyond_range(self, costs: np.ndarray) -> float:
         """Return the share of learned costs that leave the observed range as far as they may; 0 for a task's cost."""
@@ -133,7 +139,14 @@ class LearnedEnv:
         of_models = tuple(None if model is None else model.structure for model in (self.reward, self.termination))
         constraints = [constraint.function for constraint in self._task.constraints.values()]
         of_task = structure([self._task.cost, self._task.termination, float(self._task.cost_after_end), constraints])
-        return self.dynamics.structure, *of_models, of_task, structure(self._features), tuple(self.wrapped.items())
+        return (
+            self.dynamics.structure,
+            *of_models,
+            of_task,
+            structure(self._features),
+            tuple(self.wrapped.items()),
+            self.centre,
+        )
 
     def unfitted(self) -> Self:
         """Return a copy without posteriors, scalers and observed costs, whose `simulated_env` is the same.
@@ -155,8 +168,11 @@ class LearnedEnv:
         Raises:
             Diverged: if a step of a fit is not finite.
         """
-        self.wrapped = wrapped_entries([self.memory.newest(e.obs) for e in episodes], self._task.angles)
-        real, episodes = episodes, self.continuous(episodes)
+        newest = [self.memory.newest(e.obs) for e in episodes]
+        self.wrapped = wrapped_entries(newest, self._task.angles)
+        if self.dynamics.posterior is None:
+            self.centre = centre_of(np.concatenate(newest), self._task)
+        real, episodes = episodes, self.seen(episodes)
         obs = np.concatenate([e.obs[:-1] for e in episodes])
         next_obs = np.concatenate([e.obs[1:] for e in episodes])
         actions = np.concatenate([e.actions for e in episodes])
@@ -204,6 +220,27 @@ class LearnedEnv:
         continuous = [unwrapped(memory.newest(e.obs), near) for e in episodes]
         return [replace(e, obs=memory.of_episode(obs, e.actions)) for e, obs in zip(episodes, continuous, strict=True)]
 
+    def seen(self, episodes: Sequence[Episode]) -> Sequence[Episode]:
+        """Return real episodes as models and policies see them: `continuous`, and less the centre, in float32."""
+        return [replace(e, obs=self.centred(e.obs)) for e in self.continuous(episodes)]
+
+    def centred(self, obs: Any) -> Any:
+        """Return observations [..., M] less the centre, as a float32 array, or as a tensor if they are one."""
+        if tf.is_tensor(obs):
+            return tf.cast(tf.cast(obs, tf.float64) - self._centre_with_memory, tf.float32) if self.centre else obs
+        return np.asarray(obs - self._centre_with_memory if self.centre else obs, np.float32)
+
+    def uncentred(self, obs: Any) -> Any:
+        """Return observations [..., M] plus the centre, in float64 if there is one: the inverse of `centred`."""
+        if not self.centre:
+            return obs
+        return (tf.cast(obs, tf.float64) if tf.is_tensor(obs) else obs) + self._centre_with_memory
+
+    @property
+    def _centre_with_memory(self) -> np.ndarray:
+        """The centre of observations with memory, float64 [M]; 0 for past actions."""
+        return self.memory.begin(np.array(self.centre))
+
     def sample(self, num_draws: int, seed) -> ModelDraws:
         """Return `num_draws` draws of each fitted model.
 
@@ -242,13 +279,7 @@ class LearnedEnv:
         """Return the task's constraints as functions of simulated steps."""
         if not self._task.constraints:
             return Constraints()
-        memory = self.memory
-        wrapped = {
-            index + past * memory.num_obs: low
-            for index, low in self.wrapped.items()
-            for past in range(1 + memory.observations)
-        }
-        functions = [_of_wrapped(one.function, wrapped) for one in self._task.constraints.values()]
+        functions = [_through(self._as_returned, one.function) for one in self._task.constraints.values()]
         values = lambda *step: tf.stack([function(*step) for function in functions], axis=-1)
         scale = 1.0 if draws.constraint_scale is None else draws.constraint_scale
         return Constraints(len(functions), values, scale)
@@ -288,14 +319,22 @@ class LearnedEnv:
         return tf.concat([before, action, self._features(next_obs) - before], axis=-1)
 
     def _of_own(self, function: Callable) -> Callable:
-        """Return a function of the task that is given the environment's own observations, with wrapped angles."""
-        function, memory = _of_wrapped(function, self.wrapped), self.memory
-        if memory.is_empty:
+        """Return a function of the task that is given the environment's own observations, as they are returned."""
+        if self.memory.is_empty and not (self.wrapped or self.centre):
             return function
-        if isinstance(function, SaturatingCost):
-            exponent = function.exponent
-            return SaturatingCost(lambda next_obs: exponent(memory.newest(next_obs)))
-        return lambda obs, action, next_obs: function(memory.newest(obs), action, memory.newest(next_obs))
+        return _through(lambda obs: self.memory.newest(self._as_returned(obs)), function)
+
+    def _as_returned(self, obs: tf.Tensor) -> tf.Tensor:
+        """Return observations [..., M] of rollouts as the environment returns them: uncentred, with wrapped angles."""
+        obs = tf.cast(self.uncentred(obs), obs.dtype)
+        if not self.wrapped:
+            return obs
+        memory, entries = self.memory, tf.unstack(obs, axis=-1)
+        for i, low in self.wrapped.items():
+            for j in range(i, memory.num_obs * (1 + memory.observations), memory.num_obs):
+                # The floor has no gradient: that of an entry stays.
+                entries[j] -= 2 * math.pi * tf.floor((entries[j] - low) / (2 * math.pi))
+        return tf.stack(entries, axis=-1)
 
     def _cost_function(self, of_models: ModelDraws) -> Callable:
         if self._task.cost is not None:
@@ -340,6 +379,8 @@ class LearnedEnv:
                 described[prefix] = description
                 arrays |= flatten({prefix.removesuffix("/"): values})
         arrays |= {name: array for name, array in self._observed._asdict().items() if array is not None}
+        if self.centre:
+            arrays["centre"] = np.array(self.centre)
         if self.wrapped:
             arrays["wrapped"] = np.array(list(self.wrapped.items()))  # [angles, 2] index and interval
         return described, arrays
@@ -350,24 +391,15 @@ class LearnedEnv:
             self._models[prefix].from_arrays(description, select(arrays, prefix.removesuffix("/")))
         self._observed = _Observed(*map(arrays.get, _Observed._fields))
         self.wrapped = {int(i): float(low) for i, low in arrays.get("wrapped", ())}
+        self.centre = tuple(np.asarray(arrays.get("centre", ())).tolist())
 
 
-def _of_wrapped(function: Callable, wrapped: Mapping[int, float]) -> Callable:
-    """Return a function of a task that is given observations with wrapped angles; it is the same if there are none."""
-    if not wrapped:
-        return function
+def _through(view: Callable[[tf.Tensor], tf.Tensor], function: Callable) -> Callable:
+    """Return a function of a task that is given what `view` returns for observations."""
     if isinstance(function, SaturatingCost):
         exponent = function.exponent
-        return SaturatingCost(lambda next_obs: exponent(_wrap(next_obs, wrapped)))
-    return lambda obs, action, next_obs: function(_wrap(obs, wrapped), action, _wrap(next_obs, wrapped))
-
-
-def _wrap(obs: tf.Tensor, wrapped: Mapping[int, float]) -> tf.Tensor:
-    """Return observations [..., O] with angles shifted into intervals of one turn; the gradient is that of `obs`."""
-    entries = tf.unstack(obs, axis=-1)
-    for i, low in wrapped.items():
-        entries[i] -= 2 * math.pi * tf.floor((entries[i] - low) / (2 * math.pi))
-    return tf.stack(entries, axis=-1)
+        return SaturatingCost(lambda next_obs: exponent(view(next_obs)))
+    return lambda obs, action, next_obs: function(view(obs), action, view(next_obs))
 
 
 def _bounded(costs: tf.Tensor, cost_range: tf.Tensor) -> tf.Tensor:

@@ -112,12 +112,15 @@ def test_observations_of_a_tiny_spread_vary(scale):
     assert [(f.level, f.subject) for f in report.findings] == [(f.level, f.subject) for f in plain.findings]
 
 
-def test_a_large_offset_is_found_and_its_remedy_works():
-    findings = found(in_units(1.0, 1e8))
-    (text,) = findings["offset"]
-    assert re.search(r"entries \[0, 1\] vary by 0\.\d+ about values of up to 1e\+08.*100 steps of a float32", text)
-    assert not any("same value" in text for text in findings["scales"])
+def test_a_large_offset_that_float32_loses_is_found_and_its_remedies_work():
     env = in_units(1.0, 1e8)
+    findings = found(in_units(1.0, 3e6, np.float32))
+    (text,) = findings["offset"]
+    assert re.search(r"entries \[0, 1\] vary by 0\.\d+ about values of up to 3e\+06.*100 steps of a float32", text)
+    assert not any("same value" in text for text in findings["scales"])
+    assert not {"offset", "scales"} & set(found(env))
+    assert "every entry varies" in str(bnnrl.check(env))
+    assert "offset" in found(bnnrl.Task(env, TASK.cost))  # whose function is given float32
     remedied = gymnasium.wrappers.TransformObservation(env, lambda obs: obs - 1e8, env.observation_space)
     assert not {"offset", "scales"} & set(found(remedied))
     assert "offset" not in found(in_units(1.0, 1e4))

@@ -37,9 +37,3 @@ def test_the_accelerations_of_linked_rods_are_nearer_to_linear_in_their_features
         return np.mean((accelerations[1000:] - inputs[1000:] @ fit) ** 2, axis=0)
 
     assert (unexplained(rates=(1, 3)) < 0.85 * unexplained()).all()
-
-
-def test_an_offset_is_subtracted_from_the_newest_observation():
-    obs = tf.constant([[101.0, 0.5, 3.0]])
-    seen = Features(3, (1,), offset=(100.0, 0.0, 0.0))(obs)
-    np.testing.assert_allclose(seen, [[1, 3, np.sin(0.5), np.cos(0.5)]], rtol=1e-6)
