@@ -41,7 +41,7 @@ def random_episodes(env_id, policy=None, episodes=3, **changes):
         runs.append(run_episode(env, policy or (lambda obs: random(rng)), seed))
     columns = [np.concatenate(c) for c in zip(*((r.obs[:-1], r.actions, r.obs[1:]) for r in runs), strict=True)]
     ended = np.concatenate([np.append(np.zeros(len(r) - 1, bool), r.terminated) for r in runs])
-    return task, [tf.constant(c) for c in columns], np.concatenate([r.rewards for r in runs]), ended
+    return task, [tf.constant(c, tf.float32) for c in columns], np.concatenate([r.rewards for r in runs]), ended
 
 
 def downhill(obs):  # accelerates along the velocity, which takes the car to the goal
