@@ -76,7 +76,7 @@ def summary(rows: list[Row]) -> str:
     )
     lines = heading("Whole runs on the plants of linked rods", columns)
     identity = lambda row: tuple(str(row[column]) for column in RUN)
-    for found in sorted(dict.fromkeys(map(identity, rows))):
+    for found in sorted(dict.fromkeys(map(identity, rows)), key=lambda found: (found[:-1], int(found[-1]))):
         own = sorted((row for row in rows if identity(row) == found), key=lambda row: int(row["trial"]))
         plant, method, linkage, extrapolation, seed = found
         limit = "none" if math.isinf(float(extrapolation)) else extrapolation
