@@ -177,14 +177,17 @@ def settings_of(command: Train) -> dict[str, Any]:
     settings = dataclasses.asdict(command)
     del settings["folder"], settings["resume"], settings["config"]
     settings["trials"] = check_count("trials", 8 if command.trials is None else command.trials)
-    return settings | {"method": _method_of(settings)}
+    if command.method is None:
+        settings["method"] = _default_method(settings, tasks.resolve(settings["env"], **arguments_of(settings)))
+    return settings
 
 
-def _method_of(settings: Mapping[str, Any]) -> str:
-    """Return the name of the inference method of a run: that of its settings, or the default one of its task."""
-    if settings["method"] is not None:
-        return settings["method"]
-    task = tasks.resolve(settings["env"], **arguments_of(settings))
+def _default_method(settings: Mapping[str, Any], task: bnnrl.Task) -> str:
+    """Return the name of the inference method of a run whose settings name none.
+
+    Raises:
+        ValueError: if the settings have fields of a method, and the default of the task is another method.
+    """
     import_tensorflow()
     from bnnrl.rl.defaults import default_dynamics
 
@@ -206,9 +209,10 @@ def make_agent(settings: dict[str, Any]):
     from bnnrl.cli import building
     from bnnrl.rl.defaults import default_search
 
+    method = settings["method"] or _default_method(settings, task)
     return bnnrl.PILCO(
         settings["env"],
-        building.dynamics(_method_of(settings), settings["method_fields"], settings["dynamics"]),
+        building.dynamics(method, settings["method_fields"], settings["dynamics"]),
         building.policy(settings["policy"], settings["policy_fields"], settings["horizon"]),
         search=building.replaced(default_search(task), settings["search"]),
         reward_model=building.reward_model(settings["reward_model"]),

@@ -70,7 +70,7 @@ def _assign(n: int, fractions: dict[str, float], seed, labels: np.ndarray | None
     """Return the part of each of n rows or groups, divided at random."""
     counts = _counts(n, fractions, what)
     codes, rest, seed = np.zeros(n, np.uint8), np.arange(n), host_seed(seed)
-    if labels is None:
+    if labels is None and counts:
         rest = np.random.default_rng(seed).permutation(n)
     for part, count in counts.items():
         if labels is None:
